@@ -1,0 +1,217 @@
+//! One call of a transformer, from a free slot to the report: a fresh store, a fresh instance, the guest under all its
+//! limits, and both dropped.
+//!
+//! Nothing of a call outlives it but the report. Knows nothing of runs, retries or commits.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use trellis_model::{call_limits::CallLimits, grant::Grants};
+use wasmtime::Store;
+
+use crate::{
+    bindings::{PluginPre, trellis::plugin::events},
+    budget::CpuBudget,
+    capabilities::{
+        Capabilities,
+        config::Config,
+        http::Http,
+        log::Log,
+        storage::{Entry, ListedKey, Storage, StorageAccess, StorageUnavailable},
+        wasi::{WallClock, Wasi},
+        web::Web,
+    },
+    egress::{
+        guard::EgressGuard,
+        outbound::{Outbound, OutboundRequest, OutboundResponse, SendError},
+    },
+    failure::{Failure, bounded, explain},
+    guest_state::GuestState,
+    report::{CallReport, Effects, Metering, Outcome, check_emissions},
+    sandbox::Sandbox,
+    transformer::Transformer,
+};
+
+/// What a transformer is called with. See `trellis:plugin/events.event`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    /// Such as `run_01hzx5v9k3qaf`.
+    pub run: String,
+    pub node: String,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    /// The same for every attempt of this node in this run, such as `run_01hzx5v9k3qaf-total`. Requests that change
+    /// something carry it with a running number behind it, so it must be fit for an HTTP header.
+    pub idempotency_key: String,
+    pub attributes: Vec<(String, String)>,
+    /// Input port and JSON text.
+    pub inputs: Vec<(String, String)>,
+}
+
+/// One call of a transformer: its inputs, what it may use, and what it may reach.
+#[derive(Clone)]
+pub struct Call {
+    pub event: Event,
+    /// The node's config, JSON text.
+    pub config: Arc<str>,
+    pub limits: CallLimits,
+    pub grants: Arc<Grants>,
+    pub storage: Arc<dyn Storage>,
+    pub outbound: Arc<dyn Outbound>,
+    /// The time of day that the guest sees; none: the machine's.
+    pub clock: Option<Arc<dyn WallClock>>,
+}
+
+/// A store with a guest's capabilities, and what is needed to account for it.
+struct Guest {
+    store: Store<GuestState>,
+    cpu: Arc<CpuBudget>,
+    log: Log,
+    egress: Arc<EgressGuard>,
+    limits: CallLimits,
+}
+
+impl Guest {
+    fn new(sandbox: &Sandbox, call: Call) -> (Self, events::Event, events::Json) {
+        let Call { event, config, limits, grants, storage, outbound, clock } = call;
+        let log = Log::new(limits.log_bytes);
+        let key = event.idempotency_key.clone();
+        let policy = Arc::clone(&sandbox.policy);
+        let egress = Arc::new(EgressGuard::new(policy, Arc::clone(&grants), outbound, &limits, key));
+        let capabilities = Capabilities {
+            wasi: Wasi::new(log.clone(), clock),
+            log: log.clone(),
+            config: Config::new(Arc::clone(&config)),
+            http: Http::new(Arc::clone(&egress), log.clone()),
+            web: Web::new(Arc::clone(&egress), log.clone()),
+            storage: StorageAccess::new(storage, grants, &limits),
+        };
+        let cpu = Arc::new(CpuBudget::new(Duration::from_millis(limits.cpu_ms)));
+        let store = sandbox.store(capabilities, &limits, &cpu);
+        (Self { store, cpu, log, egress, limits }, event.into(), config.to_string())
+    }
+
+    async fn transform(
+        &mut self,
+        plugin: &PluginPre<GuestState>,
+        event: &events::Event,
+        config: &events::Json,
+    ) -> Result<Vec<events::Emission>, Failure> {
+        let store = &mut self.store;
+        let work = async {
+            let plugin = plugin.instantiate_async(&mut *store).await?;
+            plugin.trellis_plugin_transformer().call_transform(store, event, config).await
+        };
+        match bounded(work, &self.cpu, &self.limits).await {
+            Ok(Ok(emitted)) => Ok(emitted),
+            Ok(Err(failure)) => Err(Failure::returned(failure)),
+            Err(stop) => Err(explain(&stop, self.store.data(), &self.limits)),
+        }
+    }
+
+    async fn describe(&mut self, plugin: &PluginPre<GuestState>) -> Result<String, Failure> {
+        let store = &mut self.store;
+        let work = async {
+            let plugin = plugin.instantiate_async(&mut *store).await?;
+            plugin.trellis_plugin_transformer().call_describe(store).await
+        };
+        bounded(work, &self.cpu, &self.limits)
+            .await
+            .map_err(|stop| explain(&stop, self.store.data(), &self.limits))
+    }
+
+    /// Drops the store and everything in it, and settles the account.
+    fn finish(self, queued: Duration, began: Instant, result: Result<Vec<crate::Emission>, Failure>) -> CallReport {
+        let Self { store, cpu, log, egress, .. } = self;
+        let GuestState { capabilities, memory, .. } = store.into_data();
+        let traffic = egress.traffic();
+        let metering = Metering {
+            queued_us: microseconds(queued),
+            wall_us: microseconds(began.elapsed()),
+            cpu_us: microseconds(cpu.spent()),
+            memory_bytes_max: memory.peak_bytes(),
+            requests: traffic.requests,
+            request_bytes: traffic.request_bytes,
+            response_bytes: traffic.response_bytes,
+            storage_operations: capabilities.storage.operations(),
+        };
+        let outcome = match result {
+            Ok(emissions) => {
+                let (reads, writes) = capabilities.storage.into_effects();
+                Outcome::Emitted(Effects { emissions, reads, writes })
+            }
+            Err(failure) => Outcome::Failed(failure),
+        };
+        CallReport { outcome, log: log.finish(), outside_effect: traffic.outside_effect, metering }
+    }
+}
+
+/// Calls `transformer` once.
+pub(crate) async fn run(transformer: &Transformer, call: Call) -> CallReport {
+    let asked = Instant::now();
+    let sandbox = &transformer.sandbox;
+    let slot = sandbox.slots.acquire().await.expect("the slots are never closed");
+    let began = Instant::now();
+    let (mut guest, event, config) = Guest::new(sandbox, call);
+    let emitted = guest.transform(&transformer.plugin, &event, &config).await;
+    let result = emitted.and_then(|emitted| check_emissions(emitted, &transformer.description, &guest.limits));
+    let report = guest.finish(began - asked, began, result);
+    drop(slot);
+    report
+}
+
+/// Asks a plugin for its description. It can reach nothing, and has little time.
+pub(crate) async fn describe(sandbox: &Sandbox, plugin: &PluginPre<GuestState>) -> Result<String, Failure> {
+    let _slot = sandbox.slots.acquire().await.expect("the slots are never closed");
+    let call = Call {
+        event: Event::default(),
+        config: "null".into(),
+        limits: CallLimits::for_describe(),
+        grants: Arc::default(),
+        storage: Arc::new(Nothing),
+        outbound: Arc::new(Nothing),
+        clock: None,
+    };
+    let (mut guest, ..) = Guest::new(sandbox, call);
+    guest.describe(plugin).await
+}
+
+/// What a plugin reaches while it describes itself.
+struct Nothing;
+
+#[async_trait::async_trait]
+impl Storage for Nothing {
+    async fn get(&self, _store: &str, _key: &str) -> Result<Option<Entry>, StorageUnavailable> {
+        Ok(None)
+    }
+
+    async fn list(
+        &self,
+        _store: &str,
+        _prefix: &str,
+        _after: Option<&str>,
+        _limit: u32,
+    ) -> Result<Vec<ListedKey>, StorageUnavailable> {
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait::async_trait]
+impl Outbound for Nothing {
+    async fn send(&self, _request: OutboundRequest) -> Result<OutboundResponse, SendError> {
+        Err(SendError::Denied("a plugin can send nothing while it describes itself".to_owned()))
+    }
+}
+
+impl From<Event> for events::Event {
+    fn from(event: Event) -> Self {
+        let Event { run, node, attempt, idempotency_key, attributes, inputs } = event;
+        Self { run, node, attempt, idempotency_key, attributes, inputs }
+    }
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,252 @@
+//! `wasi:logging`, and the log of one call that everything written goes into: bounded, counted, and without control
+//! characters, so that showing a log cannot drive a terminal.
+//!
+//! Knows nothing of where a run's log is kept.
+
+use std::{
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use serde::{Deserialize, Serialize};
+use wasmtime::component::{HasSelf, Linker};
+
+use crate::{
+    bindings::logging::{self, Level},
+    guest_state::GuestState,
+};
+
+/// What one line costs besides its text, so that empty lines are bounded too.
+const LINE_BYTES: u64 = 16;
+/// Bytes of standard error that are kept for the message of a trap.
+const STDERR_TAIL_BYTES: usize = 2_048;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+    Critical,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Milliseconds since the call began.
+    pub at_ms: u64,
+    pub level: LogLevel,
+    /// What the guest gave as context; `stdout` or `stderr` for its standard streams; `trellis` for remarks of the host.
+    pub context: String,
+    pub message: String,
+}
+
+/// What a call logged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunLog {
+    pub lines: Vec<LogLine>,
+    /// Bytes over the limit, which were thrown away.
+    pub dropped_bytes: u64,
+}
+
+/// Which standard stream a guest writes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// The log of a running call. Its streams and its logging capability share it.
+#[derive(Clone)]
+pub(crate) struct Log(Arc<Mutex<Growing>>);
+
+struct Growing {
+    began: Instant,
+    log: RunLog,
+    bytes_left: u64,
+    /// Text behind the last line break, per stream.
+    unfinished: [Vec<u8>; 2],
+    stderr_tail: Vec<u8>,
+}
+
+impl Log {
+    pub fn new(bytes_max: u64) -> Self {
+        Self(Arc::new(Mutex::new(Growing {
+            began: Instant::now(),
+            log: RunLog::default(),
+            bytes_left: bytes_max,
+            unfinished: [Vec::new(), Vec::new()],
+            stderr_tail: Vec::new(),
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Growing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A remark of the host, such as why a request was refused.
+    pub fn remark(&self, level: LogLevel, message: &str) {
+        self.lock().push(level, "trellis", message);
+    }
+
+    pub fn write(&self, stream: Stream, bytes: &[u8]) {
+        self.lock().write(stream, bytes);
+    }
+
+    /// Ends the log. A line without a line break counts as a line.
+    pub fn finish(&self) -> RunLog {
+        let mut growing = self.lock();
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let rest = mem::take(&mut growing.unfinished[stream as usize]);
+            if !rest.is_empty() {
+                growing.push_stream_line(stream, &rest);
+            }
+        }
+        mem::take(&mut growing.log)
+    }
+
+    /// The last lines of standard error, where runtimes of other languages leave the message of an uncaught exception.
+    pub fn stderr_tail(&self) -> String {
+        let growing = self.lock();
+        clean(String::from_utf8_lossy(&growing.stderr_tail).trim())
+    }
+}
+
+impl Growing {
+    fn push(&mut self, level: LogLevel, context: &str, message: &str) {
+        let wanted = LINE_BYTES + (context.len() + message.len()) as u64;
+        if wanted <= self.bytes_left {
+            self.bytes_left -= wanted;
+            let at_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.log.lines.push(LogLine { at_ms, level, context: clean(context), message: clean(message) });
+            return;
+        }
+        // As much of the first line that does not fit as there is room for; nothing behind it.
+        let overhead = LINE_BYTES + context.len() as u64;
+        let room = usize::try_from(self.bytes_left.saturating_sub(overhead)).unwrap_or(usize::MAX);
+        let kept = message.floor_char_boundary(room);
+        self.log.dropped_bytes += (message.len() - kept) as u64;
+        if kept > 0 {
+            self.push(level, context, &message[..kept]);
+        }
+        self.bytes_left = 0;
+    }
+
+    fn push_stream_line(&mut self, stream: Stream, line: &[u8]) {
+        let line = String::from_utf8_lossy(line);
+        match stream {
+            Stream::Stdout => self.push(LogLevel::Info, "stdout", &line),
+            Stream::Stderr => self.push(LogLevel::Warn, "stderr", &line),
+        }
+    }
+
+    fn write(&mut self, stream: Stream, bytes: &[u8]) {
+        if stream == Stream::Stderr {
+            self.keep_tail(bytes);
+        }
+        if self.bytes_left == 0 {
+            self.log.dropped_bytes += bytes.len() as u64;
+            return;
+        }
+        let mut unfinished = mem::take(&mut self.unfinished[stream as usize]);
+        let mut pieces = bytes.split(|byte| *byte == b'\n').peekable();
+        while let Some(piece) = pieces.next() {
+            unfinished.extend_from_slice(piece);
+            let line_ends = pieces.peek().is_some();
+            // A line that never ends must not grow for ever.
+            if line_ends || unfinished.len() as u64 > self.bytes_left {
+                self.push_stream_line(stream, &unfinished);
+                unfinished.clear();
+            }
+        }
+        self.unfinished[stream as usize] = unfinished;
+    }
+
+    fn keep_tail(&mut self, bytes: &[u8]) {
+        let newest = &bytes[bytes.len().saturating_sub(STDERR_TAIL_BYTES)..];
+        let excess = (self.stderr_tail.len() + newest.len()).saturating_sub(STDERR_TAIL_BYTES);
+        self.stderr_tail.drain(..excess.min(self.stderr_tail.len()));
+        self.stderr_tail.extend_from_slice(newest);
+    }
+}
+
+/// Replaces control characters other than line breaks and tabs: terminals obey them, and databases refuse NUL.
+fn clean(text: &str) -> String {
+    let is_control = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    if text.contains(is_control) { text.replace(is_control, "\u{FFFD}") } else { text.to_owned() }
+}
+
+impl logging::Host for Log {
+    fn log(&mut self, level: Level, context: String, message: String) {
+        let level = match level {
+            Level::Trace => LogLevel::Trace,
+            Level::Debug => LogLevel::Debug,
+            Level::Info => LogLevel::Info,
+            Level::Warn => LogLevel::Warn,
+            Level::Error => LogLevel::Error,
+            Level::Critical => LogLevel::Critical,
+        };
+        self.lock().push(level, &context, &message);
+    }
+}
+
+pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+    logging::add_to_linker::<_, HasSelf<Log>>(linker, |state| &mut state.capabilities.log)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(log: &Log) -> Vec<String> {
+        log.finish().lines.into_iter().map(|line| line.message).collect()
+    }
+
+    #[test]
+    fn streams_become_lines() {
+        let log = Log::new(1_000);
+        log.write(Stream::Stdout, b"one\ntw");
+        log.write(Stream::Stderr, b"other\n");
+        log.write(Stream::Stdout, b"o\n\nrest");
+        assert_eq!(messages(&log), ["one", "other", "two", "", "rest"]);
+    }
+
+    #[test]
+    fn a_flood_is_cut_off_and_counted() {
+        let log = Log::new(100);
+        for _ in 0..10 {
+            log.write(Stream::Stdout, &[b'x'; 50]);
+        }
+        log.remark(LogLevel::Info, "more");
+        let run_log = log.finish();
+        let kept: usize = run_log.lines.iter().map(|line| line.message.len()).sum();
+        assert!(kept <= 100, "{kept}");
+        assert_eq!(run_log.dropped_bytes, 504 - kept as u64);
+    }
+
+    #[test]
+    fn empty_lines_are_bounded_too() {
+        let log = Log::new(1_000);
+        log.write(Stream::Stdout, &[b'\n'; 100_000]);
+        assert!(log.finish().lines.len() < 100);
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_a_terminal() {
+        let log = Log::new(1_000);
+        log.remark(LogLevel::Info, "a\u{1b}[31mred\0\ttab");
+        assert_eq!(messages(&log), ["a\u{FFFD}[31mred\u{FFFD}\ttab"]);
+    }
+
+    #[test]
+    fn the_tail_of_standard_error_is_its_newest_part() {
+        let log = Log::new(10);
+        log.write(Stream::Stderr, &[b'a'; 5_000]);
+        log.write(Stream::Stderr, b"Traceback: the end\n");
+        let tail = log.stderr_tail();
+        assert!(tail.ends_with("aaTraceback: the end"), "{tail}");
+        assert!(tail.len() <= STDERR_TAIL_BYTES);
+    }
+}

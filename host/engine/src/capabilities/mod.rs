@@ -1,0 +1,37 @@
+//! All that a guest can do, one file each, of one shape: a struct with the capability's state for one call, and an
+//! `add_to_linker` that is called once.
+//!
+//! What is not listed here cannot be imported.
+
+pub(crate) mod config;
+pub(crate) mod http;
+pub mod log;
+mod stdio;
+pub mod storage;
+pub mod wasi;
+pub(crate) mod web;
+
+use wasmtime::component::Linker;
+
+use crate::guest_state::GuestState;
+
+/// The capabilities of one call.
+pub(crate) struct Capabilities {
+    pub wasi: wasi::Wasi,
+    pub log: log::Log,
+    pub config: config::Config,
+    pub http: http::Http,
+    pub web: web::Web,
+    pub storage: storage::StorageAccess,
+}
+
+impl Capabilities {
+    pub fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+        wasi::add_to_linker(linker)?;
+        log::add_to_linker(linker)?;
+        config::add_to_linker(linker)?;
+        http::add_to_linker(linker)?;
+        web::add_to_linker(linker)?;
+        storage::add_to_linker(linker)
+    }
+}

@@ -1,0 +1,409 @@
+//! The guard of one call: every request of its guest, whichever way it came, is checked, completed, counted and sent here.
+//!
+//! Knows the node's grants, the operator's policy and the call's limits; neither WIT nor how a request reaches the network.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http_body_util::BodyExt;
+use tokio::sync::Semaphore;
+use trellis_model::{call_limits::CallLimits, grant::Grants};
+use url::{Host, Url};
+
+use super::{
+    body::CountedBody,
+    outbound::{Outbound, OutboundBody, OutboundRequest, OutboundResponse, SendError},
+    policy::EgressPolicy,
+};
+
+/// Longest URL of a request, in bytes. What most servers accept at the longest.
+const URL_BYTES_MAX: usize = 8 * 1024;
+/// Headers of one request. Servers refuse more than about a hundred.
+pub(crate) const HEADERS_MAX: usize = 100;
+/// Header names and values of one request together, in bytes. Servers refuse more than 8 to 64 KiB.
+const HEADER_BYTES_MAX: usize = 64 * 1024;
+
+/// Why a request may not be sent: the rule, and how to mend it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Denied(pub String);
+
+/// What a call sent and received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    pub requests: u32,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    /// Whether any request other than GET and HEAD was about to be sent.
+    pub outside_effect: bool,
+}
+
+pub(crate) struct EgressGuard {
+    policy: Arc<EgressPolicy>,
+    grants: Arc<Grants>,
+    outbound: Arc<dyn Outbound>,
+    requests_max: u32,
+    response_bytes_max: u64,
+    /// Same for every attempt of the node in its run; a running number per request is put behind it.
+    idempotency_key: String,
+    /// Requests that wait for the head of their response.
+    at_once: Semaphore,
+    requests: AtomicU32,
+    /// Requests other than GET and HEAD. Counted apart, so that their numbers stay the same when a retry reads less.
+    changing_requests: AtomicU32,
+    request_bytes: Arc<AtomicU64>,
+    response_bytes: Arc<AtomicU64>,
+    outside_effect: AtomicBool,
+}
+
+impl EgressGuard {
+    pub fn new(
+        policy: Arc<EgressPolicy>,
+        grants: Arc<Grants>,
+        outbound: Arc<dyn Outbound>,
+        limits: &CallLimits,
+        idempotency_key: String,
+    ) -> Self {
+        Self {
+            policy,
+            grants,
+            outbound,
+            requests_max: limits.requests,
+            response_bytes_max: limits.response_bytes,
+            idempotency_key,
+            at_once: Semaphore::new(limits.requests_at_once.max(1) as usize),
+            requests: AtomicU32::new(0),
+            changing_requests: AtomicU32::new(0),
+            request_bytes: Arc::default(),
+            response_bytes: Arc::default(),
+            outside_effect: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the guest may send such a request, and its URL in the one spelling in which it will be sent.
+    ///
+    /// # Errors
+    /// The rule that forbids it.
+    pub fn check(&self, method: &Method, url: &str) -> Result<Url, Denied> {
+        if matches!(*method, Method::CONNECT | Method::TRACE) {
+            return Err(Denied(format!("the method {method} is not allowed; use GET, POST, PUT, PATCH or DELETE")));
+        }
+        if url.len() > URL_BYTES_MAX {
+            return Err(Denied(format!("the URL is {} bytes long, at most {URL_BYTES_MAX} are allowed", url.len())));
+        }
+        let parsed = Url::parse(url).map_err(|error| Denied(format!("`{}` is no URL: {error}", shown(url))))?;
+        self.check_url(method, &parsed)?;
+        Ok(parsed)
+    }
+
+    fn check_url(&self, method: &Method, url: &Url) -> Result<(), Denied> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(Denied(format!("the scheme `{}` is not allowed; use http or https", url.scheme())));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(Denied("a user name in the URL is not allowed; send an `authorization` header".to_owned()));
+        }
+        if !self.grants.allows_request(method.as_str(), url) {
+            return Err(Denied(not_granted(method, url)));
+        }
+        let literal = match url.host() {
+            Some(Host::Ipv4(address)) => address.into(),
+            Some(Host::Ipv6(address)) => address.into(),
+            Some(Host::Domain(_)) => return Ok(()),
+            None => return Err(Denied("the URL has no host".to_owned())),
+        };
+        let port = url.port_or_known_default().unwrap_or_default();
+        self.policy.check(SocketAddr::new(literal, port)).map_err(|refused| Denied(refused.to_string()))
+    }
+
+    /// Sends a request: checks it, completes its headers, counts it, and bounds what comes back.
+    ///
+    /// # Errors
+    /// Why there is no response. [`SendError::Denied`] when nothing was sent because of a rule.
+    pub async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        body: OutboundBody,
+        timeout: Option<std::time::Duration>,
+    ) -> Result<OutboundResponse, SendError> {
+        let url = self.check(&method, url).map_err(|denied| SendError::Denied(denied.0))?;
+        let headers = self.complete_headers(&method, headers)?;
+        self.count_request()?;
+        let waiting = self.at_once.acquire().await;
+        if !is_reading(&method) {
+            self.outside_effect.store(true, Relaxed);
+        }
+        let body = self.counted(body);
+        let response = self.outbound.send(OutboundRequest { method, url, headers, body, timeout }).await?;
+        drop(waiting);
+        let body = CountedBody::new(response.body, Arc::clone(&self.response_bytes), self.response_bytes_max);
+        Ok(OutboundResponse { body: body.boxed_unsync(), ..response })
+    }
+
+    pub fn traffic(&self) -> Traffic {
+        Traffic {
+            requests: self.requests.load(Relaxed),
+            request_bytes: self.request_bytes.load(Relaxed),
+            response_bytes: self.response_bytes.load(Relaxed),
+            outside_effect: self.outside_effect.load(Relaxed),
+        }
+    }
+
+    fn count_request(&self) -> Result<(), SendError> {
+        let max = self.requests_max;
+        let within = |count: u32| (count < max).then(|| count + 1);
+        match self.requests.try_update(Relaxed, Relaxed, within) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(SendError::Denied(format!("used up its limit of {max} HTTP requests a call"))),
+        }
+    }
+
+    fn complete_headers(&self, method: &Method, mut headers: HeaderMap) -> Result<HeaderMap, SendError> {
+        strip_connection_headers(&mut headers);
+        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        if headers.len() > HEADERS_MAX || bytes > HEADER_BYTES_MAX {
+            return Err(SendError::Invalid(format!(
+                "{} headers of {bytes} bytes; at most {HEADERS_MAX} of {HEADER_BYTES_MAX} bytes are allowed",
+                headers.len()
+            )));
+        }
+        if !is_reading(method) {
+            let number = self.changing_requests.fetch_add(1, Relaxed) + 1;
+            if !headers.contains_key(IDEMPOTENCY_KEY) {
+                let key = format!("{}-{number}", self.idempotency_key);
+                let key = HeaderValue::try_from(key).map_err(|_| {
+                    SendError::Invalid("the call's idempotency key has characters that no header can carry".to_owned())
+                })?;
+                headers.insert(IDEMPOTENCY_KEY, key);
+            }
+        }
+        Ok(headers)
+    }
+
+    fn counted(&self, body: OutboundBody) -> OutboundBody {
+        match body {
+            OutboundBody::Empty => OutboundBody::Empty,
+            OutboundBody::Full(bytes) => {
+                self.request_bytes.fetch_add(bytes.len() as u64, Relaxed);
+                OutboundBody::Full(bytes)
+            }
+            OutboundBody::Stream(stream) => {
+                let counted = CountedBody::new(stream, Arc::clone(&self.request_bytes), u64::MAX);
+                OutboundBody::Stream(counted.boxed_unsync())
+            }
+        }
+    }
+}
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+fn is_reading(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+fn not_granted(method: &Method, url: &Url) -> String {
+    let mut pattern = url.clone();
+    pattern.set_query(None);
+    pattern.set_fragment(None);
+    pattern.set_path("/");
+    let target = &url[..url::Position::AfterPath];
+    format!(
+        "{method} {} is not granted; add \"{method} {}*\" to `grants.http` of this node",
+        shown(target),
+        shown(pattern.as_str())
+    )
+}
+
+/// As much of a text as belongs into a message.
+fn shown(text: &str) -> &str {
+    const BYTES_MAX: usize = 200;
+    &text[..text.floor_char_boundary(BYTES_MAX)]
+}
+
+/// Headers that are about one connection, not about the message, are not the guest's to set; nor is `Host`, which must
+/// be the host that was checked.
+fn strip_connection_headers(headers: &mut HeaderMap) {
+    const STRIPPED: [HeaderName; 11] = [
+        header::CONNECTION,
+        header::HOST,
+        header::PROXY_AUTHENTICATE,
+        header::PROXY_AUTHORIZATION,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+        HeaderName::from_static("http2-settings"),
+    ];
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+        .collect();
+    for name in STRIPPED.iter().chain(&named) {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use http::StatusCode;
+    use http_body_util::Full;
+
+    use super::*;
+
+    /// Answers 200 with a body, and keeps what it was sent.
+    #[derive(Default)]
+    struct Recorder {
+        sent: Mutex<Vec<OutboundRequest>>,
+        answer: usize,
+    }
+
+    #[async_trait::async_trait]
+    impl Outbound for Recorder {
+        async fn send(&self, request: OutboundRequest) -> Result<OutboundResponse, SendError> {
+            self.sent.lock().expect("not poisoned").push(request);
+            let body = Full::new(vec![b'x'; self.answer].into()).map_err(|never| match never {}).boxed_unsync();
+            Ok(OutboundResponse { status: StatusCode::OK, headers: HeaderMap::new(), body })
+        }
+    }
+
+    fn guard(grants: &[&str], limits: CallLimits) -> (EgressGuard, Arc<Recorder>) {
+        let http = grants.iter().map(|grant| grant.parse().expect("valid grant")).collect();
+        let outbound = Arc::new(Recorder { answer: 11, ..Recorder::default() });
+        let guard = EgressGuard::new(
+            Arc::new(EgressPolicy::new(["127.0.0.1:8080".parse().expect("valid")])),
+            Arc::new(Grants { http, ..Grants::default() }),
+            Arc::clone(&outbound) as Arc<dyn Outbound>,
+            &limits,
+            "run_1-node".to_owned(),
+        );
+        (guard, outbound)
+    }
+
+    const ANYWHERE: [&str; 8] = [
+        "* https://api.example.com/*",
+        "* http://127.0.0.1:8080/*",
+        "* http://127.0.0.1/*",
+        "* http://169.254.169.254/*",
+        "* http://[::1]/*",
+        "* http://[::ffff:127.0.0.1]/*",
+        "* http://10.0.0.1/*",
+        "* https://1.1.1.1/*",
+    ];
+
+    #[test]
+    fn a_request_needs_a_grant_and_a_public_address() {
+        let (guard, _) = guard(&ANYWHERE, CallLimits::default());
+        for (url, text) in [
+            ("https://api.example.com/a?b=c", None),
+            ("https://1.1.1.1/", None),
+            ("http://127.0.0.1:8080/", None),
+            ("https://other.example.com/secret?key=1", Some("add \"GET https://other.example.com/*\" to `grants.http`")),
+            ("http://127.0.0.1/", Some("loopback")),
+            ("http://2130706433/", Some("loopback")),
+            ("http://0x7f.1/", Some("loopback")),
+            ("http://127.1/", Some("loopback")),
+            ("http://017700000001/", Some("loopback")),
+            ("http://169.254.169.254/latest/meta-data", Some("metadata")),
+            ("http://[::1]/", Some("loopback")),
+            ("http://[::ffff:7f00:1]/", Some("IPv6 form")),
+            ("http://10.0.0.1/", Some("private")),
+            ("ftp://api.example.com/", Some("scheme `ftp`")),
+            ("https://user:pass@api.example.com/", Some("user name")),
+            ("no url", Some("is no URL")),
+        ] {
+            let checked = guard.check(&Method::GET, url);
+            match (text, checked) {
+                (None, Ok(_)) => {}
+                (Some(text), Err(denied)) => assert!(denied.0.contains(text), "{url}: {denied}"),
+                (_, checked) => panic!("{url}: {checked:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn methods_that_open_tunnels_are_refused() {
+        let (guard, _) = guard(&ANYWHERE, CallLimits::default());
+        for method in [Method::CONNECT, Method::TRACE] {
+            assert!(guard.check(&method, "https://api.example.com/").is_err(), "{method}");
+        }
+    }
+
+    #[test]
+    fn a_query_never_gets_into_a_message() {
+        let (guard, _) = guard(&[], CallLimits::default());
+        let denied = guard.check(&Method::GET, "https://example.com/a?token=secret").expect_err("not granted");
+        assert!(!denied.0.contains("secret"), "{denied}");
+    }
+
+    async fn send(guard: &EgressGuard, method: Method, headers: &[(&str, &str)]) -> Result<OutboundResponse, SendError> {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.parse::<HeaderName>().expect("valid"), value.parse().expect("valid")))
+            .collect();
+        guard.send(method, "https://api.example.com/", headers, OutboundBody::Full("abc".into()), None).await
+    }
+
+    #[tokio::test]
+    async fn changing_requests_carry_a_key_that_a_retry_repeats() {
+        let (guard, recorder) = guard(&ANYWHERE, CallLimits::default());
+        send(&guard, Method::GET, &[]).await.expect("sent");
+        assert!(!guard.traffic().outside_effect);
+        send(&guard, Method::POST, &[]).await.expect("sent");
+        send(&guard, Method::GET, &[]).await.expect("sent");
+        send(&guard, Method::PUT, &[]).await.expect("sent");
+        send(&guard, Method::POST, &[("Idempotency-Key", "mine")]).await.expect("sent");
+        let sent = recorder.sent.lock().expect("not poisoned");
+        let keys: Vec<_> = sent.iter().map(|request| request.headers.get(IDEMPOTENCY_KEY)).collect();
+        let expected = [None, Some("run_1-node-1"), None, Some("run_1-node-2"), Some("mine")];
+        assert_eq!(keys, expected.map(|key| key.map(HeaderValue::from_static)).each_ref().map(Option::as_ref));
+        assert!(guard.traffic().outside_effect);
+        assert_eq!(guard.traffic().requests, 5);
+        assert_eq!(guard.traffic().request_bytes, 15);
+    }
+
+    #[tokio::test]
+    async fn headers_of_the_connection_are_not_the_guests_to_set() {
+        let (guard, recorder) = guard(&ANYWHERE, CallLimits::default());
+        let headers = [
+            ("host", "169.254.169.254"),
+            ("connection", "close, x-secret-hop"),
+            ("x-secret-hop", "1"),
+            ("transfer-encoding", "chunked"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("proxy-authorization", "x"),
+            ("accept", "text/html"),
+        ];
+        send(&guard, Method::GET, &headers).await.expect("sent");
+        let sent = recorder.sent.lock().expect("not poisoned");
+        let names: Vec<_> = sent[0].headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["accept"]);
+    }
+
+    #[tokio::test]
+    async fn requests_and_response_bytes_are_bounded() {
+        let limits = CallLimits { requests: 2, response_bytes: 10, ..CallLimits::default() };
+        let (guard, recorder) = guard(&ANYWHERE, limits);
+        let body = send(&guard, Method::GET, &[]).await.expect("sent").body;
+        assert_eq!(body.collect().await.expect_err("11 bytes"), SendError::TooLarge { limit: 10 });
+        send(&guard, Method::GET, &[]).await.expect("sent");
+        let denied = send(&guard, Method::GET, &[]).await.expect_err("the third");
+        assert_eq!(denied, SendError::Denied("used up its limit of 2 HTTP requests a call".to_owned()));
+        assert_eq!(recorder.sent.lock().expect("not poisoned").len(), 2);
+    }
+}

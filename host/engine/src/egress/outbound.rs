@@ -1,0 +1,106 @@
+//! The seam towards the network: one request that the guard has let through goes out, its response comes back as a stream.
+//!
+//! Implemented by the sender of this crate, and by the fakes of the test harness.
+
+use std::{error::Error as _, fmt, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use url::Url;
+
+/// A body that arrives piece by piece.
+pub type StreamBody = UnsyncBoxBody<Bytes, SendError>;
+
+/// Sends requests. The guard has checked grants, literal addresses, method and headers; whoever resolves a name must
+/// still hold the addresses to the operator's policy.
+#[async_trait::async_trait]
+pub trait Outbound: Send + Sync {
+    /// Sends one request and waits for the head of its response. Dropping the future or the body ends the request.
+    ///
+    /// # Errors
+    /// Why there is no response.
+    async fn send(&self, request: OutboundRequest) -> Result<OutboundResponse, SendError>;
+}
+
+#[derive(Debug)]
+pub struct OutboundRequest {
+    pub method: Method,
+    /// `http` or `https`, with a host, without a user name.
+    pub url: Url,
+    pub headers: HeaderMap,
+    pub body: OutboundBody,
+    /// For the whole exchange, body included; none: as long as the call may take.
+    pub timeout: Option<Duration>,
+}
+
+pub enum OutboundBody {
+    Empty,
+    Full(Bytes),
+    Stream(StreamBody),
+}
+
+impl fmt::Debug for OutboundBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("Empty"),
+            Self::Full(bytes) => write!(f, "Full({} bytes)", bytes.len()),
+            Self::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+impl OutboundBody {
+    /// Reads the body to its end.
+    ///
+    /// # Errors
+    /// The guest broke the body off.
+    pub async fn collect(self) -> Result<Bytes, SendError> {
+        match self {
+            Self::Empty => Ok(Bytes::new()),
+            Self::Full(bytes) => Ok(bytes),
+            Self::Stream(stream) => Ok(stream.collect().await?.to_bytes()),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct OutboundResponse {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    /// Decoded.
+    pub body: StreamBody,
+}
+
+/// Why a request has no response, or only a part of one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// Refused by grant, policy or limit; the text names the rule.
+    #[error("{0}")]
+    Denied(String),
+    /// The request cannot be sent as it is.
+    #[error("{0}")]
+    Invalid(String),
+    #[error("timed out {0}")]
+    Timeout(&'static str),
+    #[error("the response body is longer than {limit} bytes")]
+    TooLarge { limit: u64 },
+    #[error("cannot resolve the host: {0}")]
+    Dns(String),
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    #[error("{0}")]
+    Transport(String),
+}
+
+/// The first error of type `T` in a chain.
+pub(crate) fn find<T: std::error::Error + 'static>(error: &reqwest::Error) -> Option<&T> {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(found) = cause.downcast_ref::<T>() {
+            return Some(found);
+        }
+        source = cause.source();
+    }
+    None
+}

@@ -1,0 +1,199 @@
+//! The guarded sender: HTTP over TLS to addresses that were judged, and to no others.
+//!
+//! A name is resolved once per connection, every address of the answer is judged, and the connection goes to those very
+//! addresses. No proxy, no redirects. Connections are kept for reuse within one account only, so that no account's bytes
+//! ever share a connection with another's; clients are made when first needed and the least used are dropped.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use futures_util::TryStreamExt;
+use http_body::Frame;
+use http_body_util::{BodyDataStream, BodyExt, StreamBody};
+use reqwest::{
+    Client,
+    dns::{Addrs, Name, Resolve, Resolving},
+    redirect,
+};
+use rustls_platform_verifier::BuilderVerifierExt;
+use trellis_model::AccountId;
+
+use super::{
+    outbound::{Outbound, OutboundBody, OutboundRequest, OutboundResponse, SendError, find},
+    policy::{EgressPolicy, ForbiddenAddress},
+};
+
+/// Name resolution, TCP and TLS together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the request's end to the response's head, and between two pieces of the body.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The whole exchange, where the call sets no shorter time.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long an unused connection is kept.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Unused connections kept for one host of one account.
+const IDLE_CONNECTIONS_MAX: usize = 4;
+/// Clients (of accounts with recent requests) kept for reuse. An empty one costs about 10 KiB.
+const CLIENTS_MAX: usize = 512;
+const USER_AGENT: &str = concat!("trellis/", env!("CARGO_PKG_VERSION"));
+
+/// Whose connections a client holds, and the port for which its resolver knows exceptions.
+type ClientKey = (AccountId, Option<u16>);
+
+/// The clients of all accounts.
+pub(crate) struct Senders {
+    policy: Arc<EgressPolicy>,
+    /// Made at the first request: reading the platform's trust roots takes a while.
+    tls: OnceLock<Result<rustls::ClientConfig, SendError>>,
+    clients: Mutex<Clients>,
+}
+
+#[derive(Default)]
+struct Clients {
+    by_key: HashMap<ClientKey, (Client, u64)>,
+    /// Counts uses; a client's number is the time of its latest use.
+    uses: u64,
+}
+
+impl Senders {
+    pub fn new(policy: Arc<EgressPolicy>) -> Self {
+        Self { policy, tls: OnceLock::new(), clients: Mutex::default() }
+    }
+
+    fn client(&self, account: AccountId, port: u16) -> Result<Client, SendError> {
+        let key = (account, self.policy.has_exception_at(port).then_some(port));
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.uses += 1;
+        let now = clients.uses;
+        if let Some((client, used)) = clients.by_key.get_mut(&key) {
+            *used = now;
+            return Ok(client.clone());
+        }
+        let client = self.build_client(key.1)?;
+        if clients.by_key.len() >= CLIENTS_MAX
+            && let Some(oldest) = clients.by_key.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key)
+        {
+            clients.by_key.remove(&oldest);
+        }
+        clients.by_key.insert(key, (client.clone(), now));
+        Ok(client)
+    }
+
+    fn build_client(&self, exception_port: Option<u16>) -> Result<Client, SendError> {
+        let tls = self.tls.get_or_init(tls_config).clone()?;
+        Client::builder()
+            .tls_backend_preconfigured(tls)
+            .dns_resolver(JudgingResolver { policy: Arc::clone(&self.policy), exception_port })
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .user_agent(USER_AGENT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(SILENCE_TIMEOUT)
+            .timeout(EXCHANGE_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+            .build()
+            .map_err(|error| SendError::Transport(format!("cannot set up an HTTP client: {error}")))
+    }
+}
+
+/// TLS 1.2 and 1.3 with ring, trusting the platform's roots. Shared by all clients: only the settings, not connections.
+fn tls_config() -> Result<rustls::ClientConfig, SendError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(BuilderVerifierExt::with_platform_verifier)
+        .map_err(|error| SendError::Transport(format!("cannot set up TLS with the platform's trust roots: {error}")))?;
+    let mut config = config.with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // Sessions could be resumed across accounts, which would tell a server that they share a host.
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(config)
+}
+
+/// Resolves names and refuses those of which any address is forbidden.
+struct JudgingResolver {
+    policy: Arc<EgressPolicy>,
+    /// The one port that this resolver's client connects to, where the policy has exceptions there; else none apply.
+    exception_port: Option<u16>,
+}
+
+impl Resolve for JudgingResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let policy = Arc::clone(&self.policy);
+        // Port 0 is in no exception.
+        let port = self.exception_port.unwrap_or(0);
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+            policy.check_all(&addresses, port)?;
+            let judged: Addrs = Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0)));
+            Ok(judged)
+        })
+    }
+}
+
+/// Sends the requests of one account.
+pub(crate) struct AccountSender {
+    pub senders: Arc<Senders>,
+    pub account: AccountId,
+}
+
+#[async_trait::async_trait]
+impl Outbound for AccountSender {
+    async fn send(&self, request: OutboundRequest) -> Result<OutboundResponse, SendError> {
+        let port = request.url.port_or_known_default().unwrap_or_default();
+        let client = self.senders.client(self.account, port)?;
+        let mut builder = client.request(request.method, request.url).headers(request.headers);
+        builder = match request.body {
+            OutboundBody::Empty => builder,
+            OutboundBody::Full(bytes) => builder.body(bytes),
+            OutboundBody::Stream(stream) => builder.body(reqwest::Body::wrap_stream(BodyDataStream::new(stream))),
+        };
+        if let Some(timeout) = request.timeout {
+            builder = builder.timeout(timeout.min(EXCHANGE_TIMEOUT));
+        }
+        let mut response = builder.send().await.map_err(|error| explain(&error))?;
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+        let pieces = response.bytes_stream().map_ok(Frame::data).map_err(|error| explain(&error));
+        Ok(OutboundResponse { status, headers, body: StreamBody::new(pieces).boxed_unsync() })
+    }
+}
+
+/// The cause of a failure, without the URL: a query may hold a secret.
+fn explain(error: &reqwest::Error) -> SendError {
+    if let Some(forbidden) = find::<ForbiddenAddress>(error) {
+        return SendError::Denied(forbidden.to_string());
+    }
+    if let Some(guest_side) = find::<SendError>(error) {
+        return guest_side.clone();
+    }
+    let cause = root_cause(error);
+    if error.is_dns() {
+        SendError::Dns(cause)
+    } else if error.is_timeout() {
+        SendError::Timeout(if error.is_connect() { "while connecting" } else { "waiting for the response" })
+    } else if error.is_connect() {
+        SendError::Connect(cause)
+    } else if error.is_builder() {
+        SendError::Invalid(cause)
+    } else {
+        SendError::Transport(cause)
+    }
+}
+
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    match cause.downcast_ref::<reqwest::Error>() {
+        Some(_) => "the request failed".to_owned(),
+        None => cause.to_string(),
+    }
+}

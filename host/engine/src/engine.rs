@@ -1,0 +1,227 @@
+//! The engine: takes components in, keeps them ready, and hands them out to be called.
+
+use std::{fmt, future::Future, io, path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+use trellis_model::{AccountId, description::Description, fault::Fault};
+use wasmtime::component::{Component, Linker};
+
+use crate::{
+    Compiled, LoadError, UploadError,
+    bindings::PluginPre,
+    cache::Cache,
+    call,
+    capabilities::Capabilities,
+    digest::Digest,
+    egress::{
+        outbound::Outbound,
+        policy::EgressPolicy,
+        sender::{AccountSender, Senders},
+    },
+    epoch,
+    guest_state::GuestState,
+    sandbox::Sandbox,
+    transformer::Transformer,
+    upload::{
+        artefacts::{Artefacts, Label},
+        compile::{Compiler, blocking, digest},
+    },
+};
+
+const MIB: u64 = 1024 * 1024;
+const GIB: u64 = 1024 * MIB;
+
+/// The size of an engine, and what its guests may reach.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Guests that may run at the same time. Each reserves address space (not memory) for its pool slot. Default 200.
+    pub instances_max: u32,
+    /// The most memory that any call can be given, in bytes: the size of a pool slot. Default 64 MiB.
+    pub memory_bytes_max: u64,
+    /// Memory of all running guests together, in bytes. Default 4 GiB.
+    pub memory_bytes_total: u64,
+    /// Where compiled components are kept. Private to this user: whoever can write there runs code as this host.
+    pub artefacts_folder: PathBuf,
+    /// Compiled components on disk, in bytes. Default 4 GiB.
+    pub artefacts_bytes_max: u64,
+    /// Components kept ready in memory. Default 1,000.
+    pub components_max: usize,
+    /// Machine code of the components kept ready, in bytes. Default 1 GiB.
+    pub code_bytes_max: u64,
+    /// Which addresses guests may reach at all.
+    pub egress: EgressPolicy,
+}
+
+impl EngineConfig {
+    pub fn new(artefacts_folder: impl Into<PathBuf>) -> Self {
+        Self {
+            instances_max: 200,
+            memory_bytes_max: 64 * MIB,
+            memory_bytes_total: 4 * GIB,
+            artefacts_folder: artefacts_folder.into(),
+            artefacts_bytes_max: 4 * GIB,
+            components_max: 1_000,
+            code_bytes_max: GIB,
+            egress: EgressPolicy::default(),
+        }
+    }
+}
+
+/// Why no engine could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("cannot set up wasmtime: {0}")]
+    Wasmtime(String),
+    #[error("cannot use the folder for compiled components {folder}: {source}")]
+    Artefacts { folder: PathBuf, source: io::Error },
+    #[error("cannot start the epoch thread: {0}")]
+    Epoch(io::Error),
+}
+
+/// Cheap to clone; all clones are the same engine.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    sandbox: Arc<Sandbox>,
+    linker: Linker<GuestState>,
+    compiler: Arc<Compiler>,
+    artefacts: Arc<Artefacts>,
+    cache: Cache,
+    senders: Arc<Senders>,
+}
+
+impl Engine {
+    /// # Errors
+    /// The machine does not have what an engine needs.
+    pub fn new(config: &EngineConfig) -> Result<Self, EngineError> {
+        let wasmtime_error = |error: wasmtime::Error| EngineError::Wasmtime(format!("{error:#}"));
+        let sandbox = Arc::new(Sandbox::new(config).map_err(wasmtime_error)?);
+        let mut linker = Linker::new(&sandbox.engine);
+        Capabilities::add_to_linker(&mut linker).map_err(wasmtime_error)?;
+        let artefacts = Artefacts::open(&config.artefacts_folder, &sandbox.engine, config.artefacts_bytes_max)
+            .map_err(|source| EngineError::Artefacts { folder: config.artefacts_folder.clone(), source })?;
+        epoch::start(&sandbox.engine).map_err(EngineError::Epoch)?;
+        Ok(Self(Arc::new(Inner {
+            linker,
+            compiler: Arc::new(Compiler::new(sandbox.engine.clone())),
+            artefacts: Arc::new(artefacts),
+            cache: Cache::new(config.components_max, config.code_bytes_max),
+            senders: Arc::new(Senders::new(Arc::clone(&sandbox.policy))),
+            sandbox,
+        })))
+    }
+
+    /// Whether guests come from a pool. Without one, where address space is limited, calls are slower.
+    pub fn is_pooling(&self) -> bool {
+        self.0.sandbox.is_pooling()
+    }
+
+    /// The way out for the calls of one account: real HTTP, under the operator's policy.
+    pub fn outbound(&self, account: AccountId) -> Arc<dyn Outbound> {
+        Arc::new(AccountSender { senders: Arc::clone(&self.0.senders), account })
+    }
+
+    /// Takes a component in: checks, compiles and links it, asks it for its description, and keeps it ready. The same
+    /// bytes again cost nothing.
+    ///
+    /// # Errors
+    /// All that is wrong with the component.
+    pub async fn compile(&self, bytes: Bytes) -> Result<Compiled, UploadError> {
+        let digest = digest(bytes.clone()).await?;
+        let transformer = self.0.cache.get_or_load(digest, || self.read_or_build(digest, async || Ok(bytes))).await;
+        let transformer = transformer.map_err(|error| match error {
+            LoadError::Upload(error) => error,
+            other => UploadError::Unavailable(other.to_string()),
+        })?;
+        Ok(Compiled {
+            digest,
+            description: Arc::clone(&transformer.description),
+            imports: transformer.imports.clone(),
+        })
+    }
+
+    /// The transformer of a component that was accepted before: from memory, else from the artefact on disk, else
+    /// compiled from `bytes`, which are asked for only then.
+    ///
+    /// # Errors
+    /// The bytes cannot be had, or this host does not accept them.
+    pub async fn load<F, E>(&self, digest: Digest, bytes: impl FnOnce() -> F + Send) -> Result<Arc<Transformer>, LoadError>
+    where
+        F: Future<Output = Result<Bytes, E>> + Send,
+        E: fmt::Display,
+    {
+        let fetch = async || bytes().await.map_err(|error| LoadError::Bytes { digest, reason: error.to_string() });
+        self.0.cache.get_or_load(digest, || self.read_or_build(digest, fetch)).await
+    }
+
+    async fn read_or_build(
+        &self,
+        digest: Digest,
+        fetch: impl AsyncFnOnce() -> Result<Bytes, LoadError>,
+    ) -> Result<Arc<Transformer>, LoadError> {
+        let (artefacts, engine) = (Arc::clone(&self.0.artefacts), self.0.sandbox.engine.clone());
+        if let Some((component, label)) = blocking(move || artefacts.load(&engine, digest)).await? {
+            let plugin = self.link(&component)?;
+            return Ok(Arc::new(self.transformer(digest, &component, plugin, &label)?));
+        }
+        let bytes = fetch().await?;
+        let found = self::digest(bytes.clone()).await?;
+        if found != digest {
+            return Err(LoadError::WrongDigest { expected: digest, found });
+        }
+        Ok(Arc::new(self.build(digest, bytes).await?))
+    }
+
+    async fn build(&self, digest: Digest, bytes: Bytes) -> Result<Transformer, UploadError> {
+        let code = self.0.compiler.compile(bytes).await?;
+        let plugin = self.link(&code.component)?;
+        let description = call::describe(&self.0.sandbox, &plugin).await.map_err(|failure| {
+            UploadError::fault(
+                Fault::at("/exports", format!("`describe` failed: {failure}"))
+                    .fix("`describe` must return the plugin's description without using any capability"),
+            )
+        })?;
+        let label = Label { description, imports: code.imports };
+        let transformer = self.transformer(digest, &code.component, plugin, &label)?;
+        let artefacts = Arc::clone(&self.0.artefacts);
+        blocking(move || artefacts.save(digest, &code.component, &label)).await?;
+        Ok(transformer)
+    }
+
+    /// Joins a component's imports to the capabilities, and finds its exports.
+    fn link(&self, component: &Component) -> Result<PluginPre<GuestState>, UploadError> {
+        let linked = self.0.linker.instantiate_pre(component).and_then(PluginPre::new);
+        linked.map_err(|error| {
+            UploadError::fault(
+                Fault::at("/imports", format!("does not fit this host's WIT: {error:#}"))
+                    .fix("build against the WIT of this host: `GET /v1/wit`"),
+            )
+        })
+    }
+
+    fn transformer(
+        &self,
+        digest: Digest,
+        component: &Component,
+        plugin: PluginPre<GuestState>,
+        label: &Label,
+    ) -> Result<Transformer, UploadError> {
+        let description = Description::parse(&label.description).map_err(UploadError::Faults)?;
+        let code = component.image_range();
+        Ok(Transformer {
+            digest,
+            description: Arc::new(description),
+            imports: label.imports.clone(),
+            plugin,
+            sandbox: Arc::clone(&self.0.sandbox),
+            code_bytes: (code.end.addr() - code.start.addr()) as u64,
+        })
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("pooling", &self.is_pooling()).finish_non_exhaustive()
+    }
+}

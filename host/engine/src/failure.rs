@@ -1,0 +1,210 @@
+//! Why a call failed, in words that its author can act on.
+//!
+//! Says whether another attempt makes sense at all; when and how often is the operator's affair.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use trellis_model::call_limits::CallLimits;
+use wasmtime::{PoolConcurrencyLimitError, Trap};
+use wasmtime_wasi::I32Exit;
+
+use crate::{
+    bindings::trellis::plugin::events,
+    budget::CpuBudget,
+    guest_state::GuestState,
+    memory::{Refused, TABLE_ELEMENTS_MAX},
+    sandbox::{WASM_STACK_BYTES, host_call_bytes},
+};
+
+/// Longest message of a failure, in bytes: more than a person reads, less than would swell the history.
+const MESSAGE_BYTES_MAX: usize = 4_096;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    pub kind: FailureKind,
+    /// What went wrong, and where it helps, how to mend it.
+    pub message: String,
+    /// The guest asked to be called again no sooner than this, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_ms: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// The guest does not accept its inputs.
+    InvalidInput,
+    /// The guest does not accept its config.
+    InvalidConfig,
+    /// The guest gave up, or broke its own description.
+    Permanent,
+    /// The guest asks for another attempt.
+    Retryable,
+    /// The guest crashed.
+    Trapped,
+    /// The guest took longer than its limit, waiting included.
+    TimedOut,
+    /// The guest used up its CPU, memory, stack or output limit.
+    LimitExceeded,
+    /// The host could not run the guest.
+    Unavailable,
+}
+
+impl FailureKind {
+    /// Whether another attempt may end differently.
+    pub fn is_retryable(self) -> bool {
+        match self {
+            Self::InvalidInput | Self::InvalidConfig | Self::Permanent => false,
+            Self::Retryable | Self::Trapped | Self::TimedOut | Self::LimitExceeded | Self::Unavailable => true,
+        }
+    }
+}
+
+impl Failure {
+    pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), after_ms: None }
+    }
+
+    /// What a guest returned instead of emissions.
+    pub(crate) fn returned(failure: events::Failure) -> Self {
+        let (kind, message, after_ms) = match failure {
+            events::Failure::InvalidInput(message) => (FailureKind::InvalidInput, message, None),
+            events::Failure::InvalidConfig(message) => (FailureKind::InvalidConfig, message, None),
+            events::Failure::Retryable(retry) => (FailureKind::Retryable, retry.message, retry.after_ms),
+            events::Failure::Permanent(message) => (FailureKind::Permanent, message, None),
+        };
+        Self { kind, message: shortened(message), after_ms }
+    }
+}
+
+/// How a call ended before its guest returned.
+pub(crate) enum Stop {
+    WallLimit,
+    Error(wasmtime::Error),
+}
+
+/// Puts into words how a call was stopped.
+pub(crate) fn explain(stop: &Stop, state: &GuestState, limits: &CallLimits) -> Failure {
+    let error = match stop {
+        Stop::WallLimit => {
+            let message = format!("took longer than its limit of {} ms", limits.wall_ms);
+            return Failure::new(FailureKind::TimedOut, message);
+        }
+        Stop::Error(error) => error,
+    };
+    if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
+        let message = format!("used up its CPU budget of {} ms", limits.cpu_ms);
+        return Failure::new(FailureKind::LimitExceeded, message);
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return Failure::new(FailureKind::Unavailable, format!("no room for another guest: {error:#}"));
+    }
+    let (kind, reason) = reason(error, limits);
+    let mut message = match state.memory.refused() {
+        Some(refused) => format!("{}; then {reason}", refusal(refused, limits)),
+        None => reason,
+    };
+    let stderr = state.capabilities.log.stderr_tail();
+    if !stderr.is_empty() {
+        message.push_str("; stderr: ");
+        message.push_str(&stderr);
+    }
+    let kind = match state.memory.refused() {
+        Some(Refused::Memory | Refused::Table) => FailureKind::LimitExceeded,
+        Some(Refused::HostMemory) => FailureKind::Unavailable,
+        None => kind,
+    };
+    Failure::new(kind, shortened(message))
+}
+
+fn reason(error: &wasmtime::Error, limits: &CallLimits) -> (FailureKind, String) {
+    if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        return (FailureKind::Trapped, format!("exited with status {} instead of returning", exit.0));
+    }
+    if passed_too_much(error) {
+        let message = format!("passed more than {} to the host at once", bytes(host_call_bytes(limits) as u64));
+        return (FailureKind::LimitExceeded, message);
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::StackOverflow) => {
+            let message = format!("used up its stack of {}", bytes(WASM_STACK_BYTES as u64));
+            (FailureKind::LimitExceeded, message)
+        }
+        Some(trap) => {
+            let text = trap.to_string();
+            (FailureKind::Trapped, format!("trapped: {}", text.strip_prefix("wasm trap: ").unwrap_or(&text)))
+        }
+        None => (FailureKind::Trapped, format!("trapped: {error:#}")),
+    }
+}
+
+/// wasmtime keeps the type of this error to itself; a test holds that its text still says so.
+fn passed_too_much(error: &wasmtime::Error) -> bool {
+    error.root_cause().to_string().contains("fuel allocated for hostcalls has been exhausted")
+}
+
+fn refusal(refused: Refused, limits: &CallLimits) -> String {
+    match refused {
+        Refused::Memory => format!("asked for more memory than its limit of {}", bytes(limits.memory_bytes)),
+        Refused::HostMemory => "asked for memory when all memory of the host for guests was in use".to_owned(),
+        Refused::Table => format!("asked for more than {TABLE_ELEMENTS_MAX} table elements"),
+    }
+}
+
+/// A number of bytes, in MiB or KiB where it is a whole number of them.
+pub(crate) fn bytes(number: u64) -> String {
+    const KIB: u64 = 1024;
+    const MIB: u64 = 1024 * KIB;
+    match number {
+        0 => "0 bytes".to_owned(),
+        _ if number.is_multiple_of(MIB) => format!("{} MiB", number / MIB),
+        _ if number.is_multiple_of(KIB) => format!("{} KiB", number / KIB),
+        _ => format!("{number} bytes"),
+    }
+}
+
+fn shortened(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES_MAX {
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        message.push('…');
+    }
+    message
+}
+
+/// Runs `work` against the wall limit and the CPU budget of its call.
+///
+/// # Errors
+/// How it was stopped. The store must be dropped then.
+pub(crate) async fn bounded<T>(
+    work: impl Future<Output = wasmtime::Result<T>>,
+    cpu: &CpuBudget,
+    limits: &CallLimits,
+) -> Result<T, Stop> {
+    let work = std::pin::pin!(work);
+    match tokio::time::timeout(Duration::from_millis(limits.wall_ms), cpu.count(work)).await {
+        Ok(result) => result.map_err(Stop::Error),
+        Err(_) => Err(Stop::WallLimit),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_bytes_are_readable() {
+        assert_eq!(bytes(64 * 1024 * 1024), "64 MiB");
+        assert_eq!(bytes(512 * 1024), "512 KiB");
+        assert_eq!(bytes(1_000), "1000 bytes");
+        assert_eq!(bytes(0), "0 bytes");
+    }
+
+    #[test]
+    fn a_long_message_of_a_guest_is_cut_at_a_character() {
+        let failure = Failure::returned(events::Failure::Permanent("ü".repeat(10_000)));
+        assert!(failure.message.len() <= MESSAGE_BYTES_MAX + '…'.len_utf8());
+        assert!(failure.message.ends_with("ü…"));
+    }
+}

@@ -1,0 +1,44 @@
+//! Wasmtime: check, compile, cache, link, instantiate and call transformers.
+//!
+//! Takes hostile bytes and hostile guests, and gives back a report. Knows nothing of Postgres, grids, retries, rate limits
+//! or the HTTP API: what it needs from outside comes in through small traits ([`Storage`], [`Outbound`], [`WallClock`]),
+//! which the operator and the test harness both implement.
+
+mod engine;
+mod epoch;
+
+mod upload;
+
+mod cache;
+mod transformer;
+
+mod call;
+mod report;
+mod sandbox;
+
+mod budget;
+mod failure;
+mod guest_state;
+mod memory;
+
+mod bindings;
+mod capabilities;
+pub mod egress;
+
+mod digest;
+
+pub use call::{Call, Event};
+pub use capabilities::{
+    log::{LogLevel, LogLine, RunLog},
+    storage::{
+        Change, Entry, KEY_BYTES_MAX, LIST_KEYS_MAX, ListedKey, ReadVersion, Storage, StorageUnavailable, Write,
+    },
+    wasi::WallClock,
+};
+pub use digest::{Digest, InvalidDigest};
+pub use egress::outbound::{Outbound, OutboundBody, OutboundRequest, OutboundResponse, SendError, StreamBody};
+pub use engine::{Engine, EngineConfig, EngineError};
+pub use failure::{Failure, FailureKind};
+pub use report::{CallReport, Effects, Emission, Metering, Outcome};
+pub use transformer::Transformer;
+pub use upload::{Compiled, LoadError, UploadError, check::check};

@@ -1,0 +1,257 @@
+//! Compiled components on the local disk, so that a restart compiles nothing.
+//!
+//! A file is named for the component's digest and for the engine that compiled it, and begins with a MAC under a key of
+//! this folder: machine code is run as it is, so only what this host wrote itself may be read back. A file that is
+//! missing, damaged or of another engine counts as absent, and the component is compiled anew from its original bytes.
+//! Whoever can read the key can run code as this host anyway.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    hash::{Hash, Hasher},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::Component;
+
+use crate::digest::Digest;
+
+const KEY_FILE: &str = "artefacts.key";
+const KEY_BYTES: usize = 32;
+const MAC_BYTES: usize = 32;
+const EXTENSION: &str = "artefact";
+/// Says what is authenticated, so that a MAC of this key can mean nothing else.
+const DOMAIN: &[u8] = b"trellis artefact 1\0";
+
+pub(crate) struct Artefacts {
+    folder: PathBuf,
+    key: [u8; KEY_BYTES],
+    /// Of the engine's version, settings and CPU features.
+    engine_hash: [u8; 8],
+    bytes_max: u64,
+}
+
+/// What is known of a component besides its machine code.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Label {
+    /// The text that `describe` returned.
+    pub description: String,
+    pub imports: Vec<String>,
+}
+
+impl Artefacts {
+    /// Opens the folder, and makes it and its key when they are missing.
+    pub fn open(folder: &Path, engine: &wasmtime::Engine, bytes_max: u64) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let key = read_or_make_key(folder)?;
+        Ok(Self { folder: folder.to_owned(), key, engine_hash: engine_hash(engine), bytes_max })
+    }
+
+    fn path(&self, digest: Digest) -> PathBuf {
+        let engine = u64::from_be_bytes(self.engine_hash);
+        self.folder.join(format!("{digest}-{engine:016x}.{EXTENSION}"))
+    }
+
+    fn mac(&self, digest: Digest) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("any key length will do");
+        mac.update(DOMAIN);
+        mac.update(digest.as_bytes());
+        mac.update(&self.engine_hash);
+        mac
+    }
+
+    /// Reads a compiled component back. None: compile it.
+    pub fn load(&self, engine: &wasmtime::Engine, digest: Digest) -> Option<(Component, Label)> {
+        let path = self.path(digest);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "cannot read a compiled component; it is compiled anew");
+                return None;
+            }
+        };
+        let loaded = self.open_sealed(engine, digest, &bytes);
+        match &loaded {
+            Some(_) => mark_used(&path),
+            None => {
+                tracing::warn!(path = %path.display(), "a compiled component was altered since it was written; it is compiled anew");
+            }
+        }
+        loaded
+    }
+
+    fn open_sealed(&self, engine: &wasmtime::Engine, digest: Digest, bytes: &[u8]) -> Option<(Component, Label)> {
+        let (tag, sealed) = bytes.split_at_checked(MAC_BYTES)?;
+        let mut mac = self.mac(digest);
+        mac.update(sealed);
+        mac.verify_slice(tag).ok()?;
+        let (length, rest) = sealed.split_first_chunk::<4>()?;
+        let (label, code) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        let label = serde_json::from_slice(label).ok()?;
+        Some((deserialize(engine, code)?, label))
+    }
+
+    /// Keeps a compiled component. A full disk costs the next start some time, and nothing else.
+    pub fn save(&self, digest: Digest, component: &Component, label: &Label) {
+        let path = self.path(digest);
+        let saved = self.seal(digest, component, label).and_then(|bytes| write_whole(&path, &bytes));
+        if let Err(error) = saved {
+            tracing::warn!(path = %path.display(), %error, "cannot keep a compiled component; it is compiled anew after a restart");
+        }
+        if let Err(error) = self.remove_oldest() {
+            tracing::warn!(folder = %self.folder.display(), %error, "cannot remove old compiled components");
+        }
+    }
+
+    fn seal(&self, digest: Digest, component: &Component, label: &Label) -> io::Result<Vec<u8>> {
+        let code = component.serialize().map_err(|error| io::Error::other(format!("{error:#}")))?;
+        let label = serde_json::to_vec(label)?;
+        let length = u32::try_from(label.len()).map_err(io::Error::other)?;
+        let mut bytes = vec![0; MAC_BYTES];
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(&label);
+        bytes.extend_from_slice(&code);
+        let mut mac = self.mac(digest);
+        mac.update(&bytes[MAC_BYTES..]);
+        bytes[..MAC_BYTES].copy_from_slice(&mac.finalize().into_bytes());
+        Ok(bytes)
+    }
+
+    /// Removes the artefacts that were not used for longest until the rest is within its limit.
+    fn remove_oldest(&self) -> io::Result<()> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            if entry.path().extension().is_some_and(|extension| extension == EXTENSION) {
+                let metadata = entry.metadata()?;
+                files.push((metadata.modified()?, metadata.len(), entry.path()));
+            }
+        }
+        files.sort();
+        let mut total: u64 = files.iter().map(|(_, length, _)| length).sum();
+        for (_, length, path) in files {
+            if total <= self.bytes_max {
+                break;
+            }
+            fs::remove_file(path)?;
+            total -= length;
+        }
+        Ok(())
+    }
+}
+
+/// Makes machine code runnable.
+#[expect(unsafe_code, reason = "wasmtime trusts compiled components; the MAC says that this host compiled these bytes")]
+fn deserialize(engine: &wasmtime::Engine, authenticated: &[u8]) -> Option<Component> {
+    // SAFETY: the caller has checked the MAC over these very bytes, under a key that only this host's user can read, so
+    // they are what `Component::serialize` returned. wasmtime itself refuses those of another version or setting.
+    let component = unsafe { Component::deserialize(engine, authenticated) };
+    component.inspect_err(|error| tracing::warn!(reason = format!("{error:#}"), "cannot use a compiled component")).ok()
+}
+
+fn mark_used(path: &Path) {
+    // Only the order of removal rests on it.
+    if let Err(error) = File::open(path).and_then(|file| file.set_modified(SystemTime::now())) {
+        tracing::debug!(path = %path.display(), %error, "cannot note the use of a compiled component");
+    }
+}
+
+/// Writes under another name and renames, so that a file is there whole or not at all.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = temporary_name(path)?;
+    let written = create_private(&temporary)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn temporary_name(path: &Path) -> io::Result<PathBuf> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    Ok(path.with_extension(format!("{:016x}.tmp", u64::from_be_bytes(random))))
+}
+
+/// The key of the folder. Of two hosts that make it at the same time, the first one's is kept.
+fn read_or_make_key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
+    let path = folder.join(KEY_FILE);
+    if let Some(key) = read_key(&path)? {
+        return Ok(key);
+    }
+    let mut key = [0; KEY_BYTES];
+    getrandom::fill(&mut key).map_err(io::Error::other)?;
+    let temporary = temporary_name(&path)?;
+    create_private(&temporary).and_then(|mut file| file.write_all(&key).and_then(|()| file.sync_all()))?;
+    let linked = fs::hard_link(&temporary, &path);
+    fs::remove_file(&temporary)?;
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => read_key(&path)?.ok_or_else(|| io::Error::other("the key was removed while it was read")),
+    }
+}
+
+fn read_key(path: &Path) -> io::Result<Option<[u8; KEY_BYTES]>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    refuse_public(&file, path)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let length = bytes.len();
+    bytes.try_into().map(Some).map_err(|_| {
+        io::Error::other(format!("{} has {length} bytes instead of {KEY_BYTES}; remove it to get a new one", path.display()))
+    })
+}
+
+#[cfg(unix)]
+fn refuse_public(file: &File, path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = file.metadata()?.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{} can be read by others (mode {mode:o}); remove it to get a new one", path.display())))
+}
+
+#[cfg(not(unix))]
+fn refuse_public(_file: &File, _path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+fn engine_hash(engine: &wasmtime::Engine) -> [u8; 8] {
+    let mut hasher = StableHasher(Sha256::new());
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    let hash: [u8; 32] = hasher.0.finalize().into();
+    *hash.first_chunk().expect("32 bytes begin with 8")
+}
+
+/// The standard library's hashers are not the same in every process.
+struct StableHasher(Sha256);
+
+impl Hasher for StableHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        let hash: [u8; 32] = self.0.clone().finalize().into();
+        u64::from_be_bytes(*hash.first_chunk().expect("32 bytes begin with 8"))
+    }
+}

@@ -1,0 +1,247 @@
+//! A look at uploaded bytes before anything is compiled: are they a component, of bearable size, importing only what a
+//! host has and exporting a transformer?
+//!
+//! Bytes that are something else are named, with the way from there to a component. Whether the component is valid through
+//! and through is found out when it is compiled.
+
+use std::sync::LazyLock;
+
+use semver::{Version, VersionReq};
+use trellis_model::fault::Fault;
+use wasmparser::{BinaryReaderError, Parser, Payload};
+
+/// The export that makes a component a plugin.
+const TRANSFORMER: &str = "trellis:plugin/transformer";
+/// Versions of `trellis:plugin` that this host speaks. Old minor versions stay in this list.
+const PLUGIN_VERSIONS: &str = "0.1";
+/// Functions in one component. The largest interpreters have about 40,000.
+const FUNCTIONS_MAX: u32 = 300_000;
+/// One function, in bytes. The largest in interpreters have about 300 KiB; compiling takes more than linear time.
+const FUNCTION_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Modules and components nested in one component.
+const PARTS_MAX: u32 = 256;
+
+/// WIT packages that a plugin may import from, and their versions.
+const PACKAGES: [(&str, &str); 10] = [
+    ("trellis:plugin", PLUGIN_VERSIONS),
+    ("wasi:cli", "0.2"),
+    ("wasi:clocks", "0.2"),
+    ("wasi:config", "=0.2.0-rc.1"),
+    ("wasi:filesystem", "0.2"),
+    ("wasi:http", "0.2"),
+    ("wasi:io", "0.2"),
+    ("wasi:logging", "=0.1.0-draft"),
+    ("wasi:random", "0.2"),
+    ("wasi:sockets", "0.2"),
+];
+
+static VERSIONS: LazyLock<Vec<(&str, VersionReq)>> = LazyLock::new(|| {
+    let parse = |text| VersionReq::parse(text).expect("the versions of this file are valid");
+    PACKAGES.iter().map(|(package, versions)| (*package, parse(versions))).collect()
+});
+
+/// Looks at an upload.
+///
+/// # Returns
+/// The interfaces that it imports, in its order.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn check(bytes: &[u8]) -> Result<Vec<String>, Vec<Fault>> {
+    if let Some(fault) = no_component(bytes) {
+        return Err(vec![fault]);
+    }
+    let outline = Outline::read(bytes).map_err(|fault| vec![*fault])?;
+    let mut faults: Vec<Fault> = outline.imports.iter().filter_map(|name| import_fault(name)).collect();
+    faults.extend(export_fault(&outline.exports));
+    if faults.is_empty() { Ok(outline.imports) } else { Err(faults) }
+}
+
+/// What the bytes are, if they are no binary component.
+fn no_component(bytes: &[u8]) -> Option<Fault> {
+    let fault = |message: &str, fix: &str| Some(Fault::at("", message).fix(fix));
+    if bytes.is_empty() {
+        return fault("the upload is empty", "send the bytes of a WebAssembly component");
+    }
+    if Parser::is_component(bytes) {
+        return None;
+    }
+    if Parser::is_core_wasm(bytes) {
+        return fault(
+            "a core WebAssembly module, not a component",
+            "build for the target wasm32-wasip2, or turn the module into a component with `wasm-tools component new`",
+        );
+    }
+    if wasmtime::Engine::detect_precompiled(bytes).is_some() {
+        return fault(
+            "machine code that wasmtime compiled (.cwasm), not a component",
+            "upload the component itself; the host compiles it",
+        );
+    }
+    match bytes {
+        [b'\0', b'a', b's', b'm', ..] => fault(
+            "WebAssembly of a version that is not known here, or cut off within its first 8 bytes",
+            "build a component (version 0x0d, layer 1) and upload the whole file",
+        ),
+        [0x7f, b'E', b'L', b'F', ..] => {
+            fault("a native program or library, not a component", "build for the target wasm32-wasip2")
+        }
+        [0x1f, 0x8b, ..] => fault("compressed with gzip", "upload the component uncompressed"),
+        [b'P', b'K', ..] => fault("a zip archive, not a component", "upload the .wasm file alone"),
+        _ => Some(text_or_unknown(bytes)),
+    }
+}
+
+fn text_or_unknown(bytes: &[u8]) -> Fault {
+    const LOOKED_AT: usize = 4_096;
+    let head = &bytes[..bytes.len().min(LOOKED_AT)];
+    let text = match str::from_utf8(head) {
+        Ok(text) => Some(text),
+        // A character may be cut in two at the end of what is looked at.
+        Err(error) if error.error_len().is_none() => str::from_utf8(&head[..error.valid_up_to()]).ok(),
+        Err(_) => None,
+    };
+    let shown: String = bytes.iter().take(4).map(|byte| format!("{byte:02x} ")).collect();
+    match text.map(|text| text.trim_start_matches('\u{feff}').trim_start()) {
+        Some(text) if text.starts_with("(component") || text.starts_with("(module") || text.starts_with(";;") => {
+            Fault::at("", "WebAssembly text (WAT), not a binary component")
+                .fix("turn it into a binary with `wasm-tools parse`, then upload that")
+        }
+        Some(_) => Fault::at("", "text, not a WebAssembly component").fix("upload the .wasm file that your build made"),
+        None => Fault::at("", format!("no WebAssembly component: it begins with the bytes {}", shown.trim_end()))
+            .fix("upload the .wasm file that your build made"),
+    }
+}
+
+/// What a component imports and exports at its top level.
+#[derive(Debug, Default)]
+struct Outline {
+    imports: Vec<String>,
+    exports: Vec<String>,
+    functions: u32,
+    parts: u32,
+}
+
+impl Outline {
+    fn read(bytes: &[u8]) -> Result<Self, Box<Fault>> {
+        let mut outline = Self::default();
+        let mut depth = 0_u32;
+        for payload in Parser::new(0).parse_all(bytes) {
+            let payload = payload.map_err(|error| broken(&error, bytes.len()))?;
+            match payload {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
+                    depth += 1;
+                    outline.count_part()?;
+                }
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::CodeSectionEntry(body) => outline.count_function(body.range().len())?,
+                Payload::ComponentImportSection(section) if depth == 0 => {
+                    for import in section {
+                        let import = import.map_err(|error| broken(&error, bytes.len()))?;
+                        outline.imports.push(import.name.name.to_owned());
+                    }
+                }
+                Payload::ComponentExportSection(section) if depth == 0 => {
+                    for export in section {
+                        let export = export.map_err(|error| broken(&error, bytes.len()))?;
+                        outline.exports.push(export.name.name.to_owned());
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(outline)
+    }
+
+    fn count_part(&mut self) -> Result<(), Box<Fault>> {
+        self.parts += 1;
+        if self.parts <= PARTS_MAX {
+            return Ok(());
+        }
+        let message = format!("more than {PARTS_MAX} modules and components nested in it");
+        Err(Box::new(Fault::at("", message).fix("compose fewer parts into one component")))
+    }
+
+    fn count_function(&mut self, bytes: usize) -> Result<(), Box<Fault>> {
+        self.functions += 1;
+        if self.functions > FUNCTIONS_MAX {
+            let message = format!("more than {FUNCTIONS_MAX} functions");
+            return Err(Box::new(Fault::at("", message).fix("leave out what the plugin does not use")));
+        }
+        if bytes > FUNCTION_BYTES_MAX {
+            let message = format!(
+                "function {} is {bytes} bytes long, at most {FUNCTION_BYTES_MAX} are allowed",
+                self.functions - 1
+            );
+            return Err(Box::new(Fault::at("", message).fix("split the function, or build without inlining everything")));
+        }
+        Ok(())
+    }
+}
+
+fn broken(error: &BinaryReaderError, length: usize) -> Box<Fault> {
+    if error.offset() >= length || error.message().contains("unexpected end") {
+        let message = format!("the component breaks off: it is cut at byte {length}");
+        return Box::new(Fault::at("", message).fix("upload the whole file; if it is whole, build it anew"));
+    }
+    let message = format!("no valid component: {} at byte {}", error.message(), error.offset());
+    Box::new(Fault::at("", message).fix("build the component anew; `wasm-tools validate` tells more"))
+}
+
+fn import_fault(name: &str) -> Option<Fault> {
+    let pointer = format!("/imports/{}", name.replace('~', "~0").replace('/', "~1"));
+    let provided = || {
+        let list: Vec<String> = PACKAGES.iter().map(|(package, versions)| format!("{package}@{}", versions.trim_start_matches('='))).collect();
+        format!("a plugin may import {}; put what else it needs into the component itself", list.join(", "))
+    };
+    let Some((package, version)) = package_and_version(name) else {
+        let message = format!("imports `{name}`, which is no interface of a WIT package with a version");
+        return Some(Fault::at(pointer, message).fix(provided()));
+    };
+    let Some((_, versions)) = VERSIONS.iter().find(|(known, _)| *known == package) else {
+        return Some(Fault::at(pointer, format!("imports `{name}`, which no host provides")).fix(provided()));
+    };
+    if versions.matches(&version) {
+        return None;
+    }
+    let ours = versions.to_string();
+    let ours = ours.trim_start_matches(['=', '^']);
+    let message = format!("imports `{name}`, but this host provides {package} in version {ours}");
+    Some(Fault::at(pointer, message).fix(format!("build against {package}@{ours}")))
+}
+
+/// `wasi:http/types@0.2.3` → `wasi:http`, `0.2.3`.
+fn package_and_version(name: &str) -> Option<(&str, Version)> {
+    let (interface, version) = name.split_once('@')?;
+    let (package, _) = interface.split_once('/')?;
+    package.contains(':').then_some(())?;
+    Some((package, Version::parse(version).ok()?))
+}
+
+fn export_fault(exports: &[String]) -> Option<Fault> {
+    let versions = VersionReq::parse(PLUGIN_VERSIONS).expect("the versions of this file are valid");
+    let mut other_version = None;
+    for name in exports {
+        let Some((interface, version)) = name.split_once('@') else { continue };
+        if interface != TRANSFORMER {
+            continue;
+        }
+        if Version::parse(version).is_ok_and(|version| versions.matches(&version)) {
+            return None;
+        }
+        other_version = Some(name);
+    }
+    let fix = "with the Rust SDK, put `#[transformer]` on a function; in other languages, build for the world \
+               `trellis:plugin/plugin`";
+    Some(match other_version {
+        Some(name) => {
+            let message = format!("exports `{name}`, but this host speaks {TRANSFORMER}@{PLUGIN_VERSIONS}");
+            Fault::at("/exports", message).fix("build against the WIT of this host: `GET /v1/wit`")
+        }
+        None if exports.iter().any(|name| name.starts_with("wasi:cli/run@")) => {
+            let message = format!("a command (it exports `wasi:cli/run`), not a plugin: `{TRANSFORMER}` is missing");
+            Fault::at("/exports", message).fix(format!("build a library instead (Rust: crate-type = [\"cdylib\"]); {fix}"))
+        }
+        None => Fault::at("/exports", format!("does not export `{TRANSFORMER}@{PLUGIN_VERSIONS}.0`")).fix(fix),
+    })
+}

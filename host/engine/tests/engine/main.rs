@@ -1,0 +1,14 @@
+//! The engine against real components: a guest that does what it is told (`tests/guests/misbehave`) and some that only
+//! WebAssembly text can express.
+
+mod artefacts;
+mod concurrency;
+mod contract;
+mod egress;
+mod hostile_components;
+mod isolation;
+mod limits;
+mod storage;
+mod support;
+mod uploads;
+mod wasi;

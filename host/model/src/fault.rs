@@ -1,0 +1,90 @@
+//! One mistake in something that a person wrote: where it is, what is wrong, how to mend it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A mistake in a manifest, a description or an upload. Faults are collected, so that a person sees all of them at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// A JSON Pointer into the document, such as `/grids/total/nodes/rate/inputs`.
+    pub pointer: String,
+    /// 1-based line, where the document was text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// 1-based column in characters, where the document was text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<usize>,
+    /// What is wrong, with the offending value.
+    pub message: String,
+    /// How to mend it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+impl Fault {
+    pub fn at(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), line: None, column: None, message: message.into(), fix: None }
+    }
+
+    #[must_use]
+    pub fn fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(fix.into());
+        self
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.line, self.column) {
+            (Some(line), Some(column)) => write!(f, "line {line}, column {column} ({}): ", self.pointer)?,
+            _ if self.pointer.is_empty() => {}
+            _ => write!(f, "{}: ", self.pointer)?,
+        }
+        f.write_str(&self.message)?;
+        match &self.fix {
+            Some(fix) => write!(f, "; {fix}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The name among `known` that `written` was probably meant to be: at most two edits away, or a third of its length.
+pub fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let farthest = (written.chars().count() / 3).clamp(1, 2);
+    known
+        .into_iter()
+        .map(|name| (edit_distance(written, name), name))
+        .filter(|(distance, _)| *distance <= farthest)
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// Levenshtein distance in characters, by the two-row method of Wagner and Fischer.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_near_name_is_suggested_and_a_far_one_is_not() {
+        let known = ["plugin", "inputs", "config", "grants", "retry"];
+        assert_eq!(did_you_mean("input", known), Some("inputs"));
+        assert_eq!(did_you_mean("pluign", known), Some("plugin"));
+        assert_eq!(did_you_mean("colour", known), None);
+    }
+}

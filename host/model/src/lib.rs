@@ -1,0 +1,21 @@
+//! Names and rules of Trellis: what a manifest may say, what a grid plan is, how a run lives, how windows count, what a
+//! grant allows.
+//!
+//! Pure on purpose: no I/O, no async, no database, no engine. Time is always an argument.
+
+pub mod ids;
+
+pub mod description;
+pub mod fault;
+pub mod grant;
+pub mod manifest;
+pub mod plan;
+
+pub mod backoff;
+pub mod run;
+
+pub mod call_limits;
+pub mod token;
+pub mod window;
+
+pub use ids::{AccountId, ClaimId, NodeName, PluginId, ProjectId, RevisionId, RunId, Shard, TokenId};

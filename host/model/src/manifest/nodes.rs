@@ -1,0 +1,156 @@
+//! The nodes of a grid: plugin, inputs, config, grants, limits, retry.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{
+    NODES_MAX, check_count,
+    document::{Item, ItemKind},
+    empty_config,
+    origin::Origin,
+    reader::Faults,
+};
+use crate::{
+    backoff::RetryPolicy,
+    call_limits::CallLimits,
+    grant::{Grants, HttpGrant, StorageGrant},
+};
+
+/// One use of a plugin in a grid.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeDefinition {
+    /// A name under `[plugins]`.
+    pub plugin: String,
+    /// Port → where its value comes from.
+    pub inputs: BTreeMap<String, Origin>,
+    pub config: Value,
+    pub grants: Grants,
+    pub limits: NodeLimits,
+    pub retry: RetryPolicy,
+}
+
+/// Limits that a node sets for itself; they can only lower the account's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeLimits {
+    pub memory_bytes: Option<u64>,
+    pub cpu_ms: Option<u64>,
+    pub wall_ms: Option<u64>,
+    pub requests: Option<u32>,
+}
+
+impl NodeLimits {
+    /// These limits where they are smaller than `limits`.
+    pub fn lower(&self, limits: CallLimits) -> CallLimits {
+        CallLimits {
+            memory_bytes: self.memory_bytes.map_or(limits.memory_bytes, |own| own.min(limits.memory_bytes)),
+            cpu_ms: self.cpu_ms.map_or(limits.cpu_ms, |own| own.min(limits.cpu_ms)),
+            wall_ms: self.wall_ms.map_or(limits.wall_ms, |own| own.min(limits.wall_ms)),
+            requests: self.requests.map_or(limits.requests, |own| own.min(limits.requests)),
+            ..limits
+        }
+    }
+}
+
+const GRANTS_MAX: usize = 64;
+const DAY_MS: u64 = 86_400_000;
+
+pub(super) fn read(faults: &mut Faults, item: &Item) -> BTreeMap<String, NodeDefinition> {
+    let entries = faults.named_entries(item, "node");
+    check_count(faults, item, entries.len(), NODES_MAX, "nodes in one grid");
+    let mut nodes = BTreeMap::new();
+    for entry in entries.iter().take(NODES_MAX) {
+        if entry.name == "event" {
+            let fault =
+                entry.key_place.fault("a node cannot be named `event`: that is what origins call the event itself");
+            faults.push(fault.fix("choose another name"));
+        }
+        nodes.insert(entry.name.clone(), read_node(faults, &entry.item));
+    }
+    nodes
+}
+
+fn read_node(faults: &mut Faults, item: &Item) -> NodeDefinition {
+    let fields = faults.fields(item, &["plugin", "inputs", "config", "grants", "limits", "retry"]);
+    let plugin = fields.required(faults, "plugin", "add `plugin = \"…\"`, a name under `[plugins]`");
+    NodeDefinition {
+        plugin: plugin.and_then(|item| faults.text(item)).unwrap_or_default(),
+        inputs: fields.optional("inputs").map(|item| read_inputs(faults, item)).unwrap_or_default(),
+        config: fields.optional("config").map_or_else(empty_config, Item::to_json),
+        grants: fields.optional("grants").map(|item| read_grants(faults, item)).unwrap_or_default(),
+        limits: fields.optional("limits").map(|item| read_limits(faults, item)).unwrap_or_default(),
+        retry: fields.optional("retry").map(|item| read_retry(faults, item)).unwrap_or_default(),
+    }
+}
+
+fn read_inputs(faults: &mut Faults, item: &Item) -> BTreeMap<String, Origin> {
+    let mut inputs = BTreeMap::new();
+    for entry in faults.named_entries(item, "input port") {
+        if let Some(origin) = read_origin(faults, &entry.item) {
+            inputs.insert(entry.name.clone(), origin);
+        }
+    }
+    inputs
+}
+
+fn read_origin(faults: &mut Faults, item: &Item) -> Option<Origin> {
+    if !matches!(item.kind, ItemKind::Table(_)) {
+        return faults.parsed(item);
+    }
+    let fields = faults.fields(item, &["literal"]);
+    let literal = fields.required(faults, "literal", "write `{ literal = … }`, or an origin such as \"event\"")?;
+    Some(Origin::Literal(literal.to_json()))
+}
+
+fn read_grants(faults: &mut Faults, item: &Item) -> Grants {
+    let fields = faults.fields(item, &["http", "storage"]);
+    Grants {
+        http: fields.optional("http").map(|item| read_grant_list::<HttpGrant>(faults, item)).unwrap_or_default(),
+        storage: fields
+            .optional("storage")
+            .map(|item| read_grant_list::<StorageGrant>(faults, item))
+            .unwrap_or_default(),
+    }
+}
+
+fn read_grant_list<G>(faults: &mut Faults, item: &Item) -> Vec<G>
+where
+    G: std::str::FromStr,
+    G::Err: std::fmt::Display,
+{
+    let items = faults.list(item);
+    check_count(faults, item, items.len(), GRANTS_MAX, "grants");
+    items.iter().take(GRANTS_MAX).filter_map(|item| faults.parsed(item)).collect()
+}
+
+fn read_limits(faults: &mut Faults, item: &Item) -> NodeLimits {
+    let fields = faults.fields(item, &["memory", "cpu", "wall", "requests"]);
+    NodeLimits {
+        memory_bytes: fields.optional("memory").and_then(|item| faults.bytes(item, 64 * 1024, 4 << 30)),
+        cpu_ms: fields.optional("cpu").and_then(|item| faults.duration_ms(item, 10, DAY_MS)),
+        wall_ms: fields.optional("wall").and_then(|item| faults.duration_ms(item, 10, DAY_MS)),
+        requests: fields
+            .optional("requests")
+            .and_then(|item| faults.whole_number(item, 0, u64::from(u32::MAX)))
+            .map(|number| u32::try_from(number).expect("checked range")),
+    }
+}
+
+fn read_retry(faults: &mut Faults, item: &Item) -> RetryPolicy {
+    let fields = faults.fields(item, &["attempts", "first", "factor", "max"]);
+    let default = RetryPolicy::default();
+    let attempts =
+        fields.optional("attempts").and_then(|item| faults.whole_number(item, 1, u64::from(RetryPolicy::ATTEMPTS_MAX)));
+    RetryPolicy {
+        attempts_max: attempts.map_or(default.attempts_max, |number| u32::try_from(number).expect("checked range")),
+        first_ms: fields
+            .optional("first")
+            .and_then(|item| faults.duration_ms(item, 1, RetryPolicy::WAIT_MAX_MS))
+            .unwrap_or(default.first_ms),
+        factor: fields.optional("factor").and_then(|item| faults.number(item, 1.0, 100.0)).unwrap_or(default.factor),
+        longest_ms: fields
+            .optional("max")
+            .and_then(|item| faults.duration_ms(item, 1, RetryPolicy::WAIT_MAX_MS))
+            .unwrap_or(default.longest_ms),
+    }
+}

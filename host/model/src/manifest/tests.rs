@@ -1,0 +1,108 @@
+//! The manifest reader as a table: broken manifests and the faults they must name.
+
+use super::*;
+
+const GOOD: &str = r#"
+[project]
+name = "shop"
+
+[plugins]
+tally = { path = "plugins/tally" }
+shape = "json-map@^0.1"
+
+[[triggers]]
+name = "orders"
+kind = "http"
+grid = "order"
+path = "/orders"
+
+[grids.order.nodes.tally]
+plugin = "tally"
+inputs = { in = "event#/order" }
+config = { currency = "EUR", rounds = 2 }
+grants = { http = ["GET https://api.example.com/*"], storage = ["totals:rw"] }
+limits = { wall = "20s", memory = "16MiB" }
+retry = { attempts = 3, first = "2s" }
+
+[grids.order.nodes.alert]
+plugin = "shape"
+inputs = { in = "tally.large" }
+"#;
+
+#[test]
+fn a_good_manifest_is_read_the_same_from_toml_and_json() {
+    let manifest = Manifest::from_toml(GOOD).expect("valid");
+    let json = document::from_toml(GOOD).expect("valid TOML").to_json().to_string();
+    assert_eq!(Manifest::from_json(&json).expect("valid"), manifest);
+    assert_eq!(manifest.triggers[0].http.methods, ["POST"]);
+    let tally = &manifest.grids["order"].nodes["tally"];
+    assert_eq!(tally.retry.attempts_max, 3);
+    assert_eq!(tally.limits.lower(Default::default()).wall_ms, 20_000);
+}
+
+/// Replaces a piece of the good manifest and expects one fault with this line and this text.
+fn check(piece: &str, instead: &str, line: usize, expected: &str) {
+    assert!(GOOD.contains(piece), "{piece}");
+    let faults = Manifest::from_toml(&GOOD.replacen(piece, instead, 1)).expect_err(instead);
+    let found = faults.iter().any(|fault| fault.line == Some(line) && fault.to_string().contains(expected));
+    assert!(found, "{instead}: {expected} at line {line} not in {faults:#?}");
+}
+
+#[test]
+fn every_fault_names_its_place_and_its_fix() {
+    check("plugin = \"tally\"", "pluign = \"tally\"", 16, "did you mean `plugin`?");
+    check("plugin = \"tally\"", "plugin = \"taly\"", 16, "did you mean `tally`?");
+    check("grid = \"order\"", "grid = \"orders\"", 12, "did you mean `order`?");
+    check("kind = \"http\"", "kind = \"cron\"", 11, "known here: http");
+    check("\"event#/order\"", "\"evnt\"", 17, "is no origin");
+    check("\"event#/order\"", "5", 17, "expected a string, found a number");
+    check("wall = \"20s\"", "wall = 20", 20, "expected a string");
+    check("wall = \"20s\"", "wall = \"20 parsecs\"", 20, "is no duration");
+    check("memory = \"16MiB\"", "memory = \"1B\"", 20, "is allowed");
+    check("attempts = 3", "attempts = 0", 21, "out of range");
+    check("GET https://api.example.com/*", "https://api.example.com/*", 19, "has no method");
+    check("totals:rw", "totals", 19, "no storage grant");
+    check("path = \"/orders\"", "path = \"orders\"", 13, "begin with `/`");
+    check("json-map@^0.1", "json-map", 7, "names no version");
+    check("json-map@^0.1", "json-map@newest", 7, "no version range");
+    check("name = \"shop\"", "name = \"my shop\"", 3, "has characters other than");
+    check("name = \"shop\"", "title = \"shop\"", 2, "`name` is missing");
+    check("nodes.alert", "nodes.event", 23, "cannot be named `event`");
+    check(
+        "[grids.order.nodes.alert]",
+        "[[triggers]]\nname = \"orders\"\nkind = \"http\"\ngrid = \"order\"\npath = \"/x\"\n[grids.order.nodes.alert]",
+        23,
+        "defined twice",
+    );
+}
+
+#[test]
+fn all_faults_come_at_once() {
+    let broken = GOOD
+        .replace("wall = \"20s\"", "wall = 1")
+        .replace("evnt", "")
+        .replace("totals:rw", "totals")
+        .replace("grid = \"order\"", "grid = \"o\"");
+    assert_eq!(Manifest::from_toml(&broken).expect_err("three faults").len(), 3);
+}
+
+#[test]
+fn text_that_is_no_toml_or_json_says_where() {
+    let faults = Manifest::from_toml("[project]\nname = \n").expect_err("broken");
+    assert_eq!(faults[0].line, Some(2), "{faults:?}");
+    let faults = Manifest::from_json("{\"project\": }").expect_err("broken");
+    assert_eq!(faults[0].line, Some(1), "{faults:?}");
+    let faults = Manifest::from_json(r#"{"project":{"name":"a","name":"b"}}"#).expect_err("twice");
+    assert!(faults[0].message.contains("given twice"), "{faults:?}");
+}
+
+#[test]
+fn hostile_documents_end_in_faults_and_not_in_a_crash() {
+    let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
+    assert!(Manifest::from_json(&deep).is_err());
+    assert!(Manifest::from_toml(&format!("a = {deep}")).is_err());
+    let huge = "x".repeat(document::MANIFEST_BYTES_MAX + 1);
+    assert!(Manifest::from_toml(&huge).expect_err("too large")[0].message.contains("at most"));
+    assert!(Manifest::from_json("null").is_err());
+    assert!(Manifest::from_json("[]").is_err());
+}

@@ -1,0 +1,393 @@
+//! How a run lives: its states, what its nodes have come to, and which nodes can be run next.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::plan::{GridPlan, PlannedInput, PlannedNode, PlannedOrigin};
+
+/// Where a run stands.
+///
+/// ```text
+///   accept ──► queued ──fetch──► running ──finish──► succeeded
+///                ▲                 │ │
+///                │ promote        │ └──bury─────► dead (kept whole, replayable)
+///                └── waiting ◄─retry
+///                    or snooze
+/// ```
+///
+/// A host that is lost puts its running runs back to queued, with one more lost host on their account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    Queued,
+    Running,
+    Waiting,
+    Succeeded,
+    Dead,
+}
+
+impl RunState {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Succeeded => "succeeded",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// Whether a run in this state is over.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Dead)
+    }
+}
+
+/// How many hosts may be lost while they run a run, before it is taken for the culprit and buried.
+pub const LOST_HOSTS_MAX: i16 = 5;
+
+/// What a trigger produced, as it is stored with the job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Event {
+    /// `trigger`, `traceparent`, and the request headers that were let through.
+    pub attributes: Vec<(String, String)>,
+    /// Any JSON value, kept as text.
+    pub data: Box<RawValue>,
+}
+
+/// Output port → JSON text.
+pub type Outputs = BTreeMap<String, Box<RawValue>>;
+
+/// What one node has come to; the entry of a run's history.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeResult {
+    pub node: String,
+    pub state: NodeState,
+    /// Calls that were made, the last one included.
+    pub attempts: u32,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: Outputs,
+    /// The last failure, or why the node was skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<LogLine>,
+    #[serde(default)]
+    pub metering: Metering,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeState {
+    /// Called without success so far; will be called again.
+    Pending,
+    Succeeded,
+    Skipped,
+    Failed,
+}
+
+/// Why a node failed or was skipped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// One of the fixed words of [`ReasonKind`].
+    pub kind: ReasonKind,
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReasonKind {
+    InvalidInput,
+    InvalidConfig,
+    Retryable,
+    Permanent,
+    /// The guest trapped.
+    Trap,
+    /// The call took longer than its wall-clock limit.
+    Timeout,
+    /// Another limit of the call was used up.
+    Limit,
+    /// A storage read was stale when the node's outside effect had to be committed.
+    Conflict,
+    /// The host failed, not the guest: a plugin could not be loaded, say.
+    Host,
+    /// Too many hosts were lost while they ran this run.
+    LostHost,
+    /// The input had no value.
+    NoInput,
+}
+
+impl ReasonKind {
+    /// Whether another attempt may end differently.
+    pub fn is_retryable(self) -> bool {
+        matches!(self, Self::Retryable | Self::Trap | Self::Timeout | Self::Limit | Self::Conflict | Self::Host)
+    }
+}
+
+/// One line that a guest logged or printed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Milliseconds since the call began.
+    pub at_ms: u64,
+    /// `trace`, `debug`, `info`, `warn`, `error` or `critical`.
+    pub level: Cow<'static, str>,
+    /// What the guest gave as context; `stdout` or `stderr` for its standard streams.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub context: String,
+    pub message: String,
+}
+
+/// What the calls of one node used; times and counts of all attempts of this start together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Metering {
+    /// Waiting for a free instance, in microseconds.
+    pub queued_us: u64,
+    /// From call to answer, in microseconds.
+    pub wall_us: u64,
+    /// On a CPU, in microseconds.
+    pub cpu_us: u64,
+    /// The most linear memory at one time, in bytes.
+    pub memory_bytes_max: u64,
+    /// Outgoing HTTP requests.
+    pub requests: u32,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    pub storage_operations: u32,
+}
+
+/// What the nodes of one run have come to so far, in the order of the plan. Absent: not called yet.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    results: Vec<Option<NodeResult>>,
+}
+
+/// The inputs of one call: port and JSON text.
+pub type Inputs = Vec<(String, String)>;
+
+impl Progress {
+    pub fn new(plan: &GridPlan) -> Self {
+        Self { results: vec![None; plan.nodes.len()] }
+    }
+
+    /// Takes up a checkpoint: what its nodes had come to. Nodes that the plan does not know are dropped.
+    pub fn resume(plan: &GridPlan, checkpoint: Vec<NodeResult>) -> Self {
+        let mut progress = Self::new(plan);
+        for result in checkpoint {
+            if let Some(index) = plan.nodes.iter().position(|node| node.name == result.node) {
+                progress.results[index] = Some(result);
+            }
+        }
+        progress
+    }
+
+    pub fn result(&self, node: usize) -> Option<&NodeResult> {
+        self.results[node].as_ref()
+    }
+
+    /// How many calls of a node have failed so far.
+    pub fn attempts(&self, node: usize) -> u32 {
+        self.result(node).map_or(0, |result| result.attempts)
+    }
+
+    pub fn set(&mut self, node: usize, result: NodeResult) {
+        self.results[node] = Some(result);
+    }
+
+    /// Forgets what a node has come to: it will be called again as if it never was.
+    pub fn forget(&mut self, node: usize) {
+        self.results[node] = None;
+    }
+
+    fn is_settled(&self, node: usize) -> bool {
+        self.result(node).is_some_and(|result| result.state != NodeState::Pending)
+    }
+
+    /// Marks every node that can never get a required input as skipped, and returns the nodes that can be called now with
+    /// their inputs. `is_busy` says which nodes are being called already.
+    pub fn ready(
+        &mut self,
+        plan: &GridPlan,
+        event: &RawValue,
+        is_busy: impl Fn(usize) -> bool,
+    ) -> Vec<(usize, Inputs)> {
+        let mut ready = Vec::new();
+        for (index, node) in plan.nodes.iter().enumerate() {
+            if self.is_settled(index) || is_busy(index) || !self.upstream_is_settled(node) {
+                continue;
+            }
+            match self.inputs(node, event) {
+                Ok(inputs) => ready.push((index, inputs)),
+                Err(missing) => self.set(index, skipped(node, missing)),
+            }
+        }
+        ready
+    }
+
+    fn upstream_is_settled(&self, node: &PlannedNode) -> bool {
+        node.inputs.iter().all(|input| match input.origin {
+            PlannedOrigin::Port { node, .. } => self.is_settled(node),
+            PlannedOrigin::Event { .. } | PlannedOrigin::Literal(_) => true,
+        })
+    }
+
+    /// The inputs of a node, or the first required one that has no value.
+    fn inputs<'p>(&self, node: &'p PlannedNode, event: &RawValue) -> Result<Inputs, &'p PlannedInput> {
+        let mut inputs = Vec::with_capacity(node.inputs.len());
+        for input in &node.inputs {
+            match self.value(&input.origin, event) {
+                Some(value) => inputs.push((input.port.clone(), value)),
+                None if input.required => return Err(input),
+                None => {}
+            }
+        }
+        Ok(inputs)
+    }
+
+    fn value(&self, origin: &PlannedOrigin, event: &RawValue) -> Option<String> {
+        match origin {
+            PlannedOrigin::Literal(json) => Some(json.to_string()),
+            PlannedOrigin::Event { pointer } => at_pointer(event, pointer),
+            PlannedOrigin::Port { node, port, pointer } => {
+                let result = self.result(*node)?;
+                at_pointer(result.outputs.get(port)?, pointer)
+            }
+        }
+    }
+
+    /// Whether nothing is left to call.
+    pub fn is_complete(&self) -> bool {
+        (0..self.results.len()).all(|node| self.is_settled(node))
+    }
+
+    /// The node whose failure ended the run, if one did.
+    pub fn failed(&self) -> Option<&NodeResult> {
+        self.results.iter().flatten().find(|result| result.state == NodeState::Failed)
+    }
+
+    /// Every result so far, in the order of the plan: a checkpoint, or the history of a finished run.
+    pub fn results(&self) -> impl Iterator<Item = &NodeResult> {
+        self.results.iter().flatten()
+    }
+}
+
+fn skipped(node: &PlannedNode, missing: &PlannedInput) -> NodeResult {
+    let message = match &missing.origin {
+        PlannedOrigin::Event { pointer } => {
+            format!("input `{}` has no value: nothing at `event#{pointer}`", missing.port)
+        }
+        PlannedOrigin::Port { port, .. } => {
+            format!("input `{}` has no value: port `{port}` stayed empty", missing.port)
+        }
+        PlannedOrigin::Literal(_) => format!("input `{}` has no value", missing.port),
+    };
+    NodeResult {
+        node: node.name.clone(),
+        state: NodeState::Skipped,
+        attempts: 0,
+        outputs: Outputs::new(),
+        reason: Some(Reason { kind: ReasonKind::NoInput, message }),
+        log: Vec::new(),
+        metering: Metering::default(),
+    }
+}
+
+/// The JSON text at a JSON Pointer. The whole value is handed on as it is, unparsed.
+fn at_pointer(value: &RawValue, pointer: &str) -> Option<String> {
+    if pointer.is_empty() {
+        return Some(value.get().to_owned());
+    }
+    let parsed: serde_json::Value = serde_json::from_str(value.get()).ok()?;
+    parsed.pointer(pointer).map(ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{PluginId, description::Description, manifest::Manifest, plan};
+
+    fn diamond() -> GridPlan {
+        let description = r#"{"inputs":{"in":{},"extra":{"required":false}},"outputs":{"out":{},"rare":{}}}"#;
+        let plugin = plan::ResolvedPlugin {
+            id: PluginId(1),
+            description: Arc::new(Description::parse(description).expect("valid")),
+        };
+        let manifest = Manifest::from_toml(
+            "[project]\nname = \"p\"\n[plugins]\np = \"p@1\"\n[grids.g.nodes]\n\
+             start = { plugin = \"p\", inputs = { in = \"event#/order\" } }\n\
+             left = { plugin = \"p\", inputs = { in = \"start.out#/n\" } }\n\
+             right = { plugin = \"p\", inputs = { in = \"start.rare\" } }\n\
+             after = { plugin = \"p\", inputs = { in = \"right.out\" } }\n\
+             join = { plugin = \"p\", inputs = { in = \"left.out\", extra = \"right.out\" } }",
+        )
+        .expect("valid");
+        let plugins = BTreeMap::from([("p".to_owned(), plugin)]);
+        plan::plan_grids(&manifest, &plugins).expect("plans").remove("g").expect("grid g")
+    }
+
+    fn raw(json: &str) -> Box<RawValue> {
+        serde_json::from_str(json).expect("valid JSON")
+    }
+
+    fn succeeded(node: &str, outputs: &[(&str, &str)]) -> NodeResult {
+        NodeResult {
+            node: node.to_owned(),
+            state: NodeState::Succeeded,
+            attempts: 1,
+            outputs: outputs.iter().map(|(port, json)| ((*port).to_owned(), raw(json))).collect(),
+            reason: None,
+            log: Vec::new(),
+            metering: Metering::default(),
+        }
+    }
+
+    #[test]
+    fn nodes_become_ready_with_their_inputs_and_empty_ports_skip_what_needs_them() {
+        let plan = diamond();
+        let index = |name: &str| plan.nodes.iter().position(|node| node.name == name).expect("a node of the grid");
+        let event = raw(r#"{"order":{"n":1}}"#);
+        let mut progress = Progress::new(&plan);
+        let ready = progress.ready(&plan, &event, |_| false);
+        assert_eq!(ready, [(index("start"), vec![("in".to_owned(), r#"{"n":1}"#.to_owned())])]);
+
+        progress.set(index("start"), succeeded("start", &[("out", r#"{"n":7}"#)]));
+        let ready = progress.ready(&plan, &event, |_| false);
+        assert_eq!(ready, [(index("left"), vec![("in".to_owned(), "7".to_owned())])]);
+        for skipped in ["right", "after"] {
+            assert_eq!(progress.result(index(skipped)).expect("settled").state, NodeState::Skipped, "{skipped}");
+        }
+
+        progress.set(index("left"), succeeded("left", &[("out", "true")]));
+        let ready = progress.ready(&plan, &event, |_| false);
+        assert_eq!(ready, [(index("join"), vec![("in".to_owned(), "true".to_owned())])]);
+        progress.set(index("join"), succeeded("join", &[]));
+        assert!(progress.is_complete() && progress.failed().is_none());
+    }
+
+    #[test]
+    fn a_checkpoint_is_taken_up_where_it_was_left() {
+        let plan = diamond();
+        let event = raw(r#"{"order":1}"#);
+        let checkpoint =
+            vec![succeeded("start", &[("out", r#"{"n":7}"#), ("rare", "2")]), succeeded("left", &[("out", "1")])];
+        let stored = serde_json::to_vec(&checkpoint).expect("serializes");
+        let mut progress = Progress::resume(&plan, serde_json::from_slice(&stored).expect("reads back"));
+        let ready = progress.ready(&plan, &event, |_| false);
+        assert_eq!(ready.len(), 1, "only `right` is left to call: {ready:?}");
+        assert_eq!(plan.nodes[ready[0].0].name, "right");
+    }
+
+    #[test]
+    fn a_grid_fed_by_an_event_without_the_value_is_skipped_as_a_whole() {
+        let plan = diamond();
+        let mut progress = Progress::new(&plan);
+        assert!(progress.ready(&plan, &raw("{}"), |_| false).is_empty());
+        assert!(progress.is_complete());
+        let reason = progress.results().next().and_then(|result| result.reason.clone()).expect("a reason");
+        assert!(reason.message.contains("event#/order"), "{reason:?}");
+    }
+}

@@ -1,0 +1,92 @@
+//! Which fetched batches are still being worked on. A claim whose jobs are all concluded is settled, and its row deleted
+//! with the next flush.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+use trellis_model::{ClaimId, Shard};
+
+/// A claim whose row can be deleted.
+pub type SettledClaim = (Shard, ClaimId);
+
+#[derive(Debug, Default)]
+pub struct Claims {
+    state: Mutex<State>,
+    has_settled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Jobs of each claim that are not concluded.
+    open: HashMap<SettledClaim, usize>,
+    settled: Vec<SettledClaim>,
+}
+
+impl Claims {
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes one more job of a claim.
+    pub fn open(&self, claim: SettledClaim) {
+        self.with(|state| *state.open.entry(claim).or_default() += 1);
+    }
+
+    /// One job of a claim is concluded or given back.
+    pub fn conclude(&self, claim: SettledClaim) {
+        let is_settled = self.with(|state| {
+            let Some(count) = state.open.get_mut(&claim) else { return false };
+            *count -= 1;
+            if *count == 0 {
+                state.open.remove(&claim);
+                state.settled.push(claim);
+            }
+            !state.settled.is_empty()
+        });
+        if is_settled {
+            self.has_settled.notify_one();
+        }
+    }
+
+    /// Resolves `after` some time when there are settled claims: enough for a flush to take them along meanwhile.
+    pub async fn settled(&self, after: Duration) {
+        loop {
+            self.has_settled.notified().await;
+            tokio::time::sleep(after).await;
+            if self.with(|state| !state.settled.is_empty()) {
+                return;
+            }
+        }
+    }
+
+    pub fn take_settled(&self) -> Vec<SettledClaim> {
+        self.with(|state| std::mem::take(&mut state.settled))
+    }
+
+    /// Forgets everything: the lease was lost, and the claims belong to the next owners.
+    pub fn clear(&self) {
+        self.with(|state| *state = State::default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_is_settled_with_its_last_job() {
+        let claims = Claims::default();
+        let claim = (Shard(1), ClaimId(7));
+        claims.open(claim);
+        claims.open(claim);
+        claims.conclude(claim);
+        assert!(claims.take_settled().is_empty());
+        claims.conclude(claim);
+        assert_eq!(claims.take_settled(), [claim]);
+        assert!(claims.take_settled().is_empty());
+    }
+}

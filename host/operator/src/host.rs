@@ -1,0 +1,289 @@
+//! One host: all tasks of the heart, started in order and stopped in order.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use trellis_engine::Engine;
+use trellis_model::{AccountId, RevisionId, call_limits::CallLimits};
+use trellis_store::{
+    Database, StoreError,
+    notices::{Notice, Notices},
+};
+
+use crate::{
+    catalog::Catalog,
+    claims::Claims,
+    clock::Clock,
+    committer::Committer,
+    ingest::Ingest,
+    lease::{Lease, LeaseConfig, LeaseKeeper},
+    limiter::{Limiter, LimiterConfig},
+    run::RunContext,
+    scheduler::{Message, Scheduler, Wakeups},
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct HostConfig {
+    pub lease: LeaseConfig,
+    pub limiter: LimiterConfig,
+    /// The operator's limits of one call.
+    pub call_limits: CallLimits,
+    /// Runs in flight at most, waiting ones included.
+    pub runs_max: usize,
+}
+
+/// Changes of shards that may wait for the scheduler.
+const SHARD_CHANGES_MAX: usize = 64;
+/// After the connection for notices was lost.
+const LISTEN_RETRY: Duration = Duration::from_secs(1);
+/// Deployments of other hosts are looked for this often, should their notices get lost.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A running host, as those see it who give it work.
+pub struct Host {
+    pub database: Database,
+    pub engine: Engine,
+    pub catalog: Arc<Catalog>,
+    pub limiter: Limiter,
+    pub ingest: Ingest,
+    pub clock: Clock,
+    lease: Arc<Lease>,
+    wakeups: Wakeups,
+}
+
+/// What it takes to stop a host, in the order of use.
+pub struct HostStop {
+    database: Database,
+    lease: Arc<Lease>,
+    ingest: CancellationToken,
+    ingest_task: JoinHandle<()>,
+    scheduler: CancellationToken,
+    scheduler_task: JoinHandle<()>,
+    runs: TaskTracker,
+    abandon: CancellationToken,
+    committer: CancellationToken,
+    committer_task: JoinHandle<()>,
+    limiter: CancellationToken,
+    limiter_task: JoinHandle<()>,
+    /// Lease keeper, listener, notices.
+    background: CancellationToken,
+    background_tasks: Vec<JoinHandle<()>>,
+}
+
+impl Host {
+    /// Registers the host, loads all projects and starts to take shards and run jobs.
+    ///
+    /// # Errors
+    /// The database cannot be reached, or refuses.
+    pub async fn start(database: Database, engine: Engine, config: HostConfig) -> Result<(Arc<Self>, HostStop), StoreError> {
+        let clock = Clock::default();
+        let catalog = Arc::new(Catalog::new(database.clone()));
+        // Listened to before the first look, so that nothing falls between the two.
+        let notices = database.listen().await?;
+        catalog.refresh(true).await?;
+
+        let background = CancellationToken::new();
+        let (changes, shard_changes) = mpsc::channel(SHARD_CHANGES_MAX);
+        let keeper = LeaseKeeper::register(database.clone(), config.lease, clock.clone(), changes).await?;
+        let lease = keeper.lease();
+        let (wakeups, messages, wakeups_task) = Wakeups::start(database.clone(), background.clone());
+
+        let limiter_stop = CancellationToken::new();
+        let (limiter, limiter_task) =
+            Limiter::start(database.clone(), config.limiter, clock.clone(), limiter_stop.clone());
+        let claims = Arc::new(Claims::default());
+        let committer_stop = CancellationToken::new();
+        let (committer, committer_task) =
+            Committer::start(database.clone(), Arc::clone(&lease), Arc::clone(&claims), committer_stop.clone());
+
+        let context = Arc::new(RunContext {
+            database: database.clone(),
+            engine: engine.clone(),
+            catalog: Arc::clone(&catalog),
+            limiter: limiter.clone(),
+            committer,
+            claims,
+            lease: Arc::clone(&lease),
+            clock: clock.clone(),
+            call_limits: config.call_limits,
+        });
+        let (runs, abandon, scheduler_stop) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+        let scheduler = Scheduler::new(
+            context,
+            messages,
+            shard_changes,
+            wakeups.clone(),
+            config.runs_max,
+            runs.clone(),
+            abandon.clone(),
+        );
+        let scheduler_task = tokio::spawn(scheduler.run(scheduler_stop.clone()));
+        let keeper_task = tokio::spawn(keeper.run(background.clone()));
+        let listener = Listener {
+            database: database.clone(),
+            catalog: Arc::clone(&catalog),
+            limiter: limiter.clone(),
+            wakeups: wakeups.clone(),
+        };
+        let listener_task = tokio::spawn(listener.run(notices, background.clone()));
+        let ingest_stop = CancellationToken::new();
+        let (ingest, ingest_task) = Ingest::start(
+            database.clone(),
+            Arc::clone(&lease),
+            clock.clone(),
+            wakeups.clone(),
+            ingest_stop.clone(),
+        );
+        let stop = HostStop {
+            database: database.clone(),
+            lease: Arc::clone(&lease),
+            ingest: ingest_stop,
+            ingest_task,
+            scheduler: scheduler_stop,
+            scheduler_task,
+            runs,
+            abandon,
+            committer: committer_stop,
+            committer_task,
+            limiter: limiter_stop,
+            limiter_task,
+            background,
+            background_tasks: vec![keeper_task, listener_task, wakeups_task],
+        };
+        let host = Self { database, engine, catalog, limiter, ingest, clock, lease, wakeups };
+        Ok((Arc::new(host), stop))
+    }
+
+    /// Whether this host holds a live lease: events it accepts will be run.
+    pub fn is_ready(&self) -> bool {
+        self.lease.may_start()
+    }
+
+    pub fn shard_count(&self) -> usize {
+        self.lease.holdings().len()
+    }
+
+    /// A project was deployed through this host: serve it, and tell the others.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn deployed(&self, account: AccountId, revision: RevisionId) -> Result<(), StoreError> {
+        self.catalog.adopt_deployed(account, revision).await?;
+        self.database.notify(&[Notice::Deployed(account, revision)]).await
+    }
+
+    /// An account's limits were changed through this host: heed them, and tell the others.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn limits_changed(&self, account: AccountId) -> Result<(), StoreError> {
+        self.limiter.reload_limits(account).await?;
+        self.wakeups.tell(Message::LimitsChanged(account)).await;
+        self.database.notify(&[Notice::Limits(account)]).await
+    }
+}
+
+impl HostStop {
+    /// Stops in order: no new events, no new runs, running nodes finish within `grace` or are left to the next owner
+    /// without counting against their run; shards are free at once.
+    ///
+    /// # Errors
+    /// The database could not be told; other hosts take over when the lease has run out.
+    pub async fn shutdown(self, grace: Duration) -> Result<(), StoreError> {
+        self.ingest.cancel();
+        ended("ingest", self.ingest_task).await;
+        self.scheduler.cancel();
+        ended("scheduler", self.scheduler_task).await;
+        self.runs.close();
+        if tokio::time::timeout(grace, self.runs.wait()).await.is_err() {
+            tracing::warn!(runs = self.runs.len(), "runs did not end in time; they are left to the next owner");
+            self.abandon.cancel();
+            self.runs.wait().await;
+        }
+        self.committer.cancel();
+        ended("committer", self.committer_task).await;
+        self.limiter.cancel();
+        ended("limiter", self.limiter_task).await;
+        self.background.cancel();
+        for task in self.background_tasks {
+            ended("background task", task).await;
+        }
+        self.database.release_claims(&self.lease.holdings()).await?;
+        self.database.deregister_host(self.lease.identity().host).await
+    }
+}
+
+async fn ended(name: &str, task: JoinHandle<()>) {
+    if let Err(error) = task.await {
+        tracing::error!(name, %error, "a task of the host had failed");
+    }
+}
+
+/// Heeds what other hosts tell.
+struct Listener {
+    database: Database,
+    catalog: Arc<Catalog>,
+    limiter: Limiter,
+    wakeups: Wakeups,
+}
+
+impl Listener {
+    async fn run(self, notices: Notices, stop: CancellationToken) {
+        tokio::select! {
+            () = self.listen(notices) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn listen(&self, mut notices: Notices) {
+        let mut refresh = tokio::time::interval(REFRESH_INTERVAL);
+        loop {
+            tokio::select! {
+                notice = notices.next() => match notice {
+                    Ok(Some(notice)) => self.heed(notice).await,
+                    Ok(None) => self.catch_up().await,
+                    Err(error) => {
+                        tracing::warn!(%error, "notices of other hosts are not received; trying again");
+                        tokio::time::sleep(LISTEN_RETRY).await;
+                        if let Ok(anew) = self.database.listen().await {
+                            notices = anew;
+                            self.catch_up().await;
+                        }
+                    }
+                },
+                _ = refresh.tick() => self.refresh(false).await,
+            }
+        }
+    }
+
+    async fn heed(&self, notice: Notice) {
+        let done = match notice {
+            Notice::Jobs(shard) => {
+                self.wakeups.tell(Message::Look(shard)).await;
+                Ok(())
+            }
+            Notice::Deployed(account, revision) => self.catalog.adopt_deployed(account, revision).await,
+            Notice::Limits(account) => {
+                let done = self.limiter.reload_limits(account).await;
+                self.wakeups.tell(Message::LimitsChanged(account)).await;
+                done
+            }
+        };
+        if let Err(error) = done {
+            tracing::warn!(?notice, %error, "a notice was not heeded");
+        }
+    }
+
+    /// Anything may have been missed.
+    async fn catch_up(&self) {
+        self.wakeups.tell(Message::LookEverywhere).await;
+        self.refresh(true).await;
+    }
+
+    async fn refresh(&self, all: bool) {
+        if let Err(error) = self.catalog.refresh(all).await {
+            tracing::warn!(%error, "deployments of other hosts were not looked for");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Ingest: events gathered into batches, committed, and only then acknowledged.
+//!
+//! Never talks to the engine. Runs on every host, whoever owns the shard.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use trellis_model::{AccountId, ProjectId, RevisionId, RunId, Shard, ids::RunIdSequence};
+use trellis_store::{Database, StoreError, jobs::NewJob, notices::Notice};
+
+use crate::{clock::Clock, lease::Lease, scheduler::Wakeups};
+
+/// An event to be accepted.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    pub account: AccountId,
+    pub project: ProjectId,
+    pub revision: RevisionId,
+    pub grid: Arc<str>,
+    /// [`trellis_model::run::Event`] as JSON.
+    pub payload: Vec<u8>,
+}
+
+/// Why an event was not accepted. Nothing of it was kept, or nothing is known of its fate.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum IngestError {
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    #[error("more events are waiting to be committed than this host can hold")]
+    Overloaded,
+    #[error("this host is stopping")]
+    Stopping,
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Events of one batch at most: one statement, one fsync.
+const BATCH_EVENTS_MAX: usize = 500;
+/// How long a batch is gathered while events keep coming.
+const GATHER: Duration = Duration::from_millis(2);
+/// Under this many events a batch is not worth waiting for: a quiet host answers at once.
+const GATHER_FROM_EVENTS: usize = 8;
+/// Events that may wait for a batch; more are refused, so that the client backs off.
+const WAITING_EVENTS_MAX: usize = 20_000;
+
+struct Request {
+    event: NewEvent,
+    reply: oneshot::Sender<Result<RunId, IngestError>>,
+}
+
+/// Handle to ingest; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Ingest {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Ingest {
+    /// Starts the batching task. After `stop` it refuses new events and ends when the last one is committed.
+    pub fn start(
+        database: Database,
+        lease: Arc<Lease>,
+        clock: Clock,
+        wakeups: Wakeups,
+        stop: CancellationToken,
+    ) -> (Self, JoinHandle<()>) {
+        let (requests, waiting) = mpsc::channel(WAITING_EVENTS_MAX);
+        let number = lease.identity().number;
+        let batcher = Batcher { database, lease, clock, wakeups, ids: RunIdSequence::new(number), number, last_batch: 0 };
+        (Self { requests }, tokio::spawn(batcher.run(waiting, stop)))
+    }
+
+    /// Commits an event and returns the id of its run. When this returns an id, the event is fsynced.
+    ///
+    /// # Errors
+    /// See [`IngestError`].
+    pub async fn accept(&self, event: NewEvent) -> Result<RunId, IngestError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.try_send(Request { event, reply }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => IngestError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => IngestError::Stopping,
+        })?;
+        answer.await.unwrap_or(Err(IngestError::Stopping))
+    }
+}
+
+struct Batcher {
+    database: Database,
+    lease: Arc<Lease>,
+    clock: Clock,
+    wakeups: Wakeups,
+    ids: RunIdSequence,
+    /// The host number that `ids` was made for.
+    number: u8,
+    /// Events in the batch before: tells whether more are likely to come.
+    last_batch: usize,
+}
+
+impl Batcher {
+    async fn run(mut self, mut waiting: mpsc::Receiver<Request>, stop: CancellationToken) {
+        let mut batch = Vec::with_capacity(BATCH_EVENTS_MAX);
+        loop {
+            tokio::select! {
+                count = waiting.recv_many(&mut batch, BATCH_EVENTS_MAX) => {
+                    if count == 0 {
+                        return;
+                    }
+                }
+                () = stop.cancelled(), if !waiting.is_closed() => {
+                    waiting.close();
+                    continue;
+                }
+            }
+            self.gather(&mut waiting, &mut batch).await;
+            self.last_batch = batch.len();
+            self.commit(std::mem::take(&mut batch)).await;
+        }
+    }
+
+    /// Waits a moment for more when the host is busy.
+    async fn gather(&self, waiting: &mut mpsc::Receiver<Request>, batch: &mut Vec<Request>) {
+        if self.last_batch.max(batch.len()) < GATHER_FROM_EVENTS {
+            return;
+        }
+        let until = Instant::now() + GATHER;
+        while batch.len() < BATCH_EVENTS_MAX {
+            let room = BATCH_EVENTS_MAX - batch.len();
+            match tokio::time::timeout_at(until, waiting.recv_many(batch, room)).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    async fn commit(&mut self, batch: Vec<Request>) {
+        let (jobs, replies) = self.number_runs(batch);
+        match self.database.insert_jobs(&jobs).await {
+            Ok(()) => {
+                for (job, reply) in jobs.iter().zip(replies) {
+                    // A client that has gone away is not told; its event is kept all the same.
+                    let _ = reply.send(Ok(job.run));
+                }
+                self.wake(&jobs).await;
+            }
+            Err(error) => {
+                let error = refusal(&error);
+                for reply in replies {
+                    let _ = reply.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    fn number_runs(&mut self, batch: Vec<Request>) -> (Vec<NewJob>, Vec<oneshot::Sender<Result<RunId, IngestError>>>) {
+        let number = self.lease.identity().number;
+        if number != self.number {
+            (self.ids, self.number) = (RunIdSequence::new(number), number);
+        }
+        let now_ms = self.clock.now_ms();
+        let number_one = |Request { event, reply }: Request| {
+            let job = NewJob {
+                account: event.account,
+                run: self.ids.next(now_ms),
+                project: event.project,
+                revision: event.revision,
+                grid: event.grid,
+                payload: event.payload,
+            };
+            (job, reply)
+        };
+        batch.into_iter().map(number_one).unzip()
+    }
+
+    /// Tells the scheduler of this host, or the hosts that own the shards, that there is work.
+    async fn wake(&self, jobs: &[NewJob]) {
+        let mut own: HashMap<AccountId, RunId> = HashMap::new();
+        let mut others: BTreeSet<Shard> = BTreeSet::new();
+        for job in jobs {
+            if self.lease.holds(job.shard()) {
+                let first = own.entry(job.account).or_insert(job.run);
+                *first = job.run.min(*first);
+            } else {
+                others.insert(job.shard());
+            }
+        }
+        self.wakeups.jobs(own).await;
+        self.wakeups.notice(others.into_iter().map(Notice::Jobs));
+    }
+}
+
+fn refusal(error: &StoreError) -> IngestError {
+    tracing::warn!(%error, "a batch of events was not committed");
+    if error.is_unavailable() {
+        IngestError::Unavailable(error.to_string())
+    } else {
+        IngestError::Refused("the database refused the event".to_owned())
+    }
+}

@@ -1,0 +1,249 @@
+//! This host's lease and the shards it holds: kept alive, shared out evenly with the other hosts, and guarded by the
+//! monotonic clock, so that a paused host stops starting work before anyone else may start it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use trellis_model::{Shard, ids::SHARD_COUNT};
+use trellis_store::{
+    Database, StoreError,
+    hosts::Renewal,
+    shards::{Holding, Suspect},
+};
+use uuid::Uuid;
+
+use crate::clock::Clock;
+
+#[derive(Clone, Copy, Debug)]
+pub struct LeaseConfig {
+    /// How long a host may be silent before others take its shards.
+    pub duration: Duration,
+    /// No other host can be alive on this database: whatever is registered there is dead.
+    pub is_exclusive: bool,
+}
+
+/// Renewals per lease: two may fail before it is lost.
+const RENEWALS_PER_LEASE: u32 = 4;
+/// No work is started in the last part of a lease: it must have time to be committed.
+const START_MARGIN_DIVISOR: u32 = 5;
+
+/// Who this host is in the database. Changes when a lost lease makes it register anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub host: Uuid,
+    /// Part of the run ids that this host hands out.
+    pub number: u8,
+}
+
+/// What the scheduler must know about shards that come and go.
+#[derive(Debug)]
+pub enum ShardChange {
+    /// Newly held, with the runs that too many hosts were lost with.
+    Taken { holdings: Vec<Holding>, suspects: Vec<Suspect> },
+    /// To be given to others: start nothing more on them, and release them when nothing is in flight.
+    Release(Vec<Shard>),
+    /// The lease was lost: whatever is in flight on any shard can no longer be committed.
+    Lost,
+}
+
+/// The state of the lease, shared by all who start or commit work.
+#[derive(Debug)]
+pub struct Lease {
+    identity: RwLock<Identity>,
+    holdings: RwLock<HashMap<Shard, i64>>,
+    /// Work may be started until then.
+    start_until: Mutex<Option<Instant>>,
+    /// Told after every renewal.
+    renewed: Notify,
+}
+
+impl Lease {
+    pub fn identity(&self) -> Identity {
+        *self.identity.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn may_start(&self) -> bool {
+        let until = *self.start_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Waits for the next renewal.
+    pub async fn renewal(&self) {
+        self.renewed.notified().await;
+    }
+
+    pub fn holds(&self, shard: Shard) -> bool {
+        self.holding(shard).is_some()
+    }
+
+    pub fn holding(&self, shard: Shard) -> Option<Holding> {
+        let holdings = self.holdings.read().unwrap_or_else(PoisonError::into_inner);
+        holdings.get(&shard).map(|epoch| Holding { shard, epoch: *epoch })
+    }
+
+    pub fn holdings(&self) -> Vec<Holding> {
+        let holdings = self.holdings.read().unwrap_or_else(PoisonError::into_inner);
+        holdings.iter().map(|(shard, epoch)| Holding { shard: *shard, epoch: *epoch }).collect()
+    }
+
+    fn with_holdings<T>(&self, change: impl FnOnce(&mut HashMap<Shard, i64>) -> T) -> T {
+        change(&mut self.holdings.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Forgets shards that were given back.
+    pub fn drop_holdings(&self, shards: &[Shard]) {
+        self.with_holdings(|holdings| holdings.retain(|shard, _| !shards.contains(shard)));
+    }
+
+    fn set_start_until(&self, until: Option<Instant>) {
+        *self.start_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        self.renewed.notify_waiters();
+    }
+}
+
+/// Keeps the lease alive and the shards balanced; one task.
+pub struct LeaseKeeper {
+    database: Database,
+    config: LeaseConfig,
+    clock: Clock,
+    lease: Arc<Lease>,
+    changes: mpsc::Sender<ShardChange>,
+    /// Shards that the scheduler was asked to release and still drains.
+    releasing: Vec<Shard>,
+}
+
+impl LeaseKeeper {
+    /// Registers this host. It holds no shard before [`LeaseKeeper::run`].
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`], [`StoreError::NoHostNumber`].
+    pub async fn register(
+        database: Database,
+        config: LeaseConfig,
+        clock: Clock,
+        changes: mpsc::Sender<ShardChange>,
+    ) -> Result<Self, StoreError> {
+        if config.is_exclusive {
+            database.reap_all_hosts().await?;
+        }
+        let asked_at = Instant::now();
+        let identity = register(&database, config.duration).await?;
+        let lease = Arc::new(Lease {
+            identity: RwLock::new(identity),
+            holdings: RwLock::default(),
+            start_until: Mutex::new(Some(asked_at + start_span(config.duration))),
+            renewed: Notify::new(),
+        });
+        Ok(Self { database, config, clock, lease, changes, releasing: Vec::new() })
+    }
+
+    pub fn lease(&self) -> Arc<Lease> {
+        Arc::clone(&self.lease)
+    }
+
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let pause = self.renew().await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// One renewal and what follows from it; returns how long to wait for the next.
+    async fn renew(&mut self) -> Duration {
+        let interval = self.config.duration / RENEWALS_PER_LEASE;
+        let asked_at = Instant::now();
+        match self.database.renew_host(self.lease.identity().host, self.config.duration).await {
+            Ok(renewal) => {
+                self.clock.synchronise(renewal.now_ms);
+                self.lease.set_start_until(Some(asked_at + start_span(self.config.duration)));
+                if let Err(error) = self.balance(&renewal).await {
+                    tracing::warn!(%error, "shards were not balanced; trying again with the next renewal");
+                }
+                // Somebody's lease about to run out is worth a look at the very moment.
+                renewal.next_expiry.map_or(interval, |expiry| interval.min(expiry + Duration::from_millis(20)))
+            }
+            Err(StoreError::Fenced) => {
+                self.start_over().await;
+                interval / 4
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the lease was not renewed; trying again");
+                interval / 4
+            }
+        }
+    }
+
+    /// The lease was lost, and with it every shard: register as a new host.
+    async fn start_over(&mut self) {
+        tracing::warn!("this host was silent for longer than its lease; its shards went to others");
+        self.lease.set_start_until(None);
+        self.lease.with_holdings(HashMap::clear);
+        self.releasing.clear();
+        // The scheduler ends only with the host.
+        let _ = self.changes.send(ShardChange::Lost).await;
+        match register(&self.database, self.config.duration).await {
+            Ok(identity) => *self.lease.identity.write().unwrap_or_else(PoisonError::into_inner) = identity,
+            Err(error) => tracing::warn!(%error, "this host was not registered anew; trying again"),
+        }
+    }
+
+    /// Takes free shards up to this host's even share, or gives up what it has beyond it.
+    async fn balance(&mut self, renewal: &Renewal) -> Result<(), StoreError> {
+        let mut free_shards = renewal.free_shards;
+        if renewal.next_expiry.is_some_and(|expiry| expiry.is_zero()) {
+            free_shards += i64::try_from(self.database.reap_expired_hosts().await?).unwrap_or(0);
+        }
+        let held: Vec<Shard> = self.lease.holdings().iter().map(|holding| holding.shard).collect();
+        self.releasing.retain(|shard| held.contains(shard));
+        let fair = i64::from(SHARD_COUNT).div_euclid(renewal.live_hosts)
+            + i64::from(i64::from(SHARD_COUNT) % renewal.live_hosts != 0);
+        let keeping = i64::try_from(held.len() - self.releasing.len()).unwrap_or(i64::MAX);
+        if keeping < fair && free_shards > 0 {
+            self.take(fair - keeping).await?;
+        } else if keeping > fair {
+            self.release(&held, usize::try_from(keeping - fair).unwrap_or(0)).await;
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, count: i64) -> Result<(), StoreError> {
+        let holdings = self.database.take_shards(self.lease.identity().host, count).await?;
+        if holdings.is_empty() {
+            return Ok(());
+        }
+        // A crash between the two leaves the claims to whoever takes the shards next.
+        let suspects = self.database.settle_claims(&holdings).await?;
+        tracing::info!(shards = holdings.len(), "took shards");
+        self.lease.with_holdings(|held| held.extend(holdings.iter().map(|one| (one.shard, one.epoch))));
+        let _ = self.changes.send(ShardChange::Taken { holdings, suspects }).await;
+        Ok(())
+    }
+
+    async fn release(&mut self, held: &[Shard], count: usize) {
+        let surplus: Vec<Shard> = held.iter().copied().filter(|shard| !self.releasing.contains(shard)).take(count).collect();
+        tracing::info!(shards = surplus.len(), "giving shards to other hosts");
+        self.releasing.extend(&surplus);
+        let _ = self.changes.send(ShardChange::Release(surplus)).await;
+    }
+}
+
+async fn register(database: &Database, lease: Duration) -> Result<Identity, StoreError> {
+    let host = Uuid::new_v4();
+    // Leases that ran out may hold numbers.
+    database.reap_expired_hosts().await?;
+    let number = database.register_host(host, lease).await?;
+    tracing::info!(%host, number, "registered");
+    Ok(Identity { host, number })
+}
+
+fn start_span(lease: Duration) -> Duration {
+    lease - lease / START_MARGIN_DIVISOR
+}

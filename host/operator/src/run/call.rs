@@ -1,0 +1,152 @@
+//! One call of one node: load the transformer, take a permit, instantiate and call.
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use trellis_engine::{Call, CallReport, Event, FailureKind, LoadError, LogLevel, RunLog, UploadError};
+use trellis_model::{
+    AccountId, RunId,
+    plan::PlannedNode,
+    run::{Inputs, LogLine, Metering, Reason, ReasonKind},
+};
+
+use super::{context::RunContext, storage::CallStorage};
+use crate::{catalog::LoadedRevision, limiter::Permit};
+
+/// What a call needs to know.
+pub struct NodeCall {
+    /// Of the execution's state that the inputs were taken from.
+    pub generation: u32,
+    pub account: AccountId,
+    pub run: RunId,
+    pub revision: Arc<LoadedRevision>,
+    pub grid: Arc<trellis_model::plan::GridPlan>,
+    /// Index of the node in the grid.
+    pub node: usize,
+    pub attempt: u32,
+    pub inputs: Inputs,
+    pub attributes: Arc<Vec<(String, String)>>,
+    pub storage: Arc<CallStorage>,
+}
+
+/// What came of a call.
+pub enum CallEnd {
+    Called(Box<CallReport>),
+    /// The account is over its limits.
+    Throttled(Duration),
+    /// The plugin cannot be loaded; the reason says whether it may be another time.
+    NotLoaded(Reason),
+}
+
+impl NodeCall {
+    pub fn planned(&self) -> &PlannedNode {
+        &self.grid.nodes[self.node]
+    }
+
+    pub async fn run(&self, context: &RunContext) -> CallEnd {
+        let transformer = match self.load(context).await {
+            Ok(transformer) => transformer,
+            Err(reason) => return CallEnd::NotLoaded(reason),
+        };
+        if let Permit::Wait(wait) = context.limiter.take(self.account).await {
+            return CallEnd::Throttled(wait);
+        }
+        let call = self.call(context);
+        CallEnd::Called(Box::new(transformer.call(call).await))
+    }
+
+    async fn load(&self, context: &RunContext) -> Result<Arc<trellis_engine::Transformer>, Reason> {
+        let plugin = self.planned().plugin;
+        let digest = self.revision.digest(plugin).ok_or_else(|| Reason {
+            kind: ReasonKind::Permanent,
+            message: format!("plugin {plugin} of this revision does not exist any more"),
+        })?;
+        let database = context.database.clone();
+        let bytes = || async move {
+            let found = database.component(&digest.0).await.map_err(|error| error.to_string())?;
+            found.map(Into::into).ok_or_else(|| "its bytes are not in the database".to_owned())
+        };
+        context.engine.load(digest, bytes).await.map_err(load_reason)
+    }
+
+    fn call(&self, context: &RunContext) -> Call {
+        let node = self.planned();
+        let event = Event {
+            run: self.run.to_string(),
+            node: node.name.clone(),
+            attempt: self.attempt,
+            idempotency_key: format!("{}-{}", self.run, node.name),
+            attributes: self.attributes.to_vec(),
+            inputs: self.inputs.clone(),
+        };
+        Call {
+            event,
+            config: Arc::clone(&node.config),
+            limits: node.limits.lower(context.call_limits),
+            grants: Arc::clone(&node.grants),
+            storage: Arc::clone(&self.storage) as Arc<dyn trellis_engine::Storage>,
+            outbound: context.engine.outbound(self.account),
+            clock: None,
+        }
+    }
+}
+
+fn load_reason(error: LoadError) -> Reason {
+    let kind = match &error {
+        LoadError::Bytes { .. } | LoadError::Upload(UploadError::Unavailable(_)) => ReasonKind::Host,
+        LoadError::WrongDigest { .. } | LoadError::Upload(UploadError::Faults(_)) => ReasonKind::Permanent,
+    };
+    Reason { kind, message: error.to_string() }
+}
+
+pub fn reason(failure: &trellis_engine::Failure) -> Reason {
+    let kind = match failure.kind {
+        FailureKind::InvalidInput => ReasonKind::InvalidInput,
+        FailureKind::InvalidConfig => ReasonKind::InvalidConfig,
+        FailureKind::Permanent => ReasonKind::Permanent,
+        FailureKind::Retryable => ReasonKind::Retryable,
+        FailureKind::Trapped => ReasonKind::Trap,
+        FailureKind::TimedOut => ReasonKind::Timeout,
+        FailureKind::LimitExceeded => ReasonKind::Limit,
+        FailureKind::Unavailable => ReasonKind::Host,
+    };
+    // Postgres text holds no NUL.
+    Reason { kind, message: failure.message.replace('\0', "\u{fffd}") }
+}
+
+pub fn log_lines(log: RunLog) -> Vec<LogLine> {
+    let mut lines: Vec<LogLine> = log.lines.into_iter().map(log_line).collect();
+    if log.dropped_bytes > 0 {
+        lines.push(LogLine {
+            at_ms: lines.last().map_or(0, |line| line.at_ms),
+            level: Cow::Borrowed("warn"),
+            context: "trellis".to_owned(),
+            message: format!("{} more bytes were logged and dropped", log.dropped_bytes),
+        });
+    }
+    lines
+}
+
+fn log_line(line: trellis_engine::LogLine) -> LogLine {
+    let level = match line.level {
+        LogLevel::Trace => "trace",
+        LogLevel::Debug => "debug",
+        LogLevel::Info => "info",
+        LogLevel::Warn => "warn",
+        LogLevel::Error => "error",
+        LogLevel::Critical => "critical",
+    };
+    LogLine { at_ms: line.at_ms, level: Cow::Borrowed(level), context: line.context, message: line.message }
+}
+
+pub fn metering(metering: &trellis_engine::Metering) -> Metering {
+    Metering {
+        queued_us: metering.queued_us,
+        wall_us: metering.wall_us,
+        cpu_us: metering.cpu_us,
+        memory_bytes_max: metering.memory_bytes_max,
+        requests: metering.requests,
+        request_bytes: metering.request_bytes,
+        response_bytes: metering.response_bytes,
+        storage_operations: metering.storage_operations,
+    }
+}

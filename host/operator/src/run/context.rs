@@ -1,0 +1,22 @@
+//! What every run of this host shares.
+
+use std::sync::Arc;
+
+use trellis_engine::Engine;
+use trellis_model::call_limits::CallLimits;
+use trellis_store::Database;
+
+use crate::{catalog::Catalog, claims::Claims, clock::Clock, committer::Committer, lease::Lease, limiter::Limiter};
+
+pub struct RunContext {
+    pub database: Database,
+    pub engine: Engine,
+    pub catalog: Arc<Catalog>,
+    pub limiter: Limiter,
+    pub committer: Committer,
+    pub claims: Arc<Claims>,
+    pub lease: Arc<Lease>,
+    pub clock: Clock,
+    /// The operator's limits of one call; a node can lower them.
+    pub call_limits: CallLimits,
+}

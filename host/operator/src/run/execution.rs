@@ -1,0 +1,426 @@
+//! The execution of one run on this host: which nodes are being called, what the others have come to, and what of it is
+//! not committed yet.
+
+use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio_util::task::AbortOnDropHandle;
+use trellis_engine::{CallReport, Outcome};
+use trellis_model::{
+    plan::GridPlan,
+    run::{Event, Inputs, LOST_HOSTS_MAX, Metering, NodeResult, NodeState, Outputs, Progress, Reason, ReasonKind, RunState},
+};
+use trellis_store::{
+    commit::{Checkpoint, CommitOutcome, Conclusion, Effects, Finished, RunCommit},
+    jobs::FetchedJob,
+    shards::Holding,
+};
+
+use super::{
+    RunEnd,
+    call::{self, CallEnd, NodeCall},
+    context::RunContext,
+    lost_hosts_message,
+    storage::{CallStorage, Pending},
+};
+use crate::catalog::{CatalogError, LoadedRevision};
+
+/// Conflicts in a row after which a run makes room for others before it tries again.
+const CONFLICTS_MAX: u32 = 50;
+/// How long it makes room.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(100);
+
+type CallFuture = Pin<Box<dyn Future<Output = (NodeCall, CallEnd)> + Send>>;
+
+pub struct Execution<'c> {
+    context: &'c Arc<RunContext>,
+    job: FetchedJob,
+    holding: Holding,
+    revision: Arc<LoadedRevision>,
+    grid: Arc<GridPlan>,
+    event: Event,
+    attributes: Arc<Vec<(String, String)>>,
+    progress: Progress,
+    pending: Pending,
+    saved: Saved,
+    calls: FuturesUnordered<CallFuture>,
+    busy: HashSet<usize>,
+    suspension: Option<Suspension>,
+    /// Raised by every roll-back: what a call of an older generation comes to is void.
+    generation: u32,
+    conflicts: u32,
+    started_at_ms: i64,
+}
+
+/// The last commit point.
+#[derive(Clone)]
+struct Saved {
+    progress: Progress,
+    /// 0: there is no checkpoint.
+    sequence: i32,
+}
+
+/// Why no further node is started now.
+enum Suspension {
+    /// A node is to be tried again after this long.
+    Retry { after: Duration, error: String },
+    /// The account is over its limits for this long.
+    Throttled(Duration),
+    /// Another host owns the shard by now.
+    Fenced,
+    /// A node failed for good.
+    Failed,
+}
+
+/// Why a job was not begun.
+pub enum NotBegun {
+    /// The database did not answer.
+    NotNow,
+    /// It can never be run: this buries it.
+    Never(Box<RunCommit>),
+}
+
+impl<'c> Execution<'c> {
+    /// Loads the revision, the event and the checkpoint.
+    pub async fn begin(context: &'c Arc<RunContext>, job: FetchedJob, holding: Holding) -> Result<Self, NotBegun> {
+        if job.lost_hosts >= LOST_HOSTS_MAX {
+            return Err(never(&job, holding, lost_hosts_message(job.lost_hosts)));
+        }
+        let revision = match context.catalog.revision(job.account, job.revision).await {
+            Ok(revision) => revision,
+            Err(CatalogError::Store(error)) => {
+                tracing::warn!(run = %job.run, %error, "a revision was not loaded; its run is given back");
+                return Err(NotBegun::NotNow);
+            }
+            Err(CatalogError::Unusable(reason)) => return Err(never(&job, holding, reason)),
+        };
+        let Some(grid) = revision.grid(&job.grid) else {
+            return Err(never(&job, holding, format!("grid `{}` does not exist in this revision", job.grid)));
+        };
+        let event: Event = match serde_json::from_slice(&job.payload) {
+            Ok(event) => event,
+            Err(error) => return Err(never(&job, holding, format!("the stored event is not readable: {error}"))),
+        };
+        let saved = load_checkpoint(context, &job, holding, &grid).await?;
+        Ok(Self {
+            context,
+            holding,
+            attributes: Arc::new(event.attributes.clone()),
+            progress: saved.progress.clone(),
+            saved,
+            started_at_ms: context.clock.now_ms(),
+            job,
+            revision,
+            grid,
+            event,
+            pending: Pending::default(),
+            calls: FuturesUnordered::new(),
+            busy: HashSet::new(),
+            suspension: None,
+            generation: 0,
+            conflicts: 0,
+        })
+    }
+
+    /// Calls every node that can be called, until the run is complete, fails or must wait.
+    pub async fn run(mut self) -> RunEnd {
+        loop {
+            self.start_ready();
+            while let Some((call, end)) = self.calls.next().await {
+                self.busy.remove(&call.node);
+                self.settle(&call, end).await;
+                self.start_ready();
+            }
+            if let Some(end) = self.conclude().await {
+                return end;
+            }
+            // A conflict: everything since the last commit point is run again.
+            self.conflicts += 1;
+            if self.conflicts > CONFLICTS_MAX {
+                tokio::time::sleep(CONFLICT_PAUSE).await;
+            }
+        }
+    }
+
+    fn start_ready(&mut self) {
+        if self.suspension.is_some() {
+            return;
+        }
+        let busy = &self.busy;
+        let ready = self.progress.ready(&self.grid, &self.event.data, |node| busy.contains(&node));
+        // One node runs on this task; more run on tasks of their own, so that branches use all cores.
+        let is_alone = ready.len() == 1 && self.calls.is_empty();
+        for (node, inputs) in ready {
+            let call = self.node_call(node, inputs);
+            self.busy.insert(node);
+            self.calls.push(start(Arc::clone(self.context), call, is_alone));
+        }
+    }
+
+    fn node_call(&self, node: usize, inputs: Inputs) -> NodeCall {
+        let storage = CallStorage::new(
+            self.context.database.clone(),
+            self.job.account,
+            self.job.project,
+            self.pending.snapshot(),
+        );
+        NodeCall {
+            generation: self.generation,
+            account: self.job.account,
+            run: self.job.run,
+            revision: Arc::clone(&self.revision),
+            grid: Arc::clone(&self.grid),
+            node,
+            attempt: self.progress.attempts(node) + 1,
+            inputs,
+            attributes: Arc::clone(&self.attributes),
+            storage: Arc::new(storage),
+        }
+    }
+
+    /// Notes what came of a call.
+    async fn settle(&mut self, call: &NodeCall, end: CallEnd) {
+        if call.generation != self.generation {
+            return;
+        }
+        match end {
+            CallEnd::Called(report) => self.settle_report(call, *report).await,
+            CallEnd::Throttled(wait) => self.suspend(Suspension::Throttled(wait)),
+            CallEnd::NotLoaded(reason) => self.fail(call, reason, None, Vec::new(), Metering::default()),
+        }
+    }
+
+    async fn settle_report(&mut self, call: &NodeCall, report: CallReport) {
+        let (log, metering) = (call::log_lines(report.log), call::metering(&report.metering));
+        let effects = match report.outcome {
+            Outcome::Emitted(effects) => effects,
+            Outcome::Failed(failure) => {
+                let asked = failure.after_ms.map(Duration::from_millis);
+                return self.fail(call, call::reason(&failure), asked, log, metering);
+            }
+        };
+        if self.pending.merge(&call.storage.snapshot, call.storage.base_reads(), &effects).is_err() {
+            if report.outside_effect {
+                self.fail(call, conflict(), None, log, metering);
+            }
+            // Otherwise nothing has happened: the node stays unsettled and is called again with a fresh view.
+            return;
+        }
+        let outputs: Outputs = effects.emissions.into_iter().map(|emission| (emission.port, emission.json)).collect();
+        let result = NodeResult {
+            node: call.planned().name.clone(),
+            state: NodeState::Succeeded,
+            attempts: call.attempt,
+            outputs,
+            reason: None,
+            log,
+            metering,
+        };
+        self.progress.set(call.node, result);
+        if report.outside_effect {
+            self.commit_point(call).await;
+        }
+    }
+
+    /// A node failed: for now, if its retry policy has attempts left, or for good.
+    fn fail(&mut self, call: &NodeCall, reason: Reason, asked: Option<Duration>, log: Vec<trellis_model::run::LogLine>, metering: Metering) {
+        let node = call.planned();
+        let wait = if reason.kind.is_retryable() {
+            node.retry.wait_after(call.attempt, jitter(call), asked)
+        } else {
+            None
+        };
+        let error = format!("node `{}`: {}", node.name, reason.message);
+        let result = NodeResult {
+            node: node.name.clone(),
+            state: if wait.is_some() { NodeState::Pending } else { NodeState::Failed },
+            attempts: call.attempt,
+            outputs: Outputs::new(),
+            reason: Some(reason),
+            log,
+            metering,
+        };
+        self.progress.set(call.node, result);
+        self.suspend(wait.map_or(Suspension::Failed, |after| Suspension::Retry { after, error }));
+    }
+
+    /// The stronger of two suspensions stays; of two retries the later one.
+    fn suspend(&mut self, suspension: Suspension) {
+        let is_stronger = match (&self.suspension, &suspension) {
+            (None, _) => true,
+            (Some(Suspension::Fenced), _) => false,
+            (Some(_), Suspension::Fenced) => true,
+            (Some(Suspension::Failed), _) => false,
+            (Some(_), Suspension::Failed) => true,
+            (Some(Suspension::Retry { after: before, .. }), Suspension::Retry { after, .. }) => after > before,
+            (Some(Suspension::Retry { .. }), Suspension::Throttled(_)) => false,
+            (Some(Suspension::Throttled(_)), Suspension::Retry { .. }) => true,
+            (Some(Suspension::Throttled(before)), Suspension::Throttled(wait)) => wait > before,
+        };
+        if is_stronger {
+            self.suspension = Some(suspension);
+        }
+    }
+
+    /// After a node with an outside effect: it must never be called again, so it is committed before its successors start.
+    async fn commit_point(&mut self, call: &NodeCall) {
+        let checkpoint = self.checkpoint();
+        let commit = self.run_commit(self.pending.effects().clone(), Conclusion::Checkpoint(checkpoint.clone()));
+        match self.context.committer.commit(commit).await {
+            CommitOutcome::Committed => {
+                self.pending.take();
+                self.saved = Saved { progress: self.progress.clone(), sequence: checkpoint.sequence };
+            }
+            CommitOutcome::Fenced => self.suspend(Suspension::Fenced),
+            CommitOutcome::Conflict => {
+                self.roll_back();
+                self.fail(call, conflict(), None, Vec::new(), Metering::default());
+            }
+        }
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { sequence: self.saved.sequence + 1, nodes: self.nodes() }
+    }
+
+    fn nodes(&self) -> Vec<u8> {
+        let results: Vec<&NodeResult> = self.progress.results().collect();
+        serde_json::to_vec(&results).expect("node results are plain data with text keys")
+    }
+
+    fn run_commit(&self, effects: Effects, conclusion: Conclusion) -> RunCommit {
+        RunCommit {
+            holding: self.holding,
+            account: self.job.account,
+            project: self.job.project,
+            run: self.job.run,
+            effects,
+            conclusion,
+        }
+    }
+
+    /// Everything since the last commit point never happened.
+    fn roll_back(&mut self) {
+        self.progress = self.saved.progress.clone();
+        self.pending = Pending::default();
+        self.generation += 1;
+    }
+
+    /// Commits what the run has come to. None: a conflict; the run goes on from its last commit point.
+    async fn conclude(&mut self) -> Option<RunEnd> {
+        let conclusion = match self.suspension.take() {
+            Some(Suspension::Fenced) => return Some(RunEnd::Fenced),
+            Some(Suspension::Throttled(wait)) if self.is_untouched() => return Some(RunEnd::Released(wait)),
+            Some(Suspension::Throttled(wait)) => self.later(wait, None),
+            Some(Suspension::Retry { after, error }) => self.later(after, Some(error)),
+            Some(Suspension::Failed) | None => self.finished(),
+        };
+        let end = match &conclusion {
+            Conclusion::Later { after, .. } => RunEnd::Waiting(*after),
+            Conclusion::Finished(_) | Conclusion::Checkpoint(_) => RunEnd::Concluded,
+        };
+        let effects = self.pending.take();
+        match self.context.committer.commit(self.run_commit(effects, conclusion)).await {
+            CommitOutcome::Committed => Some(end),
+            CommitOutcome::Fenced => Some(RunEnd::Fenced),
+            CommitOutcome::Conflict => {
+                self.roll_back();
+                None
+            }
+        }
+    }
+
+    /// Whether nothing would be lost if the run were begun anew.
+    fn is_untouched(&self) -> bool {
+        self.progress.results().all(|result| result.state == NodeState::Skipped) && self.saved.sequence == 0
+    }
+
+    fn later(&self, after: Duration, last_error: Option<String>) -> Conclusion {
+        Conclusion::Later { after, last_error, checkpoint: Some(self.checkpoint()) }
+    }
+
+    fn finished(&self) -> Conclusion {
+        let failed = self.progress.failed();
+        let error = failed.map(|result| {
+            let message = result.reason.as_ref().map_or("failed", |reason| reason.message.as_str());
+            format!("node `{}`: {message}", result.node)
+        });
+        Conclusion::Finished(Finished {
+            state: if failed.is_some() { RunState::Dead } else { RunState::Succeeded },
+            started_at_ms: self.started_at_ms,
+            error,
+            nodes: self.nodes(),
+            has_checkpoint: self.saved.sequence > 0 || self.job.is_resumed,
+        })
+    }
+}
+
+fn start(context: Arc<RunContext>, call: NodeCall, is_alone: bool) -> CallFuture {
+    if is_alone {
+        return Box::pin(async move {
+            let end = call.run(&context).await;
+            (call, end)
+        });
+    }
+    let call = Arc::new(call);
+    let spawned = {
+        let call = Arc::clone(&call);
+        AbortOnDropHandle::new(tokio::spawn(async move { call.run(&context).await }))
+    };
+    Box::pin(async move {
+        let end = spawned.await.unwrap_or_else(|_| {
+            CallEnd::NotLoaded(Reason { kind: ReasonKind::Host, message: "the host failed while it ran this node".to_owned() })
+        });
+        let call = Arc::into_inner(call).expect("the task that shared the call has ended");
+        (call, end)
+    })
+}
+
+async fn load_checkpoint(
+    context: &RunContext,
+    job: &FetchedJob,
+    holding: Holding,
+    grid: &GridPlan,
+) -> Result<Saved, NotBegun> {
+    let fresh = Saved { progress: Progress::new(grid), sequence: 0 };
+    if !job.is_resumed {
+        return Ok(fresh);
+    }
+    let stored = context.database.checkpoint(job.shard, job.account, job.run).await.map_err(|error| {
+        tracing::warn!(run = %job.run, %error, "a checkpoint was not loaded; its run is given back");
+        NotBegun::NotNow
+    })?;
+    let Some(checkpoint) = stored else { return Ok(fresh) };
+    let nodes: Vec<NodeResult> = serde_json::from_slice(&checkpoint.nodes)
+        .map_err(|error| never(job, holding, format!("the stored checkpoint is not readable: {error}")))?;
+    Ok(Saved { progress: Progress::resume(grid, nodes), sequence: checkpoint.sequence })
+}
+
+fn never(job: &FetchedJob, holding: Holding, error: String) -> NotBegun {
+    NotBegun::Never(Box::new(RunCommit {
+        holding,
+        account: job.account,
+        project: job.project,
+        run: job.run,
+        effects: Effects::default(),
+        conclusion: Conclusion::Finished(Finished {
+            state: RunState::Dead,
+            started_at_ms: job.run.accepted_at_ms(),
+            error: Some(error),
+            nodes: b"[]".to_vec(),
+            has_checkpoint: job.is_resumed,
+        }),
+    }))
+}
+
+fn conflict() -> Reason {
+    let message = "what this node had read was changed by another run before its effects were committed".to_owned();
+    Reason { kind: ReasonKind::Conflict, message }
+}
+
+/// A number in 0..1 that differs between runs, nodes and attempts; no randomness is needed to keep retries apart.
+fn jitter(call: &NodeCall) -> f64 {
+    let seed = call.run.0.cast_unsigned() ^ (call.node as u64) << 32 ^ u64::from(call.attempt);
+    let mixed = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> 11) as f64 / (1_u64 << 53) as f64
+}

@@ -1,0 +1,259 @@
+//! Storage as the nodes of one run see it: committed state, and over it the writes of this run's earlier nodes.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use trellis_engine::{Change, Entry, ListedKey, Storage, StorageUnavailable};
+use trellis_model::{AccountId, ProjectId};
+use trellis_store::{
+    Database, StoreError,
+    commit::{Effects, ReadVersion, Write, WriteKind},
+};
+
+/// Store and key.
+type Key = (String, String);
+
+/// Effects of a run's nodes that are not committed yet.
+#[derive(Clone, Debug, Default)]
+pub struct Pending {
+    effects: Effects,
+}
+
+/// A node's reads were overtaken by another node of the same run.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Overtaken;
+
+impl Pending {
+    pub fn take(&mut self) -> Effects {
+        std::mem::take(&mut self.effects)
+    }
+
+    pub fn effects(&self) -> &Effects {
+        &self.effects
+    }
+
+    /// A view for one call, and the mark by which [`Pending::merge`] knows what the call could see.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut overlay: BTreeMap<Key, Vec<WriteKind>> = BTreeMap::new();
+        for write in &self.effects.writes {
+            overlay.entry((write.store.clone(), write.key.clone())).or_default().push(write.kind.clone());
+        }
+        Snapshot { overlay: Arc::new(overlay), writes_seen: self.effects.writes.len() }
+    }
+
+    /// Adds what a call has read and written.
+    ///
+    /// # Errors
+    /// A node that ran at the same time wrote what this call had read: the call's effects are void.
+    pub fn merge(
+        &mut self,
+        snapshot: &Snapshot,
+        base_reads: Vec<ReadVersion>,
+        effects: &trellis_engine::Effects,
+    ) -> Result<(), Overtaken> {
+        let later = &self.effects.writes[snapshot.writes_seen.min(self.effects.writes.len())..];
+        let written_since: HashSet<(&str, &str)> =
+            later.iter().map(|write| (write.store.as_str(), write.key.as_str())).collect();
+        let overtaken = effects.reads.iter().any(|read| written_since.contains(&(read.store.as_str(), read.key.as_str())))
+            || base_reads.iter().any(|read| written_since.contains(&(read.store.as_str(), read.key.as_str())));
+        if overtaken {
+            return Err(Overtaken);
+        }
+        self.effects.reads.extend(base_reads);
+        for read in &effects.reads {
+            // What an earlier node of this run has written or deleted was no committed version.
+            if !snapshot.hides_committed(&read.store, &read.key) {
+                self.effects.reads.push(ReadVersion {
+                    store: read.store.clone(),
+                    key: read.key.clone(),
+                    version: read.revision.cast_signed(),
+                });
+            }
+        }
+        self.effects.writes.extend(effects.writes.iter().map(write));
+        Ok(())
+    }
+}
+
+fn write(write: &trellis_engine::Write) -> Write {
+    let kind = match &write.change {
+        Change::Set { value, ttl_ms } => {
+            WriteKind::Put { value: value.clone(), ttl: ttl_ms.map(Duration::from_millis) }
+        }
+        Change::Delete => WriteKind::Delete,
+        Change::Add { delta } => WriteKind::Add(*delta),
+    };
+    Write { store: write.store.clone(), key: write.key.clone(), kind }
+}
+
+/// The uncommitted writes that one call sees.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    overlay: Arc<BTreeMap<Key, Vec<WriteKind>>>,
+    writes_seen: usize,
+}
+
+impl Snapshot {
+    fn writes(&self, store: &str, key: &str) -> &[WriteKind] {
+        self.overlay.get(&(store.to_owned(), key.to_owned())).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether the committed value of a key cannot be seen through the overlay.
+    fn hides_committed(&self, store: &str, key: &str) -> bool {
+        self.writes(store, key).iter().any(|write| !matches!(write, WriteKind::Add(_)))
+    }
+}
+
+/// The storage of one call.
+pub struct CallStorage {
+    database: Database,
+    account: AccountId,
+    project: ProjectId,
+    pub snapshot: Snapshot,
+    /// Committed versions that were read under uncommitted additions.
+    base_reads: Mutex<Vec<ReadVersion>>,
+}
+
+impl CallStorage {
+    pub fn new(database: Database, account: AccountId, project: ProjectId, snapshot: Snapshot) -> Self {
+        Self { database, account, project, snapshot, base_reads: Mutex::default() }
+    }
+
+    pub fn base_reads(&self) -> Vec<ReadVersion> {
+        std::mem::take(&mut self.base_reads.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn committed(&self, store: &str, key: &str) -> Result<Option<Entry>, StorageUnavailable> {
+        let entry = self.database.entry(self.account, self.project, store, key).await.map_err(unavailable)?;
+        Ok(entry.map(|entry| Entry { value: entry.value, revision: entry.version.cast_unsigned() }))
+    }
+
+    /// Lays uncommitted writes over what is committed.
+    async fn overlaid(&self, store: &str, key: &str, writes: &[WriteKind]) -> Result<Option<Entry>, StorageUnavailable> {
+        let mut value = if self.snapshot.hides_committed(store, key) {
+            None
+        } else {
+            let base = self.committed(store, key).await?;
+            let version = base.as_ref().map_or(0, |entry| entry.revision.cast_signed());
+            let read = ReadVersion { store: store.to_owned(), key: key.to_owned(), version };
+            self.base_reads.lock().unwrap_or_else(PoisonError::into_inner).push(read);
+            base.map(|entry| entry.value)
+        };
+        for write in writes {
+            value = match write {
+                WriteKind::Put { value, .. } => Some(value.clone()),
+                WriteKind::Delete => None,
+                WriteKind::Add(delta) => Some(sum(value.as_deref(), *delta)?),
+            };
+        }
+        Ok(value.map(|value| Entry { value, revision: 0 }))
+    }
+}
+
+fn sum(value: Option<&[u8]>, delta: i64) -> Result<Vec<u8>, StorageUnavailable> {
+    let number = match value {
+        None => Some(0),
+        Some(text) => std::str::from_utf8(text).ok().and_then(|text| text.parse::<i64>().ok()),
+    };
+    let sum = number.and_then(|number| number.checked_add(delta));
+    let sum = sum.ok_or_else(|| StorageUnavailable("an earlier node of this run added to what is no integer".to_owned()))?;
+    Ok(sum.to_string().into_bytes())
+}
+
+fn unavailable(error: StoreError) -> StorageUnavailable {
+    StorageUnavailable(error.to_string())
+}
+
+#[async_trait]
+impl Storage for CallStorage {
+    async fn get(&self, store: &str, key: &str) -> Result<Option<Entry>, StorageUnavailable> {
+        match self.snapshot.writes(store, key) {
+            [] => self.committed(store, key).await,
+            writes => self.overlaid(store, key, writes).await,
+        }
+    }
+
+    async fn list(
+        &self,
+        store: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<ListedKey>, StorageUnavailable> {
+        // Deleted keys are taken out again, so as many more are asked for.
+        let own: Vec<(&str, bool)> = self.own_keys(store, prefix, after);
+        let deleted = own.iter().filter(|(_, exists)| !exists).count();
+        let asked = i64::from(limit) + i64::try_from(deleted).unwrap_or(0);
+        let committed =
+            self.database.keys(self.account, self.project, store, prefix, after, asked).await.map_err(unavailable)?;
+        let mut keys: BTreeMap<String, u64> =
+            committed.into_iter().map(|(key, version)| (key, version.cast_unsigned())).collect();
+        for (key, exists) in own {
+            if exists {
+                keys.insert(key.to_owned(), 0);
+            } else {
+                keys.remove(key);
+            }
+        }
+        Ok(keys.into_iter().take(limit as usize).map(|(key, revision)| ListedKey { key, revision }).collect())
+    }
+}
+
+impl CallStorage {
+    /// Keys in the overlay with a prefix, behind `after`, and whether they exist there.
+    fn own_keys<'s>(&'s self, store: &'s str, prefix: &'s str, after: Option<&'s str>) -> Vec<(&'s str, bool)> {
+        self.snapshot
+            .overlay
+            .iter()
+            .filter(|((own_store, key), _)| {
+                own_store == store && key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after)
+            })
+            .map(|((_, key), writes)| (key.as_str(), !matches!(writes.last(), Some(WriteKind::Delete))))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn effects(reads: &[(&str, u64)], writes: &[(&str, i64)]) -> trellis_engine::Effects {
+        let read = |(key, revision): &(&str, u64)| trellis_engine::ReadVersion {
+            store: "s".to_owned(),
+            key: (*key).to_owned(),
+            revision: *revision,
+        };
+        let write = |(key, value): &(&str, i64)| trellis_engine::Write {
+            store: "s".to_owned(),
+            key: (*key).to_owned(),
+            change: Change::Set { value: value.to_string().into_bytes(), ttl_ms: None },
+        };
+        trellis_engine::Effects {
+            emissions: Vec::new(),
+            reads: reads.iter().map(read).collect(),
+            writes: writes.iter().map(write).collect(),
+        }
+    }
+
+    #[test]
+    fn a_parallel_node_that_read_what_another_wrote_is_overtaken() {
+        let mut pending = Pending::default();
+        let (left, right) = (pending.snapshot(), pending.snapshot());
+        pending.merge(&left, Vec::new(), &effects(&[("a", 3)], &[("a", 4)])).expect("the first");
+        assert_eq!(pending.merge(&right, Vec::new(), &effects(&[("a", 3)], &[("a", 5)])), Err(Overtaken));
+        assert_eq!(pending.merge(&right, Vec::new(), &effects(&[("b", 1)], &[("c", 5)])), Ok(()));
+    }
+
+    #[test]
+    fn a_later_node_that_read_an_earlier_ones_write_depends_on_no_committed_version() {
+        let mut pending = Pending::default();
+        pending.merge(&pending.snapshot(), Vec::new(), &effects(&[], &[("a", 4)])).expect("the first");
+        pending.merge(&pending.snapshot(), Vec::new(), &effects(&[("a", 0)], &[("a", 5)])).expect("the second");
+        assert!(pending.effects().reads.is_empty());
+        assert_eq!(pending.effects().writes.len(), 2);
+    }
+}

@@ -1,0 +1,320 @@
+//! The scheduler: turns over the accounts of this host's shards, fetches their jobs and starts their runs.
+//!
+//! Knows when and whose work is started; what a run does is [`crate::run`]'s part.
+
+mod queues;
+mod wakeups;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use trellis_model::{AccountId, RunId, Shard};
+use trellis_store::{StoreError, jobs::FetchedJob, shards::Holding};
+
+use self::queues::{Allowance, Queues, Turn};
+pub use self::wakeups::Wakeups;
+use crate::{
+    lease::ShardChange,
+    run::{RunContext, RunEnd, run_job},
+};
+
+/// What the scheduler is told.
+#[derive(Debug)]
+pub enum Message {
+    /// Jobs were committed: accounts and the first run of each.
+    Jobs(HashMap<AccountId, RunId>),
+    /// Jobs may have been committed to this shard by another host.
+    Look(Shard),
+    /// Anything may have been missed.
+    LookEverywhere,
+    /// An account's limits changed.
+    LimitsChanged(AccountId),
+    /// A run has ended, for good or for now.
+    Ended { account: AccountId, run: RunId, end: RunEnd },
+}
+
+/// Messages handled before the next fetch.
+const MESSAGES_AT_ONCE: usize = 256;
+/// How often every shard is looked through for work that nobody announced.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// After a failed statement.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// Jobs moved back to the queue at a time, per shard.
+const PROMOTE_JOBS_MAX: i64 = 500;
+
+pub struct Scheduler {
+    context: Arc<RunContext>,
+    messages: mpsc::Receiver<Message>,
+    changes: mpsc::Receiver<ShardChange>,
+    wakeups: Wakeups,
+    /// Runs in flight at most.
+    runs_max: usize,
+    queues: Queues,
+    running: usize,
+    releasing: HashSet<Shard>,
+    tasks: TaskTracker,
+    /// Ends runs that did not end within the grace of a stop; they are left to the next owner.
+    abandon: CancellationToken,
+    next_look: Instant,
+    /// When the first waiting job is due, as far as is known.
+    next_due: Option<Instant>,
+    /// No statement before then: the last one failed.
+    paused_until: Option<Instant>,
+    shards_to_look_at: HashSet<Shard>,
+}
+
+impl Scheduler {
+    pub fn new(
+        context: Arc<RunContext>,
+        messages: mpsc::Receiver<Message>,
+        changes: mpsc::Receiver<ShardChange>,
+        wakeups: Wakeups,
+        runs_max: usize,
+        tasks: TaskTracker,
+        abandon: CancellationToken,
+    ) -> Self {
+        Self {
+            context,
+            messages,
+            changes,
+            wakeups,
+            runs_max,
+            queues: Queues::default(),
+            running: 0,
+            releasing: HashSet::new(),
+            tasks,
+            abandon,
+            next_look: Instant::now() + LOOK_INTERVAL,
+            next_due: None,
+            paused_until: None,
+            shards_to_look_at: HashSet::new(),
+        }
+    }
+
+    /// Runs until `stop`. Runs that were started go on; the caller waits for them.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut messages = Vec::with_capacity(MESSAGES_AT_ONCE);
+        while !stop.is_cancelled() {
+            self.work().await;
+            let pause = self.pause(Instant::now());
+            tokio::select! {
+                count = self.messages.recv_many(&mut messages, MESSAGES_AT_ONCE) => {
+                    if count == 0 {
+                        return;
+                    }
+                }
+                Some(change) = self.changes.recv() => self.change_shards(change).await,
+                () = self.context.lease.renewal() => {}
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => return,
+            }
+            messages.drain(..).for_each(|message| self.handle(message));
+        }
+    }
+
+    /// All that can be done now, step by step.
+    async fn work(&mut self) {
+        let now = Instant::now();
+        if self.paused_until.is_some_and(|until| now < until) {
+            return;
+        }
+        if !self.context.lease.may_start() {
+            self.paused_until = Some(now + RETRY_INTERVAL);
+            return;
+        }
+        self.paused_until = None;
+        self.queues.unthrottle(now);
+        let done = async {
+            self.look_for_work(now).await?;
+            self.promote_due(now).await?;
+            self.release_drained().await?;
+            self.start_runs().await
+        };
+        if let Err(error) = done.await {
+            tracing::warn!(%error, "the scheduler could not go on; trying again");
+            self.paused_until = Some(Instant::now() + RETRY_INTERVAL);
+        }
+    }
+
+    /// How long nothing will have to be done, if nobody says anything.
+    fn pause(&self, now: Instant) -> Duration {
+        if let Some(until) = self.paused_until {
+            return until.saturating_duration_since(now);
+        }
+        let next = [Some(self.next_look), self.next_due, self.queues.next_unthrottle()].into_iter().flatten().min();
+        next.map_or(LOOK_INTERVAL, |next| next.saturating_duration_since(now))
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Jobs(accounts) => {
+                for (account, first) in accounts {
+                    self.wake(account, RunId(first.0 - 1));
+                }
+            }
+            Message::Look(shard) => {
+                self.shards_to_look_at.insert(shard);
+            }
+            Message::LookEverywhere => self.next_look = Instant::now(),
+            Message::LimitsChanged(account) => self.queues.reconsider(account),
+            Message::Ended { account, run, end } => self.ended(account, run, end),
+        }
+    }
+
+    fn wake(&mut self, account: AccountId, cursor: RunId) {
+        let shard = Shard::of(account);
+        if self.context.lease.holds(shard) && !self.releasing.contains(&shard) {
+            self.queues.wake(account, cursor);
+        }
+    }
+
+    fn ended(&mut self, account: AccountId, run: RunId, end: RunEnd) {
+        self.running -= 1;
+        match end {
+            RunEnd::Concluded | RunEnd::Fenced => {
+                self.queues.ended(account, run);
+            }
+            RunEnd::Waiting(after) => {
+                self.queues.ended(account, run);
+                let due = Instant::now() + after;
+                self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+            }
+            RunEnd::Released(wait) => {
+                if self.context.lease.holds(Shard::of(account)) && !self.releasing.contains(&Shard::of(account)) {
+                    self.queues.released(account, run, Instant::now() + wait);
+                } else {
+                    self.queues.ended(account, run);
+                }
+            }
+        }
+    }
+
+    /// Finds accounts with work that nobody announced: other hosts' events, and what was there before.
+    async fn look_for_work(&mut self, now: Instant) -> Result<(), StoreError> {
+        let shards: Vec<Shard> = if now >= self.next_look {
+            self.context.lease.holdings().iter().map(|holding| holding.shard).collect()
+        } else {
+            self.shards_to_look_at.iter().copied().filter(|shard| self.context.lease.holds(*shard)).collect()
+        };
+        if !shards.is_empty() {
+            for (_, account) in self.context.database.accounts_with_jobs(&shards).await? {
+                self.wake(account, RunId(0));
+            }
+        }
+        self.shards_to_look_at.clear();
+        if now >= self.next_look {
+            self.next_look = now + LOOK_INTERVAL;
+        }
+        Ok(())
+    }
+
+    async fn promote_due(&mut self, now: Instant) -> Result<(), StoreError> {
+        if self.next_due.is_none_or(|due| now < due) {
+            return Ok(());
+        }
+        let holdings = self.context.lease.holdings();
+        let host = self.context.lease.identity().host;
+        for (_, account) in self.context.database.promote_due_jobs(host, &holdings, PROMOTE_JOBS_MAX).await? {
+            self.wake(account, RunId(0));
+        }
+        self.note_next_due(&holdings).await
+    }
+
+    async fn note_next_due(&mut self, holdings: &[Holding]) -> Result<(), StoreError> {
+        let shards: Vec<Shard> = holdings.iter().map(|holding| holding.shard).collect();
+        let next = self.context.database.next_due(&shards).await?;
+        self.next_due = next.map(|after| Instant::now() + after);
+        Ok(())
+    }
+
+    /// Fetches and starts runs while there is room and work.
+    async fn start_runs(&mut self) -> Result<(), StoreError> {
+        while self.queues.has_ready() && self.running < self.runs_max && self.context.lease.may_start() {
+            let limiter = &self.context.limiter;
+            limiter.load(self.queues.ready_accounts()).await?;
+            let allowance = |account| Allowance { permit: limiter.check(account), permits: limiter.permits(account) };
+            let turn = self.queues.turn(self.runs_max - self.running, Instant::now(), allowance);
+            if turn.accounts.is_empty() {
+                continue;
+            }
+            let holdings = self.context.lease.holdings();
+            match self.context.database.fetch_jobs(&holdings, &turn.accounts, &turn.in_flight).await {
+                Ok(jobs) => self.start(&turn, jobs),
+                Err(error) => {
+                    self.queues.not_fetched(&turn);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, turn: &Turn, jobs: Vec<FetchedJob>) {
+        let mut runs: HashMap<AccountId, Vec<RunId>> = HashMap::new();
+        for job in jobs {
+            runs.entry(job.account).or_default().push(job.run);
+            self.context.claims.open((job.shard, job.claim));
+            self.spawn(job);
+        }
+        for asked in &turn.accounts {
+            self.queues.fetched(asked, runs.get(&asked.account).map_or(&[], Vec::as_slice));
+        }
+    }
+
+    fn spawn(&mut self, job: FetchedJob) {
+        self.running += 1;
+        let (context, wakeups, abandon) = (Arc::clone(&self.context), self.wakeups.clone(), self.abandon.clone());
+        self.tasks.spawn(async move {
+            let (account, run, claim) = (job.account, job.run, (job.shard, job.claim));
+            let end = abandon.run_until_cancelled(run_job(&context, job)).await.unwrap_or(RunEnd::Fenced);
+            if !matches!(end, RunEnd::Fenced) {
+                context.claims.conclude(claim);
+            }
+            wakeups.ended(account, run, end).await;
+        });
+    }
+
+    async fn change_shards(&mut self, change: ShardChange) {
+        match change {
+            ShardChange::Taken { holdings, suspects } => {
+                self.releasing.retain(|shard| holdings.iter().all(|holding| holding.shard != *shard));
+                self.next_look = Instant::now();
+                self.next_due = Some(Instant::now());
+                for suspect in suspects {
+                    self.tasks.spawn(crate::run::bury_suspect(Arc::clone(&self.context), suspect));
+                }
+            }
+            ShardChange::Release(shards) => {
+                self.releasing.extend(shards);
+                let releasing = &self.releasing;
+                self.queues.stop_shards(|shard| releasing.contains(&shard));
+            }
+            ShardChange::Lost => {
+                self.queues.clear();
+                self.releasing.clear();
+                self.context.claims.clear();
+                self.context.limiter.forget_all().await;
+            }
+        }
+    }
+
+    /// Gives shards back that have nothing in flight any more.
+    async fn release_drained(&mut self) -> Result<(), StoreError> {
+        let drained: Vec<Shard> =
+            self.releasing.iter().copied().filter(|shard| !self.queues.has_in_flight(*shard)).collect();
+        if drained.is_empty() {
+            return Ok(());
+        }
+        self.context.limiter.hand_over(&drained).await;
+        let holdings: Vec<Holding> = drained.iter().filter_map(|shard| self.context.lease.holding(*shard)).collect();
+        self.context.database.release_shards(self.context.lease.identity().host, &holdings).await?;
+        self.context.lease.drop_holdings(&drained);
+        self.releasing.retain(|shard| !drained.contains(shard));
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! How others wake the scheduler: directly on this host, by notices on other hosts.
+
+use std::{collections::HashMap, time::Duration};
+
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use trellis_model::{AccountId, RunId};
+use trellis_store::{Database, notices::Notice};
+
+use super::Message;
+use crate::run::RunEnd;
+
+/// Messages that may wait for the scheduler.
+const MESSAGES_MAX: usize = 8_192;
+/// Notices that may wait to be sent; more are dropped, because owners also look by themselves.
+const NOTICES_MAX: usize = 1_024;
+/// Notices are gathered for this long, so that a burst of events is one notice per shard.
+const NOTICE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Handle by which the scheduler is woken; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Wakeups {
+    scheduler: mpsc::Sender<Message>,
+    notices: mpsc::Sender<Notice>,
+}
+
+impl Wakeups {
+    /// Makes the scheduler's mailbox and starts the task that sends notices.
+    pub fn start(database: Database, stop: CancellationToken) -> (Self, mpsc::Receiver<Message>, JoinHandle<()>) {
+        let (scheduler, messages) = mpsc::channel(MESSAGES_MAX);
+        let (notices, waiting) = mpsc::channel(NOTICES_MAX);
+        let task = tokio::spawn(send_notices(database, waiting, stop));
+        (Self { scheduler, notices }, messages, task)
+    }
+
+    // The scheduler ends only with the host: what it is not told any more, the next owner finds by itself.
+
+    /// Jobs of this host's own shards were committed.
+    pub async fn jobs(&self, accounts: HashMap<AccountId, RunId>) {
+        if !accounts.is_empty() {
+            self.tell(Message::Jobs(accounts)).await;
+        }
+    }
+
+    pub async fn ended(&self, account: AccountId, run: RunId, end: RunEnd) {
+        self.tell(Message::Ended { account, run, end }).await;
+    }
+
+    pub async fn tell(&self, message: Message) {
+        let _ = self.scheduler.send(message).await;
+    }
+
+    /// Tells other hosts, soon.
+    pub fn notice(&self, notices: impl IntoIterator<Item = Notice>) {
+        for notice in notices {
+            let _ = self.notices.try_send(notice);
+        }
+    }
+}
+
+async fn send_notices(database: Database, mut waiting: mpsc::Receiver<Notice>, stop: CancellationToken) {
+    let mut batch = Vec::with_capacity(NOTICES_MAX);
+    loop {
+        tokio::select! {
+            count = waiting.recv_many(&mut batch, NOTICES_MAX) => {
+                if count == 0 {
+                    return;
+                }
+            }
+            () = stop.cancelled() => return,
+        }
+        batch.sort_by_key(|notice| format!("{notice:?}"));
+        batch.dedup();
+        if let Err(error) = database.notify(&batch).await {
+            tracing::debug!(%error, "notices were not sent; their hosts will look by themselves");
+        }
+        batch.clear();
+        tokio::time::sleep(NOTICE_INTERVAL).await;
+    }
+}

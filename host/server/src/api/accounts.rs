@@ -1,0 +1,79 @@
+//! Accounts and their limits, for operators.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json,
+    extract::{Request, State},
+};
+use serde::{Deserialize, Serialize};
+use trellis_model::{AccountId, description::check_name, window::AccountLimits};
+use trellis_store::accounts::Account;
+
+use super::{
+    Api, Problem,
+    auth::Caller,
+    page::{self, Page},
+    request::{PathOf, QueryOf, json, read_body},
+};
+
+#[derive(Debug, Serialize)]
+pub struct AccountView {
+    pub id: AccountId,
+    pub name: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AccountSettings {
+    limits: Option<AccountLimits>,
+}
+
+/// `PUT /v1/accounts/{account}`: makes the account if it is new, and sets its limits if any are given.
+pub async fn put(
+    State(api): State<Arc<Api>>,
+    Extension(_): Extension<Caller>,
+    PathOf(name): PathOf<String>,
+    request: Request,
+) -> Result<Json<AccountView>, Problem> {
+    check_name(&name).map_err(|reason| Problem::bad_request(format!("account name `{name}` {reason}")))?;
+    let body = read_body(request.into_body(), api.config.body_bytes_max).await?;
+    let settings: AccountSettings = if body.is_empty() { AccountSettings::default() } else { json(&body)? };
+    if let Some(limits) = settings.limits {
+        check_limits(limits)?;
+    }
+    let id = api.host.database.ensure_account(&name).await?;
+    if let Some(limits) = settings.limits {
+        api.host.database.set_account_limits(id, limits).await?;
+        api.host.limits_changed(id).await?;
+    }
+    Ok(Json(AccountView { id, name }))
+}
+
+fn check_limits(limits: AccountLimits) -> Result<(), Problem> {
+    for (name, window) in [("burst", limits.burst), ("long", limits.long)] {
+        if window.max == 0 || window.period_ms < 1 {
+            return Err(Problem::bad_request(format!("limits.{name}: `max` and `period_ms` are at least 1")));
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountsQuery {
+    after: Option<AccountId>,
+    limit: Option<i64>,
+}
+
+/// `GET /v1/accounts`
+pub async fn list(
+    State(api): State<Arc<Api>>,
+    QueryOf(query): QueryOf<AccountsQuery>,
+) -> Result<Json<Page<AccountView>>, Problem> {
+    let limit = page::limit(query.limit)?;
+    let accounts = api.host.database.accounts(query.after, limit + 1).await?;
+    let view = |Account { id, name }| AccountView { id, name };
+    let views = accounts.into_iter().map(view).collect();
+    Ok(Json(Page::new(views, limit, |view: &AccountView| view.id.to_string())))
+}

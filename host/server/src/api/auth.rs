@@ -1,0 +1,142 @@
+//! Who is asking: bearer tokens, and what they may do.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use dashmap::DashMap;
+use http::{HeaderMap, header};
+use trellis_model::{
+    AccountId, ProjectId,
+    token::{Scope, TokenDigest, TokenText},
+};
+use trellis_store::{Database, StoreError, tokens::Token};
+
+use super::{Api, Problem};
+
+/// Names the account that an operator token acts for.
+pub const ACCOUNT_HEADER: &str = "trellis-account";
+
+/// A revoked token is refused everywhere within this time.
+const CACHED_FOR: Duration = Duration::from_secs(5);
+/// Tokens held at most; beyond it the cache begins anew.
+const CACHED_MAX: usize = 100_000;
+
+/// Who is asking, and for which account.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The account that the request is about; none for an operator who named none.
+    account: Option<AccountId>,
+    /// Some: the token is good for this project alone.
+    pub project: Option<ProjectId>,
+    scopes: Arc<[Scope]>,
+}
+
+impl Caller {
+    pub fn has(&self, scope: Scope) -> bool {
+        self.scopes.iter().any(|own| *own == scope || *own == Scope::Operator)
+    }
+
+    pub fn is_operator(&self) -> bool {
+        self.scopes.contains(&Scope::Operator)
+    }
+
+    /// The account that the request is about.
+    pub fn account(&self) -> Result<AccountId, Problem> {
+        self.account.ok_or_else(|| {
+            Problem::bad_request(format!(
+                "an operator token names the account it acts for: send the header `{ACCOUNT_HEADER}: NAME`"
+            ))
+        })
+    }
+
+    /// A token of one project has nothing to do with the others: for it they do not exist.
+    pub fn may_see(&self, project: ProjectId) -> bool {
+        self.project.is_none_or(|own| own == project)
+    }
+}
+
+/// Valid tokens, remembered for a few seconds.
+pub struct TokenCache {
+    database: Database,
+    valid: DashMap<TokenDigest, (Instant, Arc<Token>)>,
+}
+
+impl TokenCache {
+    pub fn new(database: Database) -> Self {
+        Self { database, valid: DashMap::new() }
+    }
+
+    async fn get(&self, digest: TokenDigest) -> Result<Option<Arc<Token>>, StoreError> {
+        if let Some(entry) = self.valid.get(&digest) {
+            let (seen, token) = entry.value();
+            if seen.elapsed() < CACHED_FOR {
+                return Ok(Some(Arc::clone(token)));
+            }
+        }
+        let token = self.database.valid_token(digest).await?.map(Arc::new);
+        match &token {
+            Some(token) => {
+                if self.valid.len() >= CACHED_MAX {
+                    self.valid.clear();
+                }
+                self.valid.insert(digest, (Instant::now(), Arc::clone(token)));
+            }
+            None => drop(self.valid.remove(&digest)),
+        }
+        Ok(token)
+    }
+}
+
+/// The middleware of every route under `/v1`: a valid token with the route's scope.
+pub async fn require(State((api, scope)): State<(Arc<Api>, Scope)>, mut request: Request, next: Next) -> Response {
+    match authorize(&api, request.headers(), scope).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Finds out who is asking, and whether they have the scope.
+pub async fn authorize(api: &Api, headers: &HeaderMap, scope: Scope) -> Result<Caller, Problem> {
+    let text = bearer(headers)?;
+    let token: TokenText = text.parse().map_err(|error| Problem::unauthorized(format!("{error}")))?;
+    let token = api.tokens.get(token.digest()).await?;
+    let token = token.ok_or_else(|| Problem::unauthorized("the token is unknown, revoked or expired"))?;
+    let caller = Caller {
+        account: match token.account {
+            Some(account) => Some(account),
+            None => named_account(api, headers).await?,
+        },
+        project: token.project,
+        scopes: token.scopes.clone().into(),
+    };
+    if caller.has(scope) { Ok(caller) } else { Err(Problem::forbidden(format!("this needs the scope `{scope}`"))) }
+}
+
+fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+    let value = headers.get(header::AUTHORIZATION);
+    let value = value.ok_or_else(|| Problem::unauthorized("send the header `Authorization: Bearer trl_…`"))?;
+    let text = value.to_str().ok().and_then(|text| {
+        let (scheme, token) = text.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    text.ok_or_else(|| Problem::unauthorized("the Authorization header is not of the form `Bearer trl_…`"))
+}
+
+async fn named_account(api: &Api, headers: &HeaderMap) -> Result<Option<AccountId>, Problem> {
+    let Some(name) = headers.get(ACCOUNT_HEADER) else { return Ok(None) };
+    let name = name.to_str().unwrap_or_default();
+    match api.host.database.account_by_name(name).await? {
+        Some(account) => Ok(Some(account)),
+        None => Err(Problem::not_found(format!("there is no account `{name}`"))),
+    }
+}

@@ -1,0 +1,155 @@
+//! http triggers: a request that becomes an event.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{
+    Json,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde_json::value::RawValue;
+use trellis_model::{
+    manifest::{OnLimit, Trigger, TriggerAuth},
+    run::Event,
+    token::Scope,
+};
+use trellis_operator::{catalog::LoadedRevision, ingest::NewEvent, limiter::Permit};
+
+use super::{
+    Api, Problem, auth,
+    events::{self, Accepted},
+    request::{PathOf, read_body, text},
+};
+
+/// Request headers that become attributes of the event: what senders say about an event, and nothing that identifies or
+/// authorises a client.
+const HEADERS_LET_THROUGH: [&str; 12] = [
+    "content-type",
+    "user-agent",
+    "traceparent",
+    "tracestate",
+    "webhook-id",
+    "webhook-timestamp",
+    "x-github-event",
+    "x-github-delivery",
+    "x-gitlab-event",
+    "x-shopify-topic",
+    "x-request-id",
+    "idempotency-key",
+];
+/// Longest header value or query that is let through, in bytes.
+const ATTRIBUTE_BYTES_MAX: usize = 2_048;
+
+/// `ANY /hooks/{account}/{project}/{path…}`
+pub async fn receive(
+    State(api): State<Arc<Api>>,
+    PathOf(path): PathOf<HashMap<String, String>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (account, project) =
+        (path.get("account").map_or("", String::as_str), path.get("project").map_or("", String::as_str));
+    let hook_path = format!("/{}", path.get("path").map_or("", String::as_str));
+    let Some(revision) = api.host.catalog.current(account, project) else {
+        return Err(Problem::not_found(format!("no project `{project}` of an account `{account}` is deployed here")));
+    };
+    let trigger = match find(&revision, &hook_path, request.method()) {
+        Found::Trigger(trigger) => trigger.clone(),
+        Found::OtherMethods(methods) => return Ok(other_methods(&hook_path, &methods)),
+        Found::Nothing => {
+            return Err(Problem::not_found(format!("project `{project}` has no trigger at `{hook_path}`")));
+        }
+    };
+    check_sender(&api, &revision, &trigger, request.headers()).await?;
+    check_limit(&api, &revision, &trigger).await?;
+    let event = read_event(&api, &trigger, request).await?;
+    let run = api.host.ingest.accept(NewEvent {
+        account: revision.account,
+        project: revision.project,
+        revision: revision.id,
+        grid: trigger.grid.as_str().into(),
+        payload: serde_json::to_vec(&event).map_err(|_| Problem::internal())?,
+    });
+    Ok((StatusCode::ACCEPTED, Json(Accepted { run: run.await? })).into_response())
+}
+
+enum Found<'r> {
+    Trigger(&'r Trigger),
+    /// The path is served, with these methods.
+    OtherMethods(Vec<&'r str>),
+    Nothing,
+}
+
+fn find<'r>(revision: &'r LoadedRevision, path: &str, method: &Method) -> Found<'r> {
+    let mut methods = Vec::new();
+    for trigger in revision.triggers.iter().filter(|trigger| trigger.http.path == path) {
+        if trigger.http.methods.iter().any(|own| own == method.as_str()) {
+            return Found::Trigger(trigger);
+        }
+        methods.extend(trigger.http.methods.iter().map(String::as_str));
+    }
+    if methods.is_empty() { Found::Nothing } else { Found::OtherMethods(methods) }
+}
+
+fn other_methods(path: &str, methods: &[&str]) -> Response {
+    let allowed = methods.join(", ");
+    let mut response = Problem::method_not_allowed(format!("the trigger at `{path}` takes {allowed}")).into_response();
+    if let Ok(allowed) = HeaderValue::from_str(&allowed) {
+        response.headers_mut().insert(header::ALLOW, allowed);
+    }
+    response
+}
+
+async fn check_sender(
+    api: &Api,
+    revision: &LoadedRevision,
+    trigger: &Trigger,
+    headers: &HeaderMap,
+) -> Result<(), Problem> {
+    if trigger.http.auth == TriggerAuth::None {
+        return Ok(());
+    }
+    let caller = auth::authorize(api, headers, Scope::EventsWrite).await?;
+    let is_own = caller.is_operator() || (caller.account()? == revision.account && caller.may_see(revision.project));
+    if is_own { Ok(()) } else { Err(Problem::forbidden("the token is of another account or project")) }
+}
+
+/// The pre-check: an account over its limits is told so before anything is stored.
+async fn check_limit(api: &Api, revision: &LoadedRevision, trigger: &Trigger) -> Result<(), Problem> {
+    if trigger.http.on_limit == OnLimit::Queue {
+        return Ok(());
+    }
+    events::check_limit(api, revision.account).await
+}
+
+async fn read_event(api: &Api, trigger: &Trigger, request: Request) -> Result<Event, Problem> {
+    let (parts, body) = request.into_parts();
+    let body = read_body(body, api.config.body_bytes_max).await?;
+    let mut attributes =
+        vec![("trigger".to_owned(), trigger.name.clone()), ("method".to_owned(), parts.method.to_string())];
+    if let Some(query) = parts.uri.query().filter(|query| query.len() <= ATTRIBUTE_BYTES_MAX) {
+        attributes.push(("query".to_owned(), query.to_owned()));
+    }
+    for name in HEADERS_LET_THROUGH {
+        let value = parts.headers.get(name).and_then(|value| value.to_str().ok());
+        if let Some(value) = value.filter(|value| value.len() <= ATTRIBUTE_BYTES_MAX) {
+            attributes.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    Ok(Event { attributes, data: json_data(&body)? })
+}
+
+/// The body as it is, once it is known to be JSON. No body is `null`.
+pub fn json_data(body: &[u8]) -> Result<Box<RawValue>, Problem> {
+    let body = text(body)?;
+    let body = if body.trim().is_empty() { "null" } else { body };
+    serde_json::from_str(body).map_err(|error| Problem::bad_request(format!("the body is not JSON: {error}")))
+}
+
+/// Whether the limiter lets the account in.
+pub fn admitted(permit: Permit) -> Result<(), Problem> {
+    match permit {
+        Permit::Granted => Ok(()),
+        Permit::Wait(wait) => Err(Problem::rate_limited(wait)),
+    }
+}

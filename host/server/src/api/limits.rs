@@ -1,0 +1,39 @@
+//! Where an account stands with its limits.
+
+use std::sync::Arc;
+
+use axum::{Extension, Json, extract::State};
+use serde::Serialize;
+use trellis_model::window::AccountLimits;
+
+use super::{Api, Problem, auth::Caller};
+
+#[derive(Debug, Serialize)]
+pub struct LimitsView {
+    pub limits: AccountLimits,
+    /// Module instantiations left in the burst window, as this host knows it.
+    pub burst_left: u32,
+    /// The same for the long window.
+    pub long_left: u32,
+    /// Seconds until the next one is allowed; 0: now.
+    pub wait_seconds: u64,
+    /// Runs that are queued or wait for their time.
+    pub unfinished_runs: i64,
+}
+
+/// `GET /v1/limits`
+pub async fn show(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<LimitsView>, Problem> {
+    let account = caller.account()?;
+    api.host.limiter.load([account]).await?;
+    let standing = api.host.limiter.standing(account).ok_or_else(Problem::internal)?;
+    Ok(Json(LimitsView {
+        limits: standing.limits,
+        burst_left: standing.burst_left,
+        long_left: standing.long_left,
+        wait_seconds: standing.wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX),
+        unfinished_runs: api.host.database.unfinished_count(account).await?,
+    }))
+}

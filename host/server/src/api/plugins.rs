@@ -1,0 +1,132 @@
+//! Plugins: upload, list, show.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json,
+    extract::{Request, State},
+};
+use http::StatusCode;
+use semver::Version;
+use serde::{Deserialize, Serialize};
+use trellis_engine::{Digest, UploadError};
+use trellis_model::{
+    PluginId,
+    description::{Description, check_name},
+};
+use trellis_store::plugins::{NewPlugin, Plugin, PluginPut};
+
+use super::{
+    Api, Problem,
+    auth::Caller,
+    page::{self, Page},
+    request::{PathOf, QueryOf, read_body},
+};
+
+/// A plugin as the API shows it.
+#[derive(Debug, Serialize)]
+pub struct PluginView {
+    pub id: PluginId,
+    pub name: String,
+    pub version: Version,
+    /// SHA-256 of the component, hexadecimal.
+    pub digest: String,
+    pub size_bytes: i64,
+    pub imports: Vec<String>,
+    pub description: Description,
+    pub created_at: String,
+}
+
+impl From<Plugin> for PluginView {
+    fn from(plugin: Plugin) -> Self {
+        Self {
+            id: plugin.id,
+            name: plugin.name,
+            version: plugin.version,
+            digest: Digest(plugin.digest).to_string(),
+            size_bytes: plugin.size_bytes,
+            imports: plugin.imports,
+            description: plugin.description,
+            created_at: page::time(plugin.created_at),
+        }
+    }
+}
+
+/// `PUT /v1/plugins/{name}/{version}`: the raw bytes of a component. 201 when it is new, 200 when it was there.
+pub async fn upload(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    PathOf((name, version)): PathOf<(String, String)>,
+    request: Request,
+) -> Result<(StatusCode, Json<PluginView>), Problem> {
+    let account = caller.account()?;
+    check_name(&name).map_err(|reason| Problem::bad_request(format!("plugin name `{name}` {reason}")))?;
+    let version = parse_version(&version)?;
+    let bytes = read_body(request.into_body(), api.config.upload_bytes_max).await?;
+    let size_bytes = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+    let compiled = api.host.engine.compile(bytes.clone()).await.map_err(refused)?;
+    api.host.database.put_component(compiled.digest.as_bytes(), &bytes).await?;
+    let plugin = NewPlugin {
+        name: &name,
+        version: &version,
+        digest: *compiled.digest.as_bytes(),
+        description: &compiled.description,
+        imports: &compiled.imports,
+        size_bytes,
+    };
+    let status = match api.host.database.put_plugin(account, &plugin).await? {
+        PluginPut::Created(_) => StatusCode::CREATED,
+        PluginPut::Unchanged(_) => StatusCode::OK,
+        PluginPut::Taken => {
+            return Err(Problem::conflict(format!(
+                "plugin `{name}` {version} exists with other bytes, and versions never change; upload it under a new version"
+            )));
+        }
+    };
+    Ok((status, Json(find(&api, &caller, &name, &version).await?)))
+}
+
+/// `GET /v1/plugins/{name}/{version}`
+pub async fn show(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    PathOf((name, version)): PathOf<(String, String)>,
+) -> Result<Json<PluginView>, Problem> {
+    find(&api, &caller, &name, &parse_version(&version)?).await.map(Json)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginsQuery {
+    name: Option<String>,
+    after: Option<PluginId>,
+    limit: Option<i64>,
+}
+
+/// `GET /v1/plugins`
+pub async fn list(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    QueryOf(query): QueryOf<PluginsQuery>,
+) -> Result<Json<Page<PluginView>>, Problem> {
+    let limit = page::limit(query.limit)?;
+    let plugins = api.host.database.plugins(caller.account()?, query.name.as_deref(), query.after, limit + 1).await?;
+    let views = plugins.into_iter().map(PluginView::from).collect();
+    Ok(Json(Page::new(views, limit, |view: &PluginView| view.id.to_string())))
+}
+
+async fn find(api: &Api, caller: &Caller, name: &str, version: &Version) -> Result<PluginView, Problem> {
+    let plugin = api.host.database.plugin(caller.account()?, name, version).await?;
+    plugin.map(PluginView::from).ok_or_else(|| Problem::not_found(format!("there is no plugin `{name}` {version}")))
+}
+
+fn parse_version(text: &str) -> Result<Version, Problem> {
+    text.parse().map_err(|error| Problem::bad_request(format!("`{text}` is no version such as 1.2.3: {error}")))
+}
+
+fn refused(error: UploadError) -> Problem {
+    match error {
+        UploadError::Faults(faults) => Problem::invalid("invalid-plugin", "the plugin is not accepted", faults),
+        UploadError::Unavailable(reason) => Problem::unavailable(reason, std::time::Duration::from_secs(5)),
+    }
+}

@@ -1,0 +1,160 @@
+//! Errors as RFC 9457 problem details: what is wrong, where, and how to mend it.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use trellis_model::fault::Fault;
+use trellis_operator::ingest::IngestError;
+use trellis_store::StoreError;
+
+pub const CONTENT_TYPE: &str = "application/problem+json";
+
+/// An error answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Problem {
+    /// A fixed word for programs, such as `urn:trellis:problem:invalid-manifest`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub title: String,
+    pub status: u16,
+    pub detail: String,
+    /// Every mistake in what was sent, with its place and its fix.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
+    /// Seconds, rounded up; also in the `Retry-After` header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, kind: &str, title: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:trellis:problem:{kind}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            faults: Vec::new(),
+            retry_after: None,
+        }
+    }
+
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", "the request cannot be read", detail)
+    }
+
+    pub fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "a valid token is needed", detail)
+    }
+
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "the token does not allow this", detail)
+    }
+
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "there is no such thing", detail)
+    }
+
+    pub fn method_not_allowed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "the method is not taken here", detail)
+    }
+
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", "something else is there already", detail)
+    }
+
+    pub fn too_large(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "the body is too large", detail)
+    }
+
+    pub fn invalid(kind: &str, title: &str, faults: Vec<Fault>) -> Self {
+        let detail = match faults.as_slice() {
+            [one] => one.to_string(),
+            many => format!("{} faults, listed in `faults`", many.len()),
+        };
+        Self { faults, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, kind, title, detail) }
+    }
+
+    /// An account is over its limits.
+    pub fn rate_limited(wait: Duration) -> Self {
+        let seconds = round_up(wait);
+        let detail = format!("the account is over its rate limit; try again in {seconds} s");
+        Self {
+            retry_after: Some(seconds),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "too many events", detail)
+        }
+    }
+
+    pub fn unavailable(detail: impl Into<String>, wait: Duration) -> Self {
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "not now", detail);
+        Self { retry_after: Some(round_up(wait)), ..problem }
+    }
+
+    /// Says nothing of the cause: that is in the log.
+    pub fn internal() -> Self {
+        let detail = "the host failed at this request; its log says why";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the host failed", detail)
+    }
+
+    /// What a layer has refused in plain text.
+    pub fn plain(status: StatusCode, detail: String) -> Self {
+        let title = status.canonical_reason().unwrap_or("refused").to_lowercase();
+        let kind = title.replace(' ', "-");
+        let detail = if detail.is_empty() { title.clone() } else { detail };
+        Self::new(status, &kind, &title, detail)
+    }
+}
+
+fn round_up(wait: Duration) -> u64 {
+    wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX)
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after = self.retry_after;
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// How soon a client may try again when the database is away.
+const DATABASE_RETRY: Duration = Duration::from_secs(2);
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        if error.is_unavailable() {
+            tracing::warn!(%error, "a request was not served");
+            return Self::unavailable("the database is not available", DATABASE_RETRY);
+        }
+        tracing::error!(%error, "a request failed");
+        Self::internal()
+    }
+}
+
+impl From<IngestError> for Problem {
+    fn from(error: IngestError) -> Self {
+        match error {
+            IngestError::Unavailable(_) => Self::unavailable("the database is not available", DATABASE_RETRY),
+            IngestError::Overloaded | IngestError::Stopping => {
+                Self::unavailable(error.to_string(), Duration::from_secs(1))
+            }
+            IngestError::Refused(reason) => {
+                tracing::error!(reason, "an event was refused");
+                Self::internal()
+            }
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Projects: deploy a manifest, list, show.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Extension, Json,
+    extract::{Request, State},
+};
+use http::{StatusCode, header};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use trellis_model::{
+    AccountId, PluginId, ProjectId, RevisionId,
+    fault::{Fault, did_you_mean},
+    manifest::{
+        Manifest, PluginReference,
+        document::{self, Item},
+    },
+    plan::{ResolvedPlugin, ResolvedPlugins, plan_grids},
+};
+use trellis_operator::catalog::{CatalogError, LoadedRevision};
+use trellis_store::projects::Project;
+
+use super::{
+    Api, Problem,
+    auth::Caller,
+    page::{self, Page},
+    request::{PathOf, QueryOf, read_body, text},
+};
+
+/// A project as the API shows it.
+#[derive(Debug, Serialize)]
+pub struct ProjectView {
+    pub name: String,
+    pub revision: Option<RevisionId>,
+    pub created_at: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub triggers: Vec<TriggerView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Value>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct TriggerView {
+    pub name: String,
+    pub grid: String,
+    pub methods: Vec<String>,
+    /// Where events are sent to.
+    pub url: String,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Deployed {
+    pub project: String,
+    /// Absent in a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<RevisionId>,
+    /// Plugin name in the manifest → the version that was chosen.
+    pub plugins: BTreeMap<String, String>,
+    pub triggers: Vec<TriggerView>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeployQuery {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// `PUT /v1/projects/{project}`: a manifest, TOML or JSON. All of it is deployed, or nothing.
+pub async fn deploy(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    PathOf(name): PathOf<String>,
+    QueryOf(query): QueryOf<DeployQuery>,
+    request: Request,
+) -> Result<(StatusCode, Json<Deployed>), Problem> {
+    let account = caller.account()?;
+    check_own(&api, &caller, &name).await?;
+    let document = read_document(&api, request).await?;
+    let manifest = Manifest::read(&document).map_err(invalid)?;
+    check_project_name(&document, &manifest, &name)?;
+    let (resolved, versions) = resolve(&api, account, &document, &manifest).await?;
+    plan_grids(&manifest, &resolved).map_err(|faults| invalid(with_places(&document, faults)))?;
+    let revision = if query.dry_run { None } else { Some(store(&api, account, &name, &document, &resolved).await?) };
+    let deployed = Deployed {
+        triggers: triggers(&api, account, &name, &manifest.triggers).await?,
+        project: name,
+        revision,
+        plugins: versions,
+    };
+    Ok((if query.dry_run { StatusCode::OK } else { StatusCode::CREATED }, Json(deployed)))
+}
+
+/// A token of one project deploys that project alone, and makes no new ones.
+async fn check_own(api: &Api, caller: &Caller, name: &str) -> Result<(), Problem> {
+    if caller.project.is_some() {
+        find(api, caller, name).await?;
+    }
+    Ok(())
+}
+
+async fn read_document(api: &Api, request: Request) -> Result<Item, Problem> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let is_json = kind.starts_with("application/json");
+    let body = read_body(request.into_body(), api.config.body_bytes_max).await?;
+    let text = text(&body)?;
+    if is_json { document::from_json(text) } else { document::from_toml(text) }.map_err(invalid)
+}
+
+fn invalid(faults: Vec<Fault>) -> Problem {
+    Problem::invalid("invalid-manifest", "the manifest is not accepted", faults)
+}
+
+fn check_project_name(document: &Item, manifest: &Manifest, name: &str) -> Result<(), Problem> {
+    if manifest.project == name {
+        return Ok(());
+    }
+    let message = format!("the manifest is of project `{}`, the address of project `{name}`", manifest.project);
+    let fault = document.place_of("/project/name").fault(message);
+    Err(invalid(vec![fault.fix("send it to the address of its own project")]))
+}
+
+fn with_places(document: &Item, faults: Vec<Fault>) -> Vec<Fault> {
+    let place = |fault: Fault| {
+        let placed = document.place_of(&fault.pointer).fault(fault.message);
+        Fault { fix: fault.fix, ..placed }
+    };
+    faults.into_iter().map(place).collect()
+}
+
+/// Finds the newest plugin for every name of the manifest; all that are missing are reported at once.
+async fn resolve(
+    api: &Api,
+    account: AccountId,
+    document: &Item,
+    manifest: &Manifest,
+) -> Result<(ResolvedPlugins, BTreeMap<String, String>), Problem> {
+    let (mut resolved, mut chosen, mut faults) = (ResolvedPlugins::new(), BTreeMap::new(), Vec::new());
+    for (alias, reference) in &manifest.plugins {
+        let place = document.place_of(&format!("/plugins/{alias}"));
+        let PluginReference::Uploaded { name, versions } = reference else {
+            let fault = place.fault(format!("plugin `{alias}` is a path, which means nothing to a server"));
+            faults.push(fault.fix("deploy with `trellis deploy`, which builds and uploads it, or write \"name@^1\""));
+            continue;
+        };
+        match api.host.database.resolve_plugin(account, name, versions).await? {
+            Ok(plugin) => {
+                chosen.insert(alias.clone(), format!("{name}@{}", plugin.version));
+                let description = Arc::new(plugin.description);
+                resolved.insert(alias.clone(), ResolvedPlugin { id: plugin.id, description });
+            }
+            Err(others) if others.is_empty() => {
+                let fault = place.fault(format!("no plugin `{name}` was uploaded"));
+                faults.push(match near_plugin(api, account, name).await? {
+                    Some(near) => fault.fix(format!("did you mean `{near}`?")),
+                    None => fault.fix("upload it with `trellis plugin push`"),
+                });
+            }
+            Err(others) => {
+                let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+                let fault = place.fault(format!("no version of plugin `{name}` fits `{versions}`"));
+                faults.push(fault.fix(format!("there are: {}", others.join(", "))));
+            }
+        }
+    }
+    if faults.is_empty() { Ok((resolved, chosen)) } else { Err(invalid(faults)) }
+}
+
+/// Plugins looked through for a similar name.
+const NEAR_PLUGINS_MAX: i64 = 500;
+
+async fn near_plugin(api: &Api, account: AccountId, name: &str) -> Result<Option<String>, Problem> {
+    let plugins = api.host.database.plugins(account, None, None, NEAR_PLUGINS_MAX).await?;
+    Ok(did_you_mean(name, plugins.iter().map(|plugin| plugin.name.as_str())).map(str::to_owned))
+}
+
+async fn store(
+    api: &Api,
+    account: AccountId,
+    name: &str,
+    document: &Item,
+    resolved: &ResolvedPlugins,
+) -> Result<RevisionId, Problem> {
+    let plugins: BTreeMap<String, PluginId> =
+        resolved.iter().map(|(alias, plugin)| (alias.clone(), plugin.id)).collect();
+    let (_, revision) = api.host.database.deploy(account, name, &document.to_json(), &plugins).await?;
+    api.host.deployed(account, revision).await?;
+    tracing::info!(%account, project = name, %revision, "deployed");
+    Ok(revision)
+}
+
+async fn triggers(
+    api: &Api,
+    account: AccountId,
+    project: &str,
+    triggers: &[trellis_model::manifest::Trigger],
+) -> Result<Vec<TriggerView>, Problem> {
+    let account = api.host.database.account_name(account).await?.ok_or_else(Problem::internal)?;
+    let view = |trigger: &trellis_model::manifest::Trigger| TriggerView {
+        name: trigger.name.clone(),
+        grid: trigger.grid.clone(),
+        methods: trigger.http.methods.clone(),
+        url: format!("{}/hooks/{account}/{project}{}", api.config.base_url, trigger.http.path),
+    };
+    Ok(triggers.iter().map(view).collect())
+}
+
+/// `GET /v1/projects/{project}`
+pub async fn show(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    PathOf(name): PathOf<String>,
+) -> Result<Json<ProjectView>, Problem> {
+    let account = caller.account()?;
+    let project = find(&api, &caller, &name).await?;
+    let stored = match project.revision {
+        Some(revision) => api.host.database.revision(account, revision).await?,
+        None => None,
+    };
+    let manifest = stored.map(|revision| revision.manifest);
+    let deployed = match project.revision {
+        Some(id) => Some(revision(&api, account, id).await?),
+        None => None,
+    };
+    let own = deployed.as_ref().map_or(&[][..], |revision| revision.triggers.as_slice());
+    Ok(Json(ProjectView {
+        triggers: triggers(&api, account, &name, own).await?,
+        name: project.name,
+        revision: project.revision,
+        created_at: page::time(project.created_at),
+        manifest,
+    }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectsQuery {
+    after: Option<ProjectId>,
+    limit: Option<i64>,
+}
+
+/// `GET /v1/projects`
+pub async fn list(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    QueryOf(query): QueryOf<ProjectsQuery>,
+) -> Result<Json<Page<ProjectView>>, Problem> {
+    let limit = page::limit(query.limit)?;
+    let projects = api.host.database.projects(caller.account()?, query.after, limit + 1).await?;
+    let page = Page::new(projects, limit, |project: &Project| project.id.to_string());
+    let view = |project: Project| ProjectView {
+        name: project.name,
+        revision: project.revision,
+        created_at: page::time(project.created_at),
+        triggers: Vec::new(),
+        manifest: None,
+    };
+    let items = page.items.into_iter().filter(|project| caller.may_see(project.id)).map(view).collect();
+    Ok(Json(Page { items, next: page.next }))
+}
+
+/// The project with this name, if the caller may see it.
+pub async fn find(api: &Api, caller: &Caller, name: &str) -> Result<Project, Problem> {
+    let project = api.host.database.project(caller.account()?, name).await?;
+    let visible = project.filter(|project| caller.may_see(project.id));
+    visible.ok_or_else(|| Problem::not_found(format!("there is no project `{name}`")))
+}
+
+/// What a project runs at the moment.
+pub async fn current_revision(api: &Api, caller: &Caller, name: &str) -> Result<Arc<LoadedRevision>, Problem> {
+    let project = find(api, caller, name).await?;
+    let id = project.revision.ok_or_else(|| Problem::not_found(format!("project `{name}` was never deployed")))?;
+    revision(api, caller.account()?, id).await
+}
+
+async fn revision(api: &Api, account: AccountId, id: RevisionId) -> Result<Arc<LoadedRevision>, Problem> {
+    api.host.catalog.revision(account, id).await.map_err(|error| match error {
+        CatalogError::Store(error) => error.into(),
+        CatalogError::Unusable(reason) => Problem::conflict(reason),
+    })
+}

@@ -1,0 +1,64 @@
+//! Reading requests: bodies within their limit, JSON with the place of a mistake, paths and queries as problems.
+
+use axum::{
+    body::Body,
+    extract::{FromRequestParts, Path, Query},
+};
+use bytes::Bytes;
+use http::request::Parts;
+use http_body_util::LengthLimitError;
+use serde::de::DeserializeOwned;
+
+use super::Problem;
+
+/// A body of at most `limit` bytes.
+pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    axum::body::to_bytes(body, limit).await.map_err(|error| {
+        let is_too_large = std::error::Error::source(&error).is_some_and(|source| source.is::<LengthLimitError>());
+        if is_too_large {
+            Problem::too_large(format!("at most {limit} bytes are taken here"))
+        } else {
+            Problem::bad_request("the body ended before its announced length")
+        }
+    })
+}
+
+/// UTF-8 text.
+pub fn text(body: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(body)
+        .map_err(|error| Problem::bad_request(format!("the body is not UTF-8 from byte {} on", error.valid_up_to())))
+}
+
+/// JSON that fits a type.
+pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body)
+        .map_err(|error| Problem::bad_request(format!("the body is not the JSON that is expected here: {error}")))
+}
+
+/// Path parameters, refused as a problem.
+pub struct PathOf<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathOf<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(value) = Path::from_request_parts(parts, state)
+            .await
+            .map_err(|error| Problem::not_found(format!("nothing has this address: {}", error.body_text())))?;
+        Ok(Self(value))
+    }
+}
+
+/// Query parameters, refused as a problem.
+pub struct QueryOf<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryOf<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Query(value) = Query::from_request_parts(parts, state)
+            .await
+            .map_err(|error| Problem::bad_request(format!("the query is not understood: {}", error.body_text())))?;
+        Ok(Self(value))
+    }
+}

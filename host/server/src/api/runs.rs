@@ -1,0 +1,124 @@
+//! Runs: list and show.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{Extension, Json, extract::State};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use trellis_model::{
+    RevisionId, RunId,
+    run::{NodeResult, RunState},
+};
+use trellis_store::runs::{RunDetail, RunFilter, RunSummary};
+
+use super::{
+    Api, Problem,
+    auth::Caller,
+    page::{self, Page, time_ms},
+    projects,
+    request::{PathOf, QueryOf},
+};
+
+/// A run as a list shows it.
+#[derive(Debug, Serialize)]
+pub struct RunItem {
+    pub run: RunId,
+    pub project: String,
+    pub revision: RevisionId,
+    pub grid: String,
+    pub state: RunState,
+    pub accepted_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<String>,
+    /// When a waiting run goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// A run whole.
+#[derive(Debug, Serialize)]
+pub struct RunView {
+    #[serde(flatten)]
+    pub item: RunItem,
+    pub event: EventView,
+    pub nodes: Vec<NodeResult>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct EventView {
+    pub attributes: HashMap<String, String>,
+    pub data: Box<RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunsQuery {
+    project: Option<String>,
+    grid: Option<String>,
+    state: Option<RunState>,
+    /// Runs older than this one: the `next` of the page before.
+    before: Option<RunId>,
+    limit: Option<i64>,
+}
+
+/// `GET /v1/runs`: newest first.
+pub async fn list(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    QueryOf(query): QueryOf<RunsQuery>,
+) -> Result<Json<Page<RunItem>>, Problem> {
+    let limit = page::limit(query.limit)?;
+    let project = match &query.project {
+        Some(name) => Some(projects::find(&api, &caller, name).await?.id),
+        None => caller.project,
+    };
+    let filter = RunFilter { project, grid: query.grid, state: query.state, before: query.before, limit: limit + 1 };
+    let runs = api.host.database.runs(caller.account()?, &filter).await?;
+    Ok(Json(Page::new(runs.into_iter().map(item).collect(), limit, |item: &RunItem| item.run.to_string())))
+}
+
+/// `GET /v1/runs/{run}`
+pub async fn show(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    PathOf(run): PathOf<String>,
+) -> Result<Json<RunView>, Problem> {
+    let unknown = || Problem::not_found(format!("there is no run `{run}`"));
+    let id: RunId = run.parse().map_err(|_| unknown())?;
+    let detail = api.host.database.run(caller.account()?, id).await?;
+    let detail = detail.filter(|detail| caller.may_see(detail.summary.project)).ok_or_else(unknown)?;
+    view(detail).map(Json)
+}
+
+fn item(summary: RunSummary) -> RunItem {
+    RunItem {
+        run: summary.run,
+        project: summary.project_name,
+        revision: summary.revision,
+        grid: summary.grid,
+        state: summary.state,
+        accepted_at: time_ms(summary.run.accepted_at_ms()),
+        started_at: summary.started_at_ms.map(time_ms),
+        ended_at: summary.ended_at_ms.map(time_ms),
+        run_at: summary.run_at_ms.map(time_ms),
+        error: summary.error,
+    }
+}
+
+fn view(detail: RunDetail) -> Result<RunView, Problem> {
+    let unreadable = |error: serde_json::Error| {
+        tracing::error!(run = %detail.summary.run, %error, "a stored run is not readable");
+        Problem::internal()
+    };
+    let event: trellis_model::run::Event = serde_json::from_slice(&detail.event).map_err(unreadable)?;
+    let nodes = detail.nodes.as_deref().map(serde_json::from_slice).transpose().map_err(unreadable)?;
+    Ok(RunView {
+        item: item(detail.summary.clone()),
+        event: EventView { attributes: event.attributes.into_iter().collect(), data: event.data },
+        nodes: nodes.unwrap_or_default(),
+    })
+}

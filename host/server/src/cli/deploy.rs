@@ -1,0 +1,126 @@
+//! `trellis deploy`: build and upload local plugins, send the manifest. Also what `trellis dev` does at every change.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use trellis_build::BuildProgress;
+
+use super::{
+    connection::ConnectionArgs,
+    failure::{CommandResult, Failure},
+    output::{Output, Table},
+    progress::Progress,
+};
+use crate::{
+    client::{Client, ClientError},
+    project::{LocalPlugin, Project, ProjectError},
+};
+
+#[derive(Debug, clap::Args)]
+pub struct DeployArgs {
+    /// The project's folder
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    /// Check everything and change nothing but upload the plugins
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// What the API answers to a deployment.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Deployed {
+    pub project: String,
+    pub revision: Option<i64>,
+    pub plugins: std::collections::BTreeMap<String, String>,
+    pub triggers: Vec<DeployedTrigger>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DeployedTrigger {
+    pub name: String,
+    pub grid: String,
+    pub methods: Vec<String>,
+    pub url: String,
+}
+
+pub async fn run(args: DeployArgs, output: &mut Output, progress: &Progress) -> CommandResult {
+    let client = args.connection.client(&args.dir)?;
+    let project = Project::open(&args.dir, &|name| std::env::var(name).ok())?;
+    let deployed = deploy(&client, &project, args.dry_run, progress).await?;
+    output.show(&deployed, |deployed| human(deployed, args.dry_run))?;
+    Ok(())
+}
+
+/// Builds, uploads and deploys a project folder.
+///
+/// # Errors
+/// What was not built or not accepted, with places in the folder's manifest.
+pub async fn deploy(client: &Client, project: &Project, dry_run: bool, progress: &Progress) -> Result<Deployed, Failure> {
+    let local = build(project, progress)?;
+    for plugin in &local {
+        upload(client, plugin, progress).await?;
+    }
+    let task = progress.task(&format!("deploying {}", project.manifest.project));
+    let query = if dry_run { vec![("dry_run", "true".to_owned())] } else { Vec::new() };
+    let path = ["v1", "projects", &project.manifest.project];
+    let answer = client.put_json(&path, &query, &project.to_json(&local)).await;
+    let deployed: Deployed = answer.map_err(|error| with_places(project, error))?;
+    task.done(&deployed.revision.map_or_else(|| "checked".to_owned(), |revision| format!("revision {revision}")));
+    Ok(deployed)
+}
+
+/// Faults of the server at lines and columns of the folder's manifest.
+fn with_places(project: &Project, error: ClientError) -> Failure {
+    match error {
+        ClientError::Problem(mut problem) => {
+            problem.faults = project.with_places(std::mem::take(&mut problem.faults));
+            ClientError::Problem(problem).into()
+        }
+        other => other.into(),
+    }
+}
+
+fn build(project: &Project, progress: &Progress) -> Result<Vec<LocalPlugin>, ProjectError> {
+    let task = progress.task("building plugins");
+    let local = tokio::task::block_in_place(|| project.build(&mut |step| task.detail(&describe(step))))?;
+    task.done(&format!("{} built", local.len()));
+    Ok(local)
+}
+
+/// A step of a build in a few words.
+pub fn describe(step: BuildProgress<'_>) -> String {
+    match step {
+        BuildProgress::AddingTarget { target } => format!("installing the target {target}"),
+        BuildProgress::Started { packages, .. } => packages.join(", "),
+        BuildProgress::CrateReady { name, ready, .. } => format!("{ready} crates, {name}"),
+        BuildProgress::PluginReady { name, .. } => format!("{name} is ready"),
+        _ => String::new(),
+    }
+}
+
+async fn upload(client: &Client, plugin: &LocalPlugin, progress: &Progress) -> Result<(), Failure> {
+    let task = progress.bytes(&format!("uploading {} {}", plugin.built.name, plugin.version), plugin.built.bytes.len() as u64);
+    let path = ["v1", "plugins", &plugin.built.name, &plugin.version];
+    let body = Bytes::from(plugin.built.bytes.clone());
+    let _: serde_json::Value = client.put_bytes(&path, "application/wasm", body).await?;
+    task.done(&format!("{} KiB", plugin.built.bytes.len().div_ceil(1024)));
+    Ok(())
+}
+
+fn human(deployed: &Deployed, dry_run: bool) -> String {
+    let mut text = match deployed.revision {
+        Some(revision) => format!("project {} is deployed as revision {revision}\n", deployed.project),
+        None => format!("project {} can be deployed\n", deployed.project),
+    };
+    if !dry_run && !deployed.triggers.is_empty() {
+        let mut table = Table::new(["TRIGGER", "GRID", "METHODS", "URL"]);
+        for trigger in &deployed.triggers {
+            table.row([trigger.name.as_str(), &trigger.grid, &trigger.methods.join(","), &trigger.url]);
+        }
+        text.push_str(&table.to_string());
+    }
+    text
+}

@@ -1,0 +1,92 @@
+//! `trellis doctor`: whether this machine has what Trellis needs, and what to do where it has not.
+
+use std::process::Command;
+
+use serde::Serialize;
+use trellis_engine::{Engine, EngineConfig};
+
+use super::{
+    failure::{CommandResult, Failure},
+    output::{Exit, Output},
+    serve::{ServeArgs, load},
+};
+use crate::server::open_database;
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    is_fine: bool,
+    /// What was found, or how to mend it.
+    message: String,
+}
+
+impl Check {
+    fn of(name: &'static str, found: Result<String, String>) -> Self {
+        let is_fine = found.is_ok();
+        Self { name, is_fine, message: found.unwrap_or_else(|message| message) }
+    }
+}
+
+pub async fn run(args: ServeArgs, output: &mut Output) -> CommandResult {
+    let checks = vec![
+        Check::of("cargo", version("cargo", "install Rust with rustup to build plugins written in it")),
+        Check::of("wasm target", wasm_target()),
+        Check::of("engine", engine()),
+        Check::of("database", database(&args).await),
+    ];
+    output.show(&checks, |checks| {
+        let line = |check: &Check| format!("{} {}: {}\n", if check.is_fine { '✓' } else { '✗' }, check.name, check.message);
+        checks.iter().map(line).collect()
+    })?;
+    match checks.iter().filter(|check| !check.is_fine).count() {
+        0 => Ok(()),
+        missing => Err(Failure::new(Exit::Failed, format!("{missing} of {} checks failed", checks.len()))),
+    }
+}
+
+fn version(program: &str, fix: &str) -> Result<String, String> {
+    let answer = Command::new(program).arg("--version").output();
+    match answer {
+        Ok(answer) if answer.status.success() => Ok(String::from_utf8_lossy(&answer.stdout).trim().to_owned()),
+        Ok(answer) => Err(format!("`{program} --version` ended with {}; {fix}", answer.status)),
+        Err(error) => Err(format!("`{program}` cannot be run ({error}); {fix}")),
+    }
+}
+
+fn wasm_target() -> Result<String, String> {
+    let target = trellis_build::WASM_TARGET;
+    let printed = Command::new("rustc").args(["--print", "target-libdir", "--target", target]).output();
+    let folder = printed.map_err(|error| format!("`rustc` cannot be run ({error})"))?.stdout;
+    if std::path::Path::new(String::from_utf8_lossy(&folder).trim()).is_dir() {
+        Ok(format!("{target} is installed"))
+    } else {
+        Err(format!("{target} is missing; `rustup target add {target}`, or the first build adds it"))
+    }
+}
+
+fn engine() -> Result<String, String> {
+    let folder = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
+    let engine = Engine::new(&EngineConfig::new(folder.path())).map_err(|error| error.to_string())?;
+    Ok(if engine.is_pooling() {
+        "sandboxes come from a pool".to_owned()
+    } else {
+        "sandboxes work, but slower: this machine limits address space (`ulimit -v`), so there is no pool".to_owned()
+    })
+}
+
+async fn database(args: &ServeArgs) -> Result<String, String> {
+    let loaded = load(&args.config).map_err(|failure| failure.error.to_string())?;
+    let (database, postgres) = open_database(&loaded.config).await.map_err(|error| format!("{error:#}"))?;
+    let answer = database.ping().await.map_err(|error| error.to_string());
+    database.close().await;
+    let found = match postgres {
+        Some(postgres) => {
+            let found = format!("private PostgreSQL {} works", postgres.version());
+            postgres.stop().await.map_err(|error| error.to_string())?;
+            found
+        }
+        None => "the configured database answers".to_owned(),
+    };
+    answer.map(|()| found)
+}

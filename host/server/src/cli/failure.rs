@@ -1,0 +1,63 @@
+//! How a command fails: an exit code for scripts and an error for people.
+
+use std::error::Error;
+
+use super::output::Exit;
+use crate::{client::ClientError, project::ProjectError};
+
+/// A command that did not do what was asked.
+#[derive(Debug)]
+pub struct Failure {
+    pub exit: Exit,
+    pub error: Box<dyn Error + Send + Sync>,
+}
+
+/// What every command answers with.
+pub type CommandResult = Result<(), Failure>;
+
+impl Failure {
+    pub fn new(exit: Exit, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { exit, error: error.into() }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(Exit::Failed, error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(super::output::written(Err(std::io::Error::from(error.kind()))), error)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let exit = match error.status() {
+            None if matches!(error, ClientError::Address(_)) => Exit::Usage,
+            Some(404) => Exit::NotFound,
+            Some(400..500) => Exit::Refused,
+            _ => Exit::Unavailable,
+        };
+        match error {
+            ClientError::Problem(problem) if !problem.faults.is_empty() => {
+                let faults = crate::project::listed(&problem.faults);
+                Self::new(exit, format!("{}:\n{faults}", problem.title))
+            }
+            error => Self::new(exit, error),
+        }
+    }
+}
+
+impl From<ProjectError> for Failure {
+    fn from(error: ProjectError) -> Self {
+        let exit = match &error {
+            ProjectError::NoManifest(_) => Exit::NotFound,
+            ProjectError::Faults(_) => Exit::Refused,
+            ProjectError::Unreadable { .. } | ProjectError::Build(_) => Exit::Failed,
+        };
+        Self::new(exit, error)
+    }
+}

@@ -1,0 +1,107 @@
+//! The command line: what a person or a script types, and what it is answered.
+
+mod deploy;
+mod dev;
+mod doctor;
+pub mod new;
+mod plugin;
+mod runs;
+mod send;
+mod serve;
+mod token;
+
+mod connection;
+mod failure;
+mod logging;
+pub mod output;
+pub mod progress;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::{
+    failure::{CommandResult, Failure},
+    output::{Exit, Output, OutputArgs},
+    progress::Progress,
+};
+
+/// Runs automations as sandboxed WebAssembly
+///
+/// `trellis new NAME` makes a project, `trellis dev` runs it on this machine, `trellis deploy` brings it to a server.
+#[derive(Debug, Parser)]
+#[command(name = "trellis", version, after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 unavailable.")]
+struct Cli {
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a project on this machine: build, deploy, watch
+    Dev(dev::DevArgs),
+    /// Run a host
+    Serve(serve::ServeArgs),
+    /// Make a project with one plugin and its test
+    New(new::NewArgs),
+    /// Build, inspect and upload plugins
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
+    /// Build and upload a project's plugins and deploy its manifest
+    Deploy(deploy::DeployArgs),
+    /// Start a run of a grid
+    Send(send::SendArgs),
+    /// List runs, newest first
+    Runs(runs::RunsArgs),
+    /// Look at one run
+    #[command(subcommand)]
+    Run(runs::RunCommand),
+    /// Make access tokens
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Bring the database's schema up to date
+    Migrate(serve::ServeArgs),
+    /// Check that this machine has what Trellis needs
+    Doctor(serve::ServeArgs),
+}
+
+/// The whole program.
+pub async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut output = Output::of_process(cli.output);
+    let progress = Progress::of_process(cli.output);
+    match run(cli.command, &mut output, &progress).await {
+        Ok(()) => Exit::Ok.into(),
+        // A reader that has seen enough is no failure.
+        Err(Failure { exit: Exit::Ok, .. }) => Exit::Ok.into(),
+        Err(failure) => output.failure(failure.exit, failure.error.as_ref()).into(),
+    }
+}
+
+async fn run(command: Command, output: &mut Output, progress: &Progress) -> CommandResult {
+    match command {
+        Command::Dev(args) => Box::pin(dev::run(args, output, progress)).await,
+        Command::Serve(args) => Box::pin(serve::run(args, output)).await,
+        Command::New(args) => create(&args, output),
+        Command::Plugin(command) => plugin::run(command, output, progress).await,
+        Command::Deploy(args) => deploy::run(args, output, progress).await,
+        Command::Send(args) => send::run(args, output, progress).await,
+        Command::Runs(args) => runs::list(args, output).await,
+        Command::Run(command) => runs::run(command, output).await,
+        Command::Token(command) => token::run(command, output).await,
+        Command::Migrate(args) => serve::migrate(args, output).await,
+        Command::Doctor(args) => doctor::run(args, output).await,
+    }
+}
+
+fn create(args: &new::NewArgs, output: &mut Output) -> CommandResult {
+    let created = new::create(args).map_err(|error| Failure::new(Exit::Refused, error))?;
+    let directory = created.directory.display().to_string();
+    output.show(&created, |created| {
+        let files: String = created.files.iter().map(|file| format!("  {}\n", file.display())).collect();
+        format!("made {directory}\n{files}\nnext: cd {directory} && trellis dev --once")
+    })?;
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! `trellis runs`, `trellis run show`, and waiting for a run.
+
+use std::{collections::BTreeMap, fmt::Write as _, path::Path, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use trellis_model::run::{LogLine, Metering, NodeState, Reason, RunState};
+
+use super::{
+    connection::ConnectionArgs,
+    failure::{CommandResult, Failure},
+    output::{Exit, Output, Table, printable, printable_lines},
+    progress::Progress,
+};
+use crate::client::{Client, ClientError};
+
+#[derive(Debug, clap::Args)]
+pub struct RunsArgs {
+    /// Runs of this project alone
+    #[arg(long)]
+    pub project: Option<String>,
+    /// Runs of this grid alone
+    #[arg(long)]
+    pub grid: Option<String>,
+    /// queued, running, waiting, succeeded or dead
+    #[arg(long)]
+    pub state: Option<String>,
+    /// Runs older than this one
+    #[arg(long, value_name = "RUN")]
+    pub before: Option<String>,
+    /// How many
+    #[arg(long, default_value_t = 20)]
+    pub limit: u16,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub enum RunCommand {
+    /// Show a run: its event, what each node came to, logs and metering
+    Show {
+        /// Such as run_01hzx5v9k3qaf
+        run: String,
+        #[command(flatten)]
+        connection: ConnectionArgs,
+    },
+}
+
+/// A page of runs.
+#[derive(Debug, Serialize, Deserialize)]
+struct RunPage {
+    items: Vec<RunAnswer>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// A run as the API answers it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RunAnswer {
+    pub run: String,
+    pub project: String,
+    pub revision: i64,
+    pub grid: String,
+    pub state: RunState,
+    pub accepted_at: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<Value>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeAnswer>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct NodeAnswer {
+    pub node: String,
+    pub state: NodeState,
+    pub attempts: u32,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<String, Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<LogLine>,
+    #[serde(default)]
+    pub metering: Metering,
+}
+
+pub async fn list(args: RunsArgs, output: &mut Output) -> CommandResult {
+    let client = args.connection.client(Path::new("."))?;
+    let filters = [("project", args.project), ("grid", args.grid), ("state", args.state), ("before", args.before)];
+    let mut query: Vec<(&str, String)> =
+        filters.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect();
+    query.push(("limit", args.limit.to_string()));
+    let page: RunPage = client.get(&["v1", "runs"], &query).await?;
+    output.show(&page, |page| {
+        let mut table = Table::new(["RUN", "PROJECT", "GRID", "STATE", "ACCEPTED", "ERROR"]);
+        for run in &page.items {
+            let error = run.error.as_deref().unwrap_or_default();
+            table.row([run.run.as_str(), &run.project, &run.grid, run.state.name(), &run.accepted_at, error]);
+        }
+        let more = page.next.as_ref().map(|next| format!("older runs: --before {next}\n")).unwrap_or_default();
+        format!("{table}{more}")
+    })?;
+    Ok(())
+}
+
+pub async fn run(command: RunCommand, output: &mut Output) -> CommandResult {
+    let RunCommand::Show { run, connection } = command;
+    let answer = fetch(&connection.client(Path::new("."))?, &run).await?;
+    output.show(&answer, human)?;
+    Ok(())
+}
+
+async fn fetch(client: &Client, run: &str) -> Result<RunAnswer, ClientError> {
+    client.get(&["v1", "runs", run], &[]).await
+}
+
+/// Between two looks at a run.
+const LOOK_FIRST: Duration = Duration::from_millis(25);
+const LOOK_LONGEST: Duration = Duration::from_secs(1);
+
+/// Waits until a run has ended.
+///
+/// # Errors
+/// The host cannot be reached, or the run has not ended in time.
+pub async fn wait(client: &Client, run: &str, at_most: Duration, progress: &Progress) -> Result<RunAnswer, Failure> {
+    let task = progress.task(&format!("waiting for {run}"));
+    let mut pause = LOOK_FIRST;
+    let ended = tokio::time::timeout(at_most, async {
+        loop {
+            let answer = fetch(client, run).await?;
+            if answer.state.is_final() {
+                return Ok::<_, ClientError>(answer);
+            }
+            task.detail(answer.state.name());
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LOOK_LONGEST);
+        }
+    });
+    match ended.await {
+        Ok(answer) => {
+            let answer = answer?;
+            task.done(answer.state.name());
+            Ok(answer)
+        }
+        Err(_) => {
+            let message = format!("{run} has not ended within {} s; `trellis run show {run}` tells more", at_most.as_secs());
+            Err(Failure::new(Exit::Failed, message))
+        }
+    }
+}
+
+/// A run as a person reads it.
+pub fn human(run: &RunAnswer) -> String {
+    let mut text = format!("{}  {}/{}  {}  revision {}\n", run.run, run.project, run.grid, run.state.name(), run.revision);
+    let _ = writeln!(text, "accepted {}{}", run.accepted_at, ended(run));
+    if let Some(error) = &run.error {
+        let _ = writeln!(text, "error: {}", printable_lines(error));
+    }
+    if let Some(data) = run.event.as_ref().and_then(|event| event.get("data")) {
+        let _ = writeln!(text, "event: {}", printable(&data.to_string()));
+    }
+    for node in &run.nodes {
+        text.push('\n');
+        node_lines(&mut text, node);
+    }
+    text
+}
+
+fn ended(run: &RunAnswer) -> String {
+    match (&run.ended_at, &run.run_at) {
+        (Some(ended), _) => format!(", ended {ended}"),
+        (None, Some(run_at)) => format!(", goes on {run_at}"),
+        (None, None) => String::new(),
+    }
+}
+
+fn node_lines(text: &mut String, node: &NodeAnswer) {
+    let (mark, state) = match node.state {
+        NodeState::Pending => ('…', "waits for its next attempt"),
+        NodeState::Succeeded => ('✓', "succeeded"),
+        NodeState::Skipped => ('–', "skipped"),
+        NodeState::Failed => ('✗', "failed"),
+    };
+    let _ = write!(text, "{mark} {}  {state}", printable(&node.node));
+    if node.attempts > 0 {
+        let metering = &node.metering;
+        let _ = write!(text, "  attempt {}, {:.1} ms", node.attempts, metering.wall_us as f64 / 1_000.0);
+        let _ = write!(text, ", {} KiB of memory", metering.memory_bytes_max / 1_024);
+        if metering.requests > 0 {
+            let _ = write!(text, ", {} requests", metering.requests);
+        }
+        if metering.storage_operations > 0 {
+            let _ = write!(text, ", {} storage operations", metering.storage_operations);
+        }
+    }
+    text.push('\n');
+    if let Some(reason) = &node.reason {
+        let _ = writeln!(text, "    {}", printable_lines(&reason.message));
+    }
+    for (port, value) in &node.outputs {
+        let _ = writeln!(text, "    {port} = {}", printable(&value.to_string()));
+    }
+    for line in &node.log {
+        let context = if line.context.is_empty() { String::new() } else { format!("{}: ", line.context) };
+        let _ = writeln!(text, "    [{}] {}{}", line.level, printable(&context), printable(&line.message));
+    }
+}

@@ -1,0 +1,76 @@
+//! `trellis send`: start a run by API.
+
+use std::{io::Read as _, path::{Path, PathBuf}, time::Duration};
+
+use bytes::Bytes;
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    connection::ConnectionArgs,
+    failure::{CommandResult, Failure},
+    output::{Exit, Output},
+    progress::Progress,
+    runs,
+};
+use crate::project::Project;
+
+#[derive(Debug, clap::Args)]
+pub struct SendArgs {
+    /// The grid that is to run
+    pub grid: String,
+    /// A file with the event's JSON; `-` is standard input
+    #[arg(default_value = "-")]
+    pub file: PathBuf,
+    /// The project [default: that of trellis.toml in this folder]
+    #[arg(long)]
+    pub project: Option<String>,
+    /// Wait until the run has ended, and show it
+    #[arg(long)]
+    pub wait: bool,
+    /// Wait no longer than this many seconds
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    pub timeout: u64,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// The answer to an event.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Accepted {
+    pub run: String,
+}
+
+pub async fn run(args: SendArgs, output: &mut Output, progress: &Progress) -> CommandResult {
+    let here = Path::new(".");
+    let client = args.connection.client(here)?;
+    let project = match args.project {
+        Some(project) => project,
+        None => Project::open(here, &|name| std::env::var(name).ok().or(Some(String::new())))?.manifest.project,
+    };
+    let url = client.url(&["v1", "projects", &project, "grids", &args.grid, "events"]);
+    let accepted: Accepted = client.send_raw(Method::POST, url, read(&args.file)?).await?;
+    if !args.wait {
+        output.show(&accepted, |accepted| accepted.run.clone())?;
+        return Ok(());
+    }
+    let run = runs::wait(&client, &accepted.run, Duration::from_secs(args.timeout), progress).await?;
+    output.show(&run, runs::human)?;
+    match &run.error {
+        Some(error) => Err(Failure::new(Exit::Failed, format!("the run is a dead letter: {error}"))),
+        None => Ok(()),
+    }
+}
+
+fn read(file: &Path) -> Result<Bytes, Failure> {
+    let read = if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        std::fs::read(file)
+    };
+    read.map(Bytes::from).map_err(|error| {
+        let exit = if error.kind() == std::io::ErrorKind::NotFound { Exit::NotFound } else { Exit::Failed };
+        Failure::new(exit, format!("cannot read {}: {error}", file.display()))
+    })
+}

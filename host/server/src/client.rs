@@ -1,0 +1,150 @@
+//! The API as the command line uses it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::{Method, RequestBuilder, StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use url::Url;
+
+use crate::api::Problem;
+
+/// Why the API did not give what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("cannot reach {url}; is a host running there? `trellis dev` or `trellis serve` starts one")]
+    Unreachable {
+        url: Url,
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The API refused, and said why.
+    #[error("{}", .0.detail)]
+    Problem(Box<Problem>),
+    #[error("{url} answered {status} with what is no answer of Trellis")]
+    Foreign { url: Url, status: StatusCode },
+    #[error("`{0}` is no address of a host, such as http://127.0.0.1:7800")]
+    Address(String),
+}
+
+impl ClientError {
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Problem(problem) => Some(problem.status),
+            Self::Foreign { status, .. } => Some(status.as_u16()),
+            Self::Unreachable { .. } | Self::Address(_) => None,
+        }
+    }
+}
+
+/// A connection to a host, with a token.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    token: String,
+    /// Which account an operator token acts for.
+    account: Option<String>,
+}
+
+/// Uploads and compilations take their time.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+
+impl Client {
+    /// # Errors
+    /// The address is none.
+    pub fn new(base: &str, token: impl Into<String>, account: Option<String>) -> Result<Self, ClientError> {
+        let invalid = || ClientError::Address(base.to_owned());
+        let url = Url::parse(base).map_err(|_| invalid())?;
+        if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
+            return Err(invalid());
+        }
+        crate::tls::install_provider();
+        let http = reqwest::Client::builder()
+            .timeout(REQUEST_TIMEOUT)
+            .user_agent(concat!("trellis/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|source| ClientError::Unreachable { url: url.clone(), source })?;
+        Ok(Self { http, base: url, token: token.into(), account })
+    }
+
+    /// The token itself, for a line that a person pastes.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    pub fn base(&self) -> &Url {
+        &self.base
+    }
+
+    pub async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T, ClientError> {
+        let mut url = self.url(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.answer(self.request(Method::GET, &url), url).await
+    }
+
+    pub async fn put_bytes<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        kind: &str,
+        body: Bytes,
+    ) -> Result<T, ClientError> {
+        let url = self.url(path);
+        self.answer(self.request(Method::PUT, &url).header(header::CONTENT_TYPE, kind).body(body), url).await
+    }
+
+    pub async fn put_json<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: &Value,
+    ) -> Result<T, ClientError> {
+        let mut url = self.url(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.answer(self.request(Method::PUT, &url).json(body), url).await
+    }
+
+    pub async fn post_json<T: DeserializeOwned>(&self, path: &[&str], body: &Value) -> Result<T, ClientError> {
+        let url = self.url(path);
+        self.answer(self.request(Method::POST, &url).json(body), url).await
+    }
+
+    /// Sends a body as it is: the server says what is wrong with it.
+    pub async fn send_raw<T: DeserializeOwned>(&self, method: Method, url: Url, body: Bytes) -> Result<T, ClientError> {
+        self.answer(self.request(method, &url).header(header::CONTENT_TYPE, "application/json").body(body), url).await
+    }
+
+    /// The address of a path, each step encoded.
+    pub fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        url.path_segments_mut().expect("checked to be a base").pop_if_empty().extend(path);
+        url
+    }
+
+    fn request(&self, method: Method, url: &Url) -> RequestBuilder {
+        let request = self.http.request(method, url.clone()).bearer_auth(&self.token);
+        match &self.account {
+            Some(account) => request.header("trellis-account", account),
+            None => request,
+        }
+    }
+
+    async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder, url: Url) -> Result<T, ClientError> {
+        let unreachable = |source| ClientError::Unreachable { url: self.base.clone(), source };
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(unreachable)?;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|_| ClientError::Foreign { url, status });
+        }
+        match serde_json::from_slice(&body) {
+            Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
+            Err(_) => Err(ClientError::Foreign { url, status }),
+        }
+    }
+}

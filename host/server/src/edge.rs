@@ -1,0 +1,181 @@
+//! The HTTP edge: connections are accepted, bounded in number, size and time, and drained at the end.
+//!
+//! Every client is taken for hostile until its request's head is complete. Deliberately does not know what is served:
+//! limits on bodies and on whole requests are layers of the router.
+//!
+//! ```text
+//! accept ─► head (timeout, size, count) ─► router ─► response (stall limit) ─► next head … ─► closed
+//! shutdown: no more accepting, idle connections close, running requests finish, the rest is cut off at the deadline
+//! ```
+
+mod stall;
+
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, extract::ConnectInfo};
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use self::stall::StallGuard;
+use crate::config::HttpConfig;
+
+/// Pause after a failure to accept that is the machine's (no more files, no more memory): time for others to close.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Room for reading, in bytes: a head fits in, and a large body comes in few pieces.
+const READ_BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// Limits of the edge.
+#[derive(Clone, Debug)]
+pub struct EdgeConfig {
+    /// How long a client may take to send a request's head, counted from the connection's start or the former response.
+    pub header_timeout: Duration,
+    /// Header fields of a request. 100: twice what browsers and proxies send together.
+    pub headers_max: usize,
+    /// Size of a request's head, in bytes. 32 KiB: long tokens and cookies fit, a body in disguise does not.
+    pub header_bytes_max: usize,
+    /// How long a client may take no byte of a response. 30 s: beyond any pause of a working network.
+    pub stall_timeout: Duration,
+    /// Connections at the same time; more wait in the kernel's queue.
+    pub connections_max: usize,
+    /// How long running requests may go on after the shutdown.
+    pub drain: Duration,
+}
+
+impl From<&HttpConfig> for EdgeConfig {
+    fn from(config: &HttpConfig) -> Self {
+        Self {
+            header_timeout: config.header_timeout,
+            headers_max: 100,
+            header_bytes_max: 32 * 1024,
+            stall_timeout: Duration::from_secs(30),
+            connections_max: config.connections_max as usize,
+            drain: config.drain,
+        }
+    }
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were still busy at the deadline and were closed in the middle of a request.
+    pub cut_off: usize,
+}
+
+/// Serves `router` to all who connect, until `shutdown`; then lets running requests finish, up to `config.drain`.
+/// Handlers find their client's address as [`ConnectInfo<SocketAddr>`].
+pub async fn serve(listener: TcpListener, router: Router, config: EdgeConfig, shutdown: CancellationToken) -> Drained {
+    let permits = Arc::new(Semaphore::new(config.connections_max.min(Semaphore::MAX_PERMITS)));
+    let http = http_of(&config);
+    let mut connections = JoinSet::new();
+    while let Some(accepted) = shutdown.run_until_cancelled(accept(&listener, &permits)).await {
+        // Those that have ended meanwhile; there are never more than `connections_max`.
+        while connections.try_join_next().is_some() {}
+        let connection = Connection { accepted, http: http.clone(), stall_timeout: config.stall_timeout };
+        connections.spawn(connection.serve(router.clone(), shutdown.clone()));
+    }
+    // From here on the kernel refuses: another host, or a load balancer, is told at once.
+    drop(listener);
+    drain(connections, config.drain).await
+}
+
+async fn drain(mut connections: JoinSet<()>, deadline: Duration) -> Drained {
+    let all_end = async { while connections.join_next().await.is_some() {} };
+    if timeout(deadline, all_end).await.is_ok() {
+        return Drained { cut_off: 0 };
+    }
+    while connections.try_join_next().is_some() {}
+    let cut_off = connections.len();
+    connections.shutdown().await;
+    Drained { cut_off }
+}
+
+/// The protocol, HTTP/1 alone: so there is no version to be sniffed, and no time limit on sniffing to be forgotten.
+fn http_of(config: &EdgeConfig) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(config.header_timeout)
+        .max_headers(config.headers_max)
+        .max_header_size(config.header_bytes_max)
+        .max_buf_size(READ_BUFFER_BYTES_MAX.max(config.header_bytes_max));
+    http
+}
+
+/// A connection and its place among `connections_max`.
+struct Accepted {
+    stream: TcpStream,
+    peer: SocketAddr,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// The next connection, once there is a place for it.
+async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> Accepted {
+    let permit = Arc::clone(permits).acquire_owned().await.expect("the semaphore is never closed");
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => return Accepted { stream, peer, _permit: permit },
+            Err(error) if is_the_clients(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "failed to accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Whether only this one connection failed, before it was accepted.
+fn is_the_clients(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+struct Connection {
+    accepted: Accepted,
+    http: http1::Builder,
+    stall_timeout: Duration,
+}
+
+impl Connection {
+    async fn serve(self, router: Router, shutdown: CancellationToken) {
+        let Accepted { stream, peer, _permit } = self.accepted;
+        // Responses are written whole: waiting for more to send with them would only delay them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, %peer, "the connection is already gone");
+            return;
+        }
+        let service = service_fn(move |request| answer(router.clone(), peer, request));
+        let io = TokioIo::new(StallGuard::new(stream, self.stall_timeout));
+        let mut connection = pin!(self.http.serve_connection(io, service));
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            () = shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = served {
+            // Clients hang up and dawdle all day; that is their business.
+            tracing::debug!(%error, %peer, "connection ended early");
+        }
+    }
+}
+
+async fn answer(
+    router: Router,
+    peer: SocketAddr,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    request.extensions_mut().insert(ConnectInfo(peer));
+    router.oneshot(request).await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,14 @@
+//! Trellis runs automations as sandboxed WebAssembly: the server and its command line.
+
+pub mod cli;
+
+pub mod api;
+pub mod edge;
+pub mod server;
+
+pub mod config;
+pub mod postgres;
+
+pub mod client;
+pub mod project;
+mod tls;

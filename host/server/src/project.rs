@@ -1,0 +1,140 @@
+//! A project folder on this machine: its manifest with variables filled in, and its local plugins, built.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use trellis_build::{BuildError, BuildProgress, BuiltPlugin};
+use trellis_model::{
+    fault::Fault,
+    manifest::{Manifest, PluginReference, document, document::Item, variables},
+};
+
+/// The manifest's file name.
+pub const MANIFEST: &str = "trellis.toml";
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectError {
+    #[error("there is no {MANIFEST} in {0}; `trellis new NAME` makes a project")]
+    NoManifest(PathBuf),
+    #[error("cannot read {path}")]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{MANIFEST} is not accepted:\n{}", listed(.0))]
+    Faults(Vec<Fault>),
+    #[error(transparent)]
+    Build(#[from] BuildError),
+}
+
+pub fn listed(faults: &[Fault]) -> String {
+    faults.iter().map(|fault| format!("  {fault}")).collect::<Vec<_>>().join("\n")
+}
+
+/// A project folder whose manifest was read and found good as far as that can be said without a server.
+#[derive(Debug)]
+pub struct Project {
+    pub dir: PathBuf,
+    pub manifest: Manifest,
+    /// With places, for the server's faults.
+    document: Item,
+}
+
+/// A local plugin, built, under the version it is uploaded as.
+#[derive(Debug)]
+pub struct LocalPlugin {
+    /// Its name in the manifest.
+    pub alias: String,
+    pub built: BuiltPlugin,
+    pub version: String,
+}
+
+impl Project {
+    /// Reads the manifest of a folder. `lookup` gives the values of its variables.
+    ///
+    /// # Errors
+    /// All faults of the manifest at once, or why it cannot be read.
+    pub fn open(dir: &Path, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ProjectError> {
+        let path = dir.join(MANIFEST);
+        let text = std::fs::read_to_string(&path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => ProjectError::NoManifest(dir.to_owned()),
+            _ => ProjectError::Unreadable { path, source },
+        })?;
+        let mut document = document::from_toml(&text).map_err(ProjectError::Faults)?;
+        variables::expand(&mut document, lookup).map_err(ProjectError::Faults)?;
+        let manifest = Manifest::read(&document).map_err(ProjectError::Faults)?;
+        Ok(Self { dir: dir.to_owned(), manifest, document })
+    }
+
+    /// Builds every plugin that the manifest gives as a path. Blocks.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub fn build(&self, progress: &mut dyn FnMut(BuildProgress<'_>)) -> Result<Vec<LocalPlugin>, ProjectError> {
+        let local: Vec<(&String, PathBuf)> = self
+            .manifest
+            .plugins
+            .iter()
+            .filter_map(|(alias, reference)| match reference {
+                PluginReference::Local { path } => Some((alias, self.dir.join(path))),
+                PluginReference::Uploaded { .. } => None,
+            })
+            .collect();
+        let dirs: Vec<&PathBuf> = local.iter().map(|(_, dir)| dir).collect();
+        let built = trellis_build::build_plugins(&dirs, progress)?;
+        let plugin = |((alias, _), built): ((&String, PathBuf), BuiltPlugin)| LocalPlugin {
+            alias: alias.clone(),
+            version: local_version(&built),
+            built,
+        };
+        Ok(local.into_iter().zip(built).map(plugin).collect())
+    }
+
+    /// The manifest as it is sent: JSON, with every local plugin replaced by the exact version that was uploaded.
+    pub fn to_json(&self, local: &[LocalPlugin]) -> Value {
+        let mut manifest = self.document.to_json();
+        let versions: BTreeMap<&str, String> = local
+            .iter()
+            .map(|plugin| (plugin.alias.as_str(), format!("{}@={}", plugin.built.name, plugin.version)))
+            .collect();
+        if let Some(object) = manifest.as_object_mut() {
+            object.remove("dev");
+            if let Some(plugins) = object.get_mut("plugins").and_then(Value::as_object_mut) {
+                for (alias, reference) in plugins {
+                    if let Some(version) = versions.get(alias.as_str()) {
+                        *reference = Value::String(version.clone());
+                    }
+                }
+            }
+        }
+        manifest
+    }
+
+    /// The `[dev]` table.
+    pub fn dev(&self) -> Option<&Item> {
+        self.document.find("/dev")
+    }
+
+    /// Gives the server's faults the lines and columns of this folder's manifest.
+    pub fn with_places(&self, faults: Vec<Fault>) -> Vec<Fault> {
+        let place = |fault: Fault| {
+            let placed = self.document.place_of(&fault.pointer).fault(fault.message);
+            Fault { fix: fault.fix, ..placed }
+        };
+        faults.into_iter().map(place).collect()
+    }
+}
+
+/// A crate's version with the beginning of its component's digest: versions never change once they are uploaded, but a
+/// local plugin does with every edit.
+fn local_version(built: &BuiltPlugin) -> String {
+    let digest: String = Sha256::digest(&built.bytes).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let separator = if built.version.contains('-') { '.' } else { '-' };
+    let plain = built.version.split('+').next().unwrap_or_default();
+    format!("{plain}{separator}local.h{digest}")
+}

@@ -1,0 +1,176 @@
+//! One host with all its rooms: Postgres, schema, engine, heart, API and edge, opened in order and closed in order.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use trellis_engine::{Engine, EngineConfig, egress::policy::EgressPolicy};
+use trellis_model::token::{Scope, TokenKind};
+use trellis_operator::{
+    Host, HostConfig,
+    host::HostStop,
+    lease::LeaseConfig,
+    limiter::{IncrementMode, LimiterConfig},
+};
+use trellis_store::{Database, DatabaseOptions};
+
+use crate::{
+    api::{self, Api, ApiConfig},
+    config::{self, Config},
+    edge::{self, Drained, EdgeConfig},
+    postgres::{EmbeddedPostgres, StartOptions},
+};
+
+/// How long a request waits for a database connection before it is told 503.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A host that serves.
+pub struct Server {
+    pub host: Arc<Host>,
+    /// Where it really listens: the port that was chosen if the configuration says 0.
+    pub address: SocketAddr,
+    /// How it is reached, without a slash at the end.
+    pub base_url: String,
+    stop: HostStop,
+    edge: JoinHandle<Drained>,
+    edge_stop: CancellationToken,
+    postgres: Option<EmbeddedPostgres>,
+    drain: Duration,
+}
+
+impl Server {
+    /// Opens everything. When this returns, requests are served.
+    ///
+    /// # Errors
+    /// Whatever keeps the host from starting, with what to do about it.
+    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        let listener =
+            TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+        let address = listener.local_addr()?;
+        let (database, postgres) = open_database(config).await?;
+        let applied = database.migrate().await?;
+        if !applied.is_empty() {
+            tracing::info!(migrations = applied.len(), "the schema was brought up to date");
+        }
+        let engine = start_engine(config)?;
+        let (host, stop) = Host::start(database, engine, host_config(config, postgres.is_some())).await?;
+        let base_url = Config { listen: address, ..config.clone() }.base_url();
+        let api = Api::new(Arc::clone(&host), api_config(config, &base_url));
+        let edge_stop = CancellationToken::new();
+        let edge =
+            tokio::spawn(edge::serve(listener, api::router(api), EdgeConfig::from(&config.http), edge_stop.clone()));
+        tracing::info!(%address, projects = host.catalog.project_count(), "serving");
+        Ok(Self { host, address, base_url, stop, edge, edge_stop, postgres, drain: config.http.drain })
+    }
+
+    /// Waits until the private Postgres dies, which it should not; for ever when there is none.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        match &mut self.postgres {
+            Some(postgres) => anyhow::Error::new(postgres.ended().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Makes an operator token if there is none, so that a new installation can be used. Returns its text: the only
+    /// time that it is seen.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn bootstrap_operator(&self) -> anyhow::Result<Option<String>> {
+        if self.host.database.has_operator_token().await? {
+            return Ok(None);
+        }
+        create_operator_token(&self.host.database, "first").await.map(Some)
+    }
+
+    /// Closes in order: no new connections, running requests finish, running nodes finish, shards are given back, the
+    /// private Postgres stops.
+    ///
+    /// # Errors
+    /// What did not end as it should; nothing that was accepted is lost by it.
+    pub async fn shutdown(self) -> anyhow::Result<()> {
+        self.edge_stop.cancel();
+        let drained = self.edge.await?;
+        if drained.cut_off > 0 {
+            tracing::warn!(connections = drained.cut_off, "requests were cut off at the end of the drain");
+        }
+        let database = self.host.database.clone();
+        let stopped = self.stop.shutdown(self.drain).await;
+        database.close().await;
+        if let Some(postgres) = self.postgres {
+            postgres.stop().await?;
+        }
+        Ok(stopped?)
+    }
+}
+
+/// Opens the configured database, or a private Postgres in the data folder.
+///
+/// # Errors
+/// It cannot be started or reached, or is not durable.
+pub async fn open_database(config: &Config) -> anyhow::Result<(Database, Option<EmbeddedPostgres>)> {
+    let (url, postgres) = match &config.database.url {
+        Some(url) => (url.expose().to_owned(), None),
+        None => {
+            let mut options = StartOptions::new(config.data_dir.join("postgres"));
+            options.binaries_dir = config.postgres.bin.clone();
+            let postgres = EmbeddedPostgres::start(options).await?;
+            (postgres.url().to_owned(), Some(postgres))
+        }
+    };
+    let options = DatabaseOptions {
+        url,
+        connections_max: config.database.connections_max,
+        acquire_timeout: ACQUIRE_TIMEOUT,
+        allow_unsafe_durability: config.allow_unsafe_durability,
+    };
+    let database = Database::connect(&options).await.context("cannot use the database")?;
+    Ok((database, postgres))
+}
+
+/// Makes an operator token and returns its text.
+///
+/// # Errors
+/// The database or the system's randomness is away.
+pub async fn create_operator_token(database: &Database, name: &str) -> anyhow::Result<String> {
+    let token = api::generate_token(TokenKind::Operator)?;
+    database.create_token(None, None, name, token.digest(), &[Scope::Operator], None).await?;
+    Ok(token.reveal().to_owned())
+}
+
+fn start_engine(config: &Config) -> anyhow::Result<Engine> {
+    let mut engine = EngineConfig::new(artefacts_folder(&config.data_dir));
+    engine.instances_max = config.sandbox.instances_max;
+    engine.memory_bytes_max = config.sandbox.memory.0;
+    engine.egress = EgressPolicy::new(config.egress.allow_private.iter().copied());
+    Ok(Engine::new(&engine)?)
+}
+
+fn artefacts_folder(data_dir: &Path) -> std::path::PathBuf {
+    data_dir.join("artefacts")
+}
+
+fn host_config(config: &Config, is_exclusive: bool) -> HostConfig {
+    HostConfig {
+        lease: LeaseConfig { duration: config.queue.lease, is_exclusive },
+        limiter: LimiterConfig {
+            defaults: config.limiter.account_limits(),
+            increment: match config.limiter.mode {
+                config::IncrementMode::Call => IncrementMode::Call,
+                config::IncrementMode::Cast => IncrementMode::Cast,
+            },
+        },
+        call_limits: config.sandbox.call_limits(),
+        runs_max: config.queue.runs_max as usize,
+    }
+}
+
+fn api_config(config: &Config, base_url: &str) -> ApiConfig {
+    ApiConfig {
+        body_bytes_max: usize::try_from(config.http.body_max.0).unwrap_or(usize::MAX),
+        upload_bytes_max: usize::try_from(config.http.upload_max.0).unwrap_or(usize::MAX),
+        request_timeout: config.http.request_timeout,
+        base_url: base_url.to_owned(),
+    }
+}

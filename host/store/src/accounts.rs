@@ -1,0 +1,51 @@
+//! Accounts: the tenants.
+
+use trellis_model::AccountId;
+
+use crate::{Database, Result};
+
+#[derive(Clone, Debug)]
+pub struct Account {
+    pub id: AccountId,
+    pub name: String,
+}
+
+impl Database {
+    /// Makes an account, or returns the one that has the name.
+    pub async fn ensure_account(&self, name: &str) -> Result<AccountId> {
+        // The no-op update makes `returning` see the row that was there.
+        let id = sqlx::query_scalar(
+            "insert into account (name) values ($1) on conflict (name) do update set name = excluded.name returning id",
+        )
+        .bind(name)
+        .fetch_one(&self.durable)
+        .await?;
+        Ok(AccountId(id))
+    }
+
+    pub async fn account_by_name(&self, name: &str) -> Result<Option<AccountId>> {
+        let id: Option<i64> = sqlx::query_scalar("select id from account where name = $1")
+            .bind(name)
+            .fetch_optional(&self.durable)
+            .await?;
+        Ok(id.map(AccountId))
+    }
+
+    pub async fn account_name(&self, account: AccountId) -> Result<Option<String>> {
+        Ok(sqlx::query_scalar("select name from account where id = $1")
+            .bind(account.0)
+            .fetch_optional(&self.durable)
+            .await?)
+    }
+
+    /// At most `limit` accounts with ids behind `after`.
+    pub async fn accounts(&self, after: Option<AccountId>, limit: i64) -> Result<Vec<Account>> {
+        let rows: Vec<(i64, String)> =
+            sqlx::query_as("select id, name from account where id > $1 order by id limit $2")
+                .bind(after.map_or(0, |account| account.0))
+                .bind(limit)
+                .fetch_all(&self.durable)
+                .await?;
+        Ok(rows.into_iter().map(|(id, name)| Account { id: AccountId(id), name }).collect())
+    }
+}

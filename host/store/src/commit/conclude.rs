@@ -1,0 +1,173 @@
+//! How runs go on after a commit: into history, to a later time, or on with a checkpoint.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use trellis_model::{ClaimId, Shard};
+
+use super::{Checkpoint, CommitOutcome, Conclusion, Finished, RunCommit};
+use crate::Result;
+
+/// Writes the conclusions of all runs whose effects went through.
+pub(super) async fn write(
+    connection: &mut PgConnection,
+    commits: &[RunCommit],
+    outcomes: &[CommitOutcome],
+) -> Result<()> {
+    let (mut finished, mut later, mut checkpoints) = (Vec::new(), Vec::new(), Vec::new());
+    for (commit, outcome) in commits.iter().zip(outcomes) {
+        if *outcome != CommitOutcome::Committed {
+            continue;
+        }
+        match &commit.conclusion {
+            Conclusion::Finished(end) => finished.push((commit, end)),
+            Conclusion::Checkpoint(checkpoint) => checkpoints.push((commit, checkpoint)),
+            Conclusion::Later { after, last_error, checkpoint } => {
+                later.push((commit, *after, last_error.as_deref()));
+                checkpoints.extend(checkpoint.as_ref().map(|checkpoint| (commit, checkpoint)));
+            }
+        }
+    }
+    keep_checkpoints(connection, &checkpoints).await?;
+    move_to_later(connection, &later).await?;
+    finish(connection, &finished).await
+}
+
+/// Shard, account and id of some commits, as statements take them.
+fn columns<'c>(commits: impl Iterator<Item = &'c RunCommit> + Clone) -> (Vec<i16>, Vec<i64>, Vec<i64>) {
+    (
+        commits.clone().map(|commit| commit.holding.shard.0).collect(),
+        commits.clone().map(|commit| commit.account.0).collect(),
+        commits.map(|commit| commit.run.0).collect(),
+    )
+}
+
+/// Deletes jobs and writes their history from the very rows that were deleted: no run can be in history twice.
+async fn finish(connection: &mut PgConnection, finished: &[(&RunCommit, &Finished)]) -> Result<()> {
+    if finished.is_empty() {
+        return Ok(());
+    }
+    let (shards, accounts, ids) = columns(finished.iter().map(|(commit, _)| *commit));
+    let states: Vec<&str> = finished.iter().map(|(_, end)| end.state.name()).collect();
+    let started: Vec<i64> = finished.iter().map(|(_, end)| end.started_at_ms).collect();
+    let errors: Vec<Option<&str>> = finished.iter().map(|(_, end)| end.error.as_deref()).collect();
+    let nodes: Vec<&[u8]> = finished.iter().map(|(_, end)| end.nodes.as_slice()).collect();
+    sqlx::query(
+        "with finished as (
+             select * from unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::bytea[])
+                 as finished (shard, account_id, id, state, started_at_ms, error, nodes)
+         ), deleted as (
+             delete from job using finished
+             where job.shard = finished.shard and job.account_id = finished.account_id and job.id = finished.id
+             returning job.account_id, job.id, job.project_id, job.revision_id, job.grid, job.payload,
+                       finished.state, finished.started_at_ms, finished.error, finished.nodes
+         )
+         insert into run (account_id, id, project_id, revision_id, grid, state, started_at, error, event, nodes)
+         select account_id, id, project_id, revision_id, grid, state, to_timestamp(started_at_ms / 1000.0), error, payload, nodes
+         from deleted",
+    )
+    .bind(shards)
+    .bind(accounts)
+    .bind(ids)
+    .bind(states)
+    .bind(started)
+    .bind(errors)
+    .bind(nodes)
+    .execute(&mut *connection)
+    .await?;
+    let checkpointed = finished.iter().filter(|(_, end)| end.has_checkpoint).map(|(commit, _)| *commit);
+    delete_checkpoints(connection, columns(checkpointed)).await
+}
+
+async fn delete_checkpoints(
+    connection: &mut PgConnection,
+    (shards, accounts, ids): (Vec<i16>, Vec<i64>, Vec<i64>),
+) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "delete from checkpoint using unnest($1::smallint[], $2::bigint[], $3::bigint[]) as finished (shard, account_id, id)
+         where checkpoint.shard = finished.shard and checkpoint.account_id = finished.account_id
+           and checkpoint.id = finished.id",
+    )
+    .bind(shards)
+    .bind(accounts)
+    .bind(ids)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn move_to_later(connection: &mut PgConnection, later: &[(&RunCommit, Duration, Option<&str>)]) -> Result<()> {
+    if later.is_empty() {
+        return Ok(());
+    }
+    let (shards, accounts, ids) = columns(later.iter().map(|(commit, ..)| *commit));
+    let seconds: Vec<f64> = later.iter().map(|(_, after, _)| after.as_secs_f64()).collect();
+    let errors: Vec<Option<&str>> = later.iter().map(|(.., error)| *error).collect();
+    sqlx::query(
+        "with later as (
+             select * from unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::float8[], $5::text[])
+                 as later (shard, account_id, id, after_seconds, last_error)
+         ), moved as (
+             delete from job using later
+             where job.shard = later.shard and job.account_id = later.account_id and job.id = later.id
+             returning job.*, later.after_seconds, later.last_error
+         )
+         insert into job_later (shard, run_at, account_id, id, project_id, revision_id, grid, lost_hosts, last_error, payload)
+         select shard, clock_timestamp() + make_interval(secs => after_seconds), account_id, id, project_id, revision_id,
+                grid, lost_hosts, last_error, payload
+         from moved",
+    )
+    .bind(shards)
+    .bind(accounts)
+    .bind(ids)
+    .bind(seconds)
+    .bind(errors)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn keep_checkpoints(connection: &mut PgConnection, checkpoints: &[(&RunCommit, &Checkpoint)]) -> Result<()> {
+    if checkpoints.is_empty() {
+        return Ok(());
+    }
+    let (shards, accounts, ids) = columns(checkpoints.iter().map(|(commit, _)| *commit));
+    let sequences: Vec<i32> = checkpoints.iter().map(|(_, checkpoint)| checkpoint.sequence).collect();
+    let nodes: Vec<&[u8]> = checkpoints.iter().map(|(_, checkpoint)| checkpoint.nodes.as_slice()).collect();
+    sqlx::query(
+        "insert into checkpoint (shard, account_id, id, sequence, nodes)
+         select mine.* from unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::int[], $5::bytea[])
+             as mine (shard, account_id, id, sequence, nodes)
+         where exists (select from job where job.shard = mine.shard and job.account_id = mine.account_id and job.id = mine.id)
+         on conflict (shard, account_id, id) do update set sequence = excluded.sequence, nodes = excluded.nodes
+         where checkpoint.sequence < excluded.sequence",
+    )
+    .bind(shards)
+    .bind(accounts)
+    .bind(ids)
+    .bind(sequences)
+    .bind(nodes)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Claims of which every job is concluded.
+pub(super) async fn delete_claims(connection: &mut PgConnection, claims: &[(Shard, ClaimId)]) -> Result<()> {
+    if claims.is_empty() {
+        return Ok(());
+    }
+    let (shards, ids): (Vec<i16>, Vec<i64>) = claims.iter().map(|(shard, claim)| (shard.0, claim.0)).unzip();
+    sqlx::query(
+        "delete from claim using unnest($1::smallint[], $2::bigint[]) as done (shard, id)
+         where claim.shard = done.shard and claim.id = done.id",
+    )
+    .bind(shards)
+    .bind(ids)
+    .execute(connection)
+    .await?;
+    Ok(())
+}

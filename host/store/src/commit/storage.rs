@@ -1,0 +1,236 @@
+//! The storage part of a commit: check what was read, then apply what was written, run by run in memory and key by key in
+//! one statement.
+//!
+//! Writers of one project take turns (an advisory lock for the transaction), so that between the check and the write
+//! nothing can come, not even a key that did not exist.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use sqlx::PgConnection;
+use trellis_model::{AccountId, ProjectId, RunId};
+
+use super::{CommitOutcome, Conclusion, RunCommit, WriteKind};
+use crate::Result;
+
+/// Account, project, store, key.
+type Key<'c> = (AccountId, ProjectId, &'c str, &'c str);
+
+/// A key as this transaction sees it.
+#[derive(Default)]
+struct Cell {
+    /// 0: absent when the transaction began.
+    version: i64,
+    value: Option<Vec<u8>>,
+    ttl_ms: Option<f64>,
+    /// An earlier run of this batch wrote it: whoever had read it has read a stale version.
+    is_written: bool,
+}
+
+pub(super) async fn apply(
+    connection: &mut PgConnection,
+    commits: &[RunCommit],
+    outcomes: &mut [CommitOutcome],
+) -> Result<()> {
+    let live: Vec<usize> = (0..commits.len())
+        .filter(|&index| outcomes[index] == CommitOutcome::Committed && !commits[index].effects.is_empty())
+        .collect();
+    if live.is_empty() {
+        return Ok(());
+    }
+    lock_projects(connection, &live, commits).await?;
+    let applied = already_applied(connection, &live, commits).await?;
+    let mut cells = load(connection, &live, commits).await?;
+    for index in live {
+        let commit = &commits[index];
+        if applied.contains(&(commit.account, commit.run)) {
+            continue;
+        }
+        if !apply_in_memory(commit, &mut cells) {
+            outcomes[index] = CommitOutcome::Conflict;
+        }
+    }
+    write_back(connection, cells).await
+}
+
+async fn lock_projects(connection: &mut PgConnection, live: &[usize], commits: &[RunCommit]) -> Result<()> {
+    let projects: BTreeSet<i64> = live.iter().map(|&index| commits[index].project.0).collect();
+    // In one order everywhere, so that two hosts never wait for each other.
+    let projects: Vec<i64> = projects.into_iter().collect();
+    sqlx::query(
+        "select pg_advisory_xact_lock(hashtextextended('trellis.keyvalue', project))
+         from (select unnest($1::bigint[]) as project order by 1) as ordered",
+    )
+    .bind(projects)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Runs whose effects an earlier attempt at this very commit has written already: its answer was lost.
+async fn already_applied(
+    connection: &mut PgConnection,
+    live: &[usize],
+    commits: &[RunCommit],
+) -> Result<HashSet<(AccountId, RunId)>> {
+    let rows = live.iter().map(|&index| &commits[index]);
+    let shards: Vec<i16> = rows.clone().map(|commit| commit.holding.shard.0).collect();
+    let accounts: Vec<i64> = rows.clone().map(|commit| commit.account.0).collect();
+    let ids: Vec<i64> = rows.clone().map(|commit| commit.run.0).collect();
+    let sequences: Vec<Option<i32>> = rows
+        .map(|commit| match &commit.conclusion {
+            Conclusion::Checkpoint(checkpoint) => Some(checkpoint.sequence),
+            Conclusion::Finished(_) | Conclusion::Later { .. } => None,
+        })
+        .collect();
+    let applied: Vec<(i64, i64)> = sqlx::query_as(
+        "select mine.account_id, mine.id
+         from unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::int[]) as mine (shard, account_id, id, sequence)
+         left join job using (shard, account_id, id)
+         left join checkpoint using (shard, account_id, id)
+         where job.id is null or checkpoint.sequence >= mine.sequence",
+    )
+    .bind(shards)
+    .bind(accounts)
+    .bind(ids)
+    .bind(sequences)
+    .fetch_all(connection)
+    .await?;
+    Ok(applied.into_iter().map(|(account, run)| (AccountId(account), RunId(run))).collect())
+}
+
+/// Every key that any of the runs has read or written, as it stands now.
+async fn load<'c>(
+    connection: &mut PgConnection,
+    live: &[usize],
+    commits: &'c [RunCommit],
+) -> Result<BTreeMap<Key<'c>, Cell>> {
+    let mut cells: BTreeMap<Key<'c>, Cell> = BTreeMap::new();
+    for &index in live {
+        let commit = &commits[index];
+        let reads = commit.effects.reads.iter().map(|read| (read.store.as_str(), read.key.as_str()));
+        let writes = commit.effects.writes.iter().map(|write| (write.store.as_str(), write.key.as_str()));
+        for (store, key) in reads.chain(writes) {
+            cells.entry((commit.account, commit.project, store, key)).or_default();
+        }
+    }
+    let (accounts, projects, stores, names) = columns(cells.keys().copied());
+    let rows: Vec<(i64, i64, String, String, Vec<u8>, i64)> = sqlx::query_as(
+        "select account_id, project_id, store, key, value, version
+         from keyvalue join unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[])
+              as wanted (account_id, project_id, store, key) using (account_id, project_id, store, key)
+         where expires_at is null or expires_at > now()",
+    )
+    .bind(accounts)
+    .bind(projects)
+    .bind(stores)
+    .bind(names)
+    .fetch_all(connection)
+    .await?;
+    let mut found: HashMap<(i64, i64, String, String), (Vec<u8>, i64)> = rows
+        .into_iter()
+        .map(|(account, project, store, key, value, version)| ((account, project, store, key), (value, version)))
+        .collect();
+    for (key, cell) in &mut cells {
+        let stored = found.remove(&(key.0.0, key.1.0, key.2.to_owned(), key.3.to_owned()));
+        if let Some((value, version)) = stored {
+            (cell.value, cell.version) = (Some(value), version);
+        }
+    }
+    Ok(cells)
+}
+
+fn columns<'c>(keys: impl Iterator<Item = Key<'c>>) -> (Vec<i64>, Vec<i64>, Vec<&'c str>, Vec<&'c str>) {
+    let (mut accounts, mut projects, mut stores, mut names) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (account, project, store, key) in keys {
+        accounts.push(account.0);
+        projects.push(project.0);
+        stores.push(store);
+        names.push(key);
+    }
+    (accounts, projects, stores, names)
+}
+
+/// Applies one run's writes to the cells, or none of them when something it read is stale.
+fn apply_in_memory<'c>(commit: &'c RunCommit, cells: &mut BTreeMap<Key<'c>, Cell>) -> bool {
+    let address = |store: &'c str, key: &'c str| (commit.account, commit.project, store, key);
+    let is_current = commit.effects.reads.iter().all(|read| {
+        let cell = &cells[&address(&read.store, &read.key)];
+        !cell.is_written && cell.version == read.version
+    });
+    if !is_current {
+        return false;
+    }
+    // A sum that does not exist (the value became text, or too large) is a conflict as well: nothing is half applied,
+    // because the new values are worked out before the first is set.
+    let mut values: BTreeMap<Key<'c>, (Option<Vec<u8>>, Option<f64>)> = BTreeMap::new();
+    for write in &commit.effects.writes {
+        let address = address(&write.store, &write.key);
+        let current = values.get(&address).map_or_else(|| cells[&address].value.clone(), |(value, _)| value.clone());
+        let written = match &write.kind {
+            WriteKind::Put { value, ttl } => (Some(value.clone()), ttl.map(|ttl| ttl.as_secs_f64() * 1_000.0)),
+            WriteKind::Delete => (None, None),
+            WriteKind::Add(delta) => match sum(current.as_deref(), *delta) {
+                Some(value) => (Some(value), None),
+                None => return false,
+            },
+        };
+        values.insert(address, written);
+    }
+    for (address, (value, ttl_ms)) in values {
+        let cell = cells.get_mut(&address).expect("every written key was loaded");
+        (cell.value, cell.ttl_ms, cell.is_written) = (value, ttl_ms, true);
+    }
+    true
+}
+
+fn sum(current: Option<&[u8]>, delta: i64) -> Option<Vec<u8>> {
+    let current: i64 = match current {
+        None => 0,
+        Some(text) => std::str::from_utf8(text).ok()?.parse().ok()?,
+    };
+    current.checked_add(delta).map(|sum| sum.to_string().into_bytes())
+}
+
+async fn write_back(connection: &mut PgConnection, cells: BTreeMap<Key<'_>, Cell>) -> Result<()> {
+    let written = cells.into_iter().filter(|(_, cell)| cell.is_written);
+    let (puts, deletes): (Vec<_>, Vec<_>) = written.partition(|(_, cell)| cell.value.is_some());
+    if !puts.is_empty() {
+        let (accounts, projects, stores, names) = columns(puts.iter().map(|(key, _)| *key));
+        let ttls: Vec<Option<f64>> = puts.iter().map(|(_, cell)| cell.ttl_ms).collect();
+        let values: Vec<Option<Vec<u8>>> = puts.into_iter().map(|(_, cell)| cell.value).collect();
+        sqlx::query(
+            "insert into keyvalue (account_id, project_id, store, key, value, version, expires_at)
+             select account_id, project_id, store, key, value, nextval('keyvalue_version_seq'),
+                    now() + make_interval(secs => ttl_ms / 1000)
+             from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::float8[])
+                  as written (account_id, project_id, store, key, value, ttl_ms)
+             where exists (select from project where project.id = written.project_id)
+             on conflict (account_id, project_id, store, key)
+             do update set value = excluded.value, version = excluded.version, expires_at = excluded.expires_at",
+        )
+        .bind(accounts)
+        .bind(projects)
+        .bind(stores)
+        .bind(names)
+        .bind(values)
+        .bind(ttls)
+        .execute(&mut *connection)
+        .await?;
+    }
+    if !deletes.is_empty() {
+        let (accounts, projects, stores, names) = columns(deletes.iter().map(|(key, _)| *key));
+        sqlx::query(
+            "delete from keyvalue using unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[])
+                 as gone (account_id, project_id, store, key)
+             where keyvalue.account_id = gone.account_id and keyvalue.project_id = gone.project_id
+               and keyvalue.store = gone.store and keyvalue.key = gone.key",
+        )
+        .bind(accounts)
+        .bind(projects)
+        .bind(stores)
+        .bind(names)
+        .execute(connection)
+        .await?;
+    }
+    Ok(())
+}

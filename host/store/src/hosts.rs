@@ -1,0 +1,111 @@
+//! Hosts and their leases. A host that lets its lease run out is deleted by whoever notices first.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::{Database, Result, StoreError};
+
+/// Host numbers are eight bits of every run id.
+const HOST_NUMBERS: u16 = 256;
+
+/// What a renewal found.
+#[derive(Clone, Copy, Debug)]
+pub struct Renewal {
+    /// Hosts with a live lease, this one included.
+    pub live_hosts: i64,
+    /// Shards without an owner.
+    pub free_shards: i64,
+    /// When the first lease of another host runs out, if it is not renewed; zero when one has.
+    pub next_expiry: Option<Duration>,
+    /// The database's clock, Unix milliseconds.
+    pub now_ms: i64,
+}
+
+impl Database {
+    /// Registers a host under the smallest free number, which becomes part of the ids of the runs it accepts.
+    pub async fn register_host(&self, host: Uuid, lease: Duration) -> Result<u8> {
+        for _ in 0..HOST_NUMBERS {
+            let registered = sqlx::query_scalar::<_, i16>(
+                "insert into host (id, number, expires_at)
+                 select $1, free.number, clock_timestamp() + make_interval(secs => $2)
+                 from generate_series(0, 255) as free (number)
+                 where not exists (select from host where host.number = free.number)
+                 order by free.number limit 1
+                 on conflict (number) do nothing returning number",
+            )
+            .bind(host)
+            .bind(lease.as_secs_f64())
+            .fetch_optional(&self.durable)
+            .await?;
+            if let Some(number) = registered {
+                return Ok(u8::try_from(number).expect("the column is checked to be 0 to 255"));
+            }
+            // Nothing inserted: another host took that number in the same moment, or none is free.
+            if self.count_hosts().await? >= i64::from(HOST_NUMBERS) {
+                break;
+            }
+        }
+        Err(StoreError::NoHostNumber(HOST_NUMBERS))
+    }
+
+    async fn count_hosts(&self) -> Result<i64> {
+        Ok(sqlx::query_scalar("select count(*) from host").fetch_one(&self.durable).await?)
+    }
+
+    /// Extends the lease, from the database's time.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when the host was deleted because its lease had run out.
+    pub async fn renew_host(&self, host: Uuid, lease: Duration) -> Result<Renewal> {
+        let row: Option<(i64, i64, Option<f64>, i64)> = sqlx::query_as(
+            "with renewed as (
+                 update host set expires_at = clock_timestamp() + make_interval(secs => $2) where id = $1 returning id
+             )
+             select (select count(*) from host where expires_at > clock_timestamp() or id = $1),
+                    (select count(*) from shard where owner is null),
+                    (select extract(epoch from min(expires_at) - clock_timestamp())::float8 from host where id <> $1),
+                    (extract(epoch from clock_timestamp()) * 1000)::bigint
+             from renewed",
+        )
+        .bind(host)
+        .bind(lease.as_secs_f64())
+        .fetch_optional(&self.relaxed)
+        .await?;
+        let (live_hosts, free_shards, next_expiry, now_ms) = row.ok_or(StoreError::Fenced)?;
+        let next_expiry = next_expiry.map(|seconds| Duration::from_secs_f64(seconds.max(0.0)));
+        Ok(Renewal { live_hosts, free_shards, next_expiry, now_ms })
+    }
+
+    /// Deletes hosts whose lease ran out and frees their shards. From then on nothing they still send can commit: their
+    /// commits lock their host row, which is gone.
+    pub async fn reap_expired_hosts(&self) -> Result<u64> {
+        let freed = sqlx::query(
+            "with expired as (delete from host where expires_at <= clock_timestamp() returning id)
+             update shard set owner = null where owner in (select id from expired)",
+        )
+        .execute(&self.durable)
+        .await?;
+        Ok(freed.rows_affected())
+    }
+
+    /// Deletes every host: for a database that is this process's alone, whose former hosts can only be dead.
+    pub async fn reap_all_hosts(&self) -> Result<()> {
+        sqlx::query("with gone as (delete from host) update shard set owner = null where owner is not null")
+            .execute(&self.durable)
+            .await?;
+        Ok(())
+    }
+
+    /// The last act of a graceful stop: shards are free at once.
+    pub async fn deregister_host(&self, host: Uuid) -> Result<()> {
+        sqlx::query(
+            "with gone as (delete from host where id = $1 returning id)
+             update shard set owner = null where owner in (select id from gone)",
+        )
+        .bind(host)
+        .execute(&self.durable)
+        .await?;
+        Ok(())
+    }
+}

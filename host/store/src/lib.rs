@@ -1,0 +1,29 @@
+//! Postgres: every SQL statement of the host stands here, one file per noun.
+//!
+//! Knows nothing of Wasm, HTTP or scheduling. Every query takes the account or the shard; fenced writes also take the
+//! host's lease, and write nothing once it is lost.
+
+pub mod database;
+pub mod error;
+
+pub mod accounts;
+pub mod components;
+pub mod limits;
+pub mod plugins;
+pub mod projects;
+pub mod tokens;
+
+pub mod hosts;
+pub mod shards;
+
+pub mod jobs;
+pub mod waiting;
+
+pub mod commit;
+pub mod keyvalue;
+pub mod runs;
+
+pub mod notices;
+
+pub use database::{Database, DatabaseOptions};
+pub use error::{Result, StoreError};

@@ -1,0 +1,87 @@
+//! Account limits: the operator's settings, and the limiter's snapshot of its windows.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use trellis_model::{
+    AccountId,
+    window::{AccountLimits, Window},
+};
+
+use crate::{Database, Result, StoreError};
+
+/// Both windows of an account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Windows {
+    pub burst: Window,
+    pub long: Window,
+}
+
+/// What is stored of an account's limiter.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StoredLimit {
+    /// None: the host's defaults.
+    pub limits: Option<AccountLimits>,
+    pub windows: Option<Windows>,
+}
+
+impl Database {
+    pub async fn account_limit(&self, account: AccountId) -> Result<StoredLimit> {
+        Ok(self.account_limits(&[account]).await?.remove(&account).unwrap_or_default())
+    }
+
+    /// What is stored of several accounts; those without anything stored are left out.
+    pub async fn account_limits(&self, accounts: &[AccountId]) -> Result<HashMap<AccountId, StoredLimit>> {
+        let ids: Vec<i64> = accounts.iter().map(|account| account.0).collect();
+        let rows: Vec<(i64, Option<serde_json::Value>, Option<serde_json::Value>)> =
+            sqlx::query_as("select account_id, limits, windows from account_limit where account_id = any($1)")
+                .bind(ids)
+                .fetch_all(&self.durable)
+                .await?;
+        rows.into_iter().map(|(account, limits, windows)| Ok((AccountId(account), read_stored(limits, windows)?))).collect()
+    }
+
+    pub async fn set_account_limits(&self, account: AccountId, limits: AccountLimits) -> Result<()> {
+        let limits = serde_json::to_value(limits).map_err(|error| StoreError::unreadable("limits", error))?;
+        sqlx::query(
+            "insert into account_limit (account_id, limits) values ($1, $2)
+             on conflict (account_id) do update set limits = excluded.limits",
+        )
+        .bind(account.0)
+        .bind(limits)
+        .execute(&self.durable)
+        .await?;
+        Ok(())
+    }
+
+    /// Keeps the windows of the accounts that changed.
+    pub async fn snapshot_windows(&self, snapshot: &[(AccountId, Windows)]) -> Result<()> {
+        let accounts: Vec<i64> = snapshot.iter().map(|(account, _)| account.0).collect();
+        let windows: Result<Vec<serde_json::Value>, _> =
+            snapshot.iter().map(|(_, windows)| serde_json::to_value(windows)).collect();
+        // An account that was deleted meanwhile is left out.
+        sqlx::query(
+            "insert into account_limit (account_id, windows)
+             select account.id, s.windows from unnest($1::bigint[], $2::jsonb[]) as s (account_id, windows)
+             join account on account.id = s.account_id
+             order by account.id
+             on conflict (account_id) do update set windows = excluded.windows",
+        )
+        .bind(accounts)
+        .bind(windows.map_err(|error| StoreError::unreadable("windows", error))?)
+        .execute(&self.relaxed)
+        .await?;
+        Ok(())
+    }
+}
+
+fn read_stored(limits: Option<serde_json::Value>, windows: Option<serde_json::Value>) -> Result<StoredLimit> {
+    Ok(StoredLimit {
+        limits: limits.map(|value| read("limits", value)).transpose()?,
+        windows: windows.map(|value| read("windows", value)).transpose()?,
+    })
+}
+
+fn read<T: for<'de> Deserialize<'de>>(what: &'static str, value: serde_json::Value) -> Result<T> {
+    serde_json::from_value(value).map_err(|error| StoreError::unreadable(what, error))
+}

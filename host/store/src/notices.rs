@@ -1,0 +1,93 @@
+//! What hosts tell each other through the database: a hint to look, never the truth itself.
+
+use sqlx::postgres::PgListener;
+use trellis_model::{AccountId, RevisionId, Shard};
+
+use crate::{Database, Result};
+
+const CHANNEL: &str = "trellis";
+
+/// A hint. Whoever misses it finds out by polling, a little later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Jobs were inserted into this shard.
+    Jobs(Shard),
+    /// A project of the account has a new revision.
+    Deployed(AccountId, RevisionId),
+    /// The limits of an account changed.
+    Limits(AccountId),
+}
+
+impl Notice {
+    fn payload(self) -> String {
+        match self {
+            Self::Jobs(shard) => format!("jobs:{shard}"),
+            Self::Deployed(account, revision) => format!("deployed:{account}:{revision}"),
+            Self::Limits(account) => format!("limits:{account}"),
+        }
+    }
+
+    fn parse(payload: &str) -> Option<Self> {
+        let mut parts = payload.split(':');
+        let kind = parts.next()?;
+        let mut number = || parts.next()?.parse::<i64>().ok();
+        Some(match kind {
+            "jobs" => Self::Jobs(Shard(number()?.try_into().ok()?)),
+            "deployed" => Self::Deployed(AccountId(number()?), RevisionId(number()?)),
+            "limits" => Self::Limits(AccountId(number()?)),
+            _ => return None,
+        })
+    }
+}
+
+/// Receives notices, over a connection of its own.
+#[derive(Debug)]
+pub struct Notices(PgListener);
+
+impl Database {
+    /// Tells all hosts, this one included. Always outside the transaction that it is about.
+    pub async fn notify(&self, notices: &[Notice]) -> Result<()> {
+        let payloads: Vec<String> = notices.iter().map(|notice| notice.payload()).collect();
+        sqlx::query("select pg_notify($1, payload) from unnest($2::text[]) as payload")
+            .bind(CHANNEL)
+            .bind(payloads)
+            .execute(&self.relaxed)
+            .await?;
+        Ok(())
+    }
+
+    pub async fn listen(&self) -> Result<Notices> {
+        let mut listener = PgListener::connect_with(&self.relaxed).await?;
+        listener.listen(CHANNEL).await?;
+        Ok(Notices(listener))
+    }
+}
+
+impl Notices {
+    /// The next notice; none when the connection was lost and made anew, so that anything may have been missed.
+    pub async fn next(&mut self) -> Result<Option<Notice>> {
+        loop {
+            match self.0.try_recv().await? {
+                None => return Ok(None),
+                Some(notification) => {
+                    if let Some(notice) = Notice::parse(notification.payload()) {
+                        return Ok(Some(notice));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notices_are_written_as_they_are_read() {
+        for notice in [Notice::Jobs(Shard(255)), Notice::Deployed(AccountId(3), RevisionId(7)), Notice::Limits(AccountId(9))] {
+            assert_eq!(Notice::parse(&notice.payload()), Some(notice));
+        }
+        assert_eq!(Notice::parse("jobs:x"), None);
+    }
+}

@@ -1,0 +1,156 @@
+//! Uploaded plugins: name, version, description; an account's own.
+
+use semver::{Version, VersionReq};
+use trellis_model::{AccountId, PluginId, description::Description};
+
+use crate::{Database, Result, StoreError};
+
+#[derive(Clone, Debug)]
+pub struct Plugin {
+    pub id: PluginId,
+    pub name: String,
+    pub version: Version,
+    pub digest: [u8; 32],
+    pub description: Description,
+    pub imports: Vec<String>,
+    pub size_bytes: i64,
+    /// Unix seconds.
+    pub created_at: i64,
+}
+
+/// What an upload adds.
+#[derive(Debug)]
+pub struct NewPlugin<'a> {
+    pub name: &'a str,
+    pub version: &'a Version,
+    pub digest: [u8; 32],
+    pub description: &'a Description,
+    pub imports: &'a [String],
+    pub size_bytes: i64,
+}
+
+/// What became of an upload.
+#[derive(Debug, PartialEq, Eq)]
+pub enum PluginPut {
+    Created(PluginId),
+    /// The same bytes were there under this name and version.
+    Unchanged(PluginId),
+    /// Other bytes are there under this name and version: versions are immutable.
+    Taken,
+}
+
+type PluginRow = (i64, String, String, Vec<u8>, serde_json::Value, Vec<String>, i64, i64);
+
+impl Database {
+    /// Adds a plugin whose component is already kept.
+    pub async fn put_plugin(&self, account: AccountId, plugin: &NewPlugin<'_>) -> Result<PluginPut> {
+        let description =
+            serde_json::to_value(plugin.description).map_err(|error| StoreError::unreadable("description", error))?;
+        let created: Option<i64> = sqlx::query_scalar(
+            "insert into plugin (account_id, name, version, digest, description, imports, size_bytes)
+             values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing returning id",
+        )
+        .bind(account.0)
+        .bind(plugin.name)
+        .bind(plugin.version.to_string())
+        .bind(plugin.digest.as_slice())
+        .bind(description)
+        .bind(plugin.imports)
+        .bind(plugin.size_bytes)
+        .fetch_optional(&self.durable)
+        .await?;
+        if let Some(id) = created {
+            return Ok(PluginPut::Created(PluginId(id)));
+        }
+        let existing = self.plugin(account, plugin.name, plugin.version).await?;
+        Ok(match existing {
+            Some(existing) if existing.digest == plugin.digest => PluginPut::Unchanged(existing.id),
+            _ => PluginPut::Taken,
+        })
+    }
+
+    pub async fn plugin(&self, account: AccountId, name: &str, version: &Version) -> Result<Option<Plugin>> {
+        let row: Option<PluginRow> = sqlx::query_as(
+            "select id, name, version, digest, description, imports, size_bytes, extract(epoch from created_at)::bigint
+             from plugin where account_id = $1 and name = $2 and version = $3",
+        )
+        .bind(account.0)
+        .bind(name)
+        .bind(version.to_string())
+        .fetch_optional(&self.durable)
+        .await?;
+        row.map(read_plugin).transpose()
+    }
+
+    /// The newest version that `versions` allows, with all versions there are when none fits.
+    pub async fn resolve_plugin(
+        &self,
+        account: AccountId,
+        name: &str,
+        versions: &VersionReq,
+    ) -> Result<Result<Plugin, Vec<Version>>> {
+        let rows: Vec<PluginRow> = sqlx::query_as(
+            "select id, name, version, digest, description, imports, size_bytes, extract(epoch from created_at)::bigint
+             from plugin where account_id = $1 and name = $2",
+        )
+        .bind(account.0)
+        .bind(name)
+        .fetch_all(&self.durable)
+        .await?;
+        let mut plugins = rows.into_iter().map(read_plugin).collect::<Result<Vec<_>>>()?;
+        plugins.sort_by(|a, b| a.version.cmp(&b.version));
+        let newest = plugins.iter().rposition(|plugin| versions.matches(&plugin.version));
+        Ok(match newest {
+            Some(index) => Ok(plugins.swap_remove(index)),
+            None => Err(plugins.into_iter().map(|plugin| plugin.version).collect()),
+        })
+    }
+
+    pub async fn plugins_by_id(&self, account: AccountId, ids: &[PluginId]) -> Result<Vec<Plugin>> {
+        let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+        let rows: Vec<PluginRow> = sqlx::query_as(
+            "select id, name, version, digest, description, imports, size_bytes, extract(epoch from created_at)::bigint
+             from plugin where account_id = $1 and id = any($2)",
+        )
+        .bind(account.0)
+        .bind(ids)
+        .fetch_all(&self.durable)
+        .await?;
+        rows.into_iter().map(read_plugin).collect()
+    }
+
+    /// At most `limit` plugins with ids behind `after`, of one name or of all.
+    pub async fn plugins(
+        &self,
+        account: AccountId,
+        name: Option<&str>,
+        after: Option<PluginId>,
+        limit: i64,
+    ) -> Result<Vec<Plugin>> {
+        let rows: Vec<PluginRow> = sqlx::query_as(
+            "select id, name, version, digest, description, imports, size_bytes, extract(epoch from created_at)::bigint
+             from plugin where account_id = $1 and id > $2 and ($3::text is null or name = $3) order by id limit $4",
+        )
+        .bind(account.0)
+        .bind(after.map_or(0, |plugin| plugin.0))
+        .bind(name)
+        .bind(limit)
+        .fetch_all(&self.durable)
+        .await?;
+        rows.into_iter().map(read_plugin).collect()
+    }
+}
+
+fn read_plugin((id, name, version, digest, description, imports, size_bytes, created_at): PluginRow) -> Result<Plugin> {
+    Ok(Plugin {
+        id: PluginId(id),
+        name,
+        version: version.parse().map_err(|error| StoreError::unreadable("plugin version", error))?,
+        digest: digest.try_into().map_err(|_| StoreError::unreadable("plugin digest", "not 32 bytes"))?,
+        description: serde_json::from_value(description)
+            .map_err(|error| StoreError::unreadable("plugin description", error))?,
+        imports,
+        size_bytes,
+        created_at,
+    })
+}

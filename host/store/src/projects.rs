@@ -1,0 +1,161 @@
+//! Projects and their revisions.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use trellis_model::{AccountId, PluginId, ProjectId, RevisionId};
+
+use crate::{Database, Result, StoreError};
+
+/// One immutable deployment.
+#[derive(Clone, Debug)]
+pub struct Revision {
+    pub id: RevisionId,
+    pub account: AccountId,
+    pub account_name: String,
+    pub project: ProjectId,
+    pub project_name: String,
+    /// The manifest in its JSON form.
+    pub manifest: Value,
+    /// Plugin name in the manifest → plugin.
+    pub plugins: BTreeMap<String, PluginId>,
+    /// Unix seconds.
+    pub created_at: i64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Project {
+    pub id: ProjectId,
+    pub name: String,
+    pub revision: Option<RevisionId>,
+    /// Unix seconds.
+    pub created_at: i64,
+}
+
+type RevisionRow = (i64, i64, String, i64, String, Value, Value, i64);
+
+impl Database {
+    /// Makes the project if it is new, adds the revision and makes it the current one, all or nothing.
+    pub async fn deploy(
+        &self,
+        account: AccountId,
+        project: &str,
+        manifest: &Value,
+        plugins: &BTreeMap<String, PluginId>,
+    ) -> Result<(ProjectId, RevisionId)> {
+        let plugins = serde_json::to_value(plugins).map_err(|error| StoreError::unreadable("plugins", error))?;
+        let (project, revision): (i64, i64) = sqlx::query_as(
+            "with target as (
+                 insert into project (account_id, name) values ($1, $2)
+                 on conflict (account_id, name) do update set name = excluded.name returning id
+             ), added as (
+                 insert into revision (account_id, project_id, manifest, plugins)
+                 select $1, target.id, $3, $4 from target returning id, project_id
+             )
+             select project_id, id from added",
+        )
+        .bind(account.0)
+        .bind(project)
+        .bind(manifest)
+        .bind(plugins)
+        .fetch_one(&self.durable)
+        .await?;
+        self.set_current_revision(account, ProjectId(project), RevisionId(revision)).await?;
+        Ok((ProjectId(project), RevisionId(revision)))
+    }
+
+    /// Never goes back: of two deployments at the same time the later one stays.
+    async fn set_current_revision(&self, account: AccountId, project: ProjectId, revision: RevisionId) -> Result<()> {
+        sqlx::query(
+            "update project set current_revision_id = $3
+             where account_id = $1 and id = $2 and coalesce(current_revision_id, 0) < $3",
+        )
+        .bind(account.0)
+        .bind(project.0)
+        .bind(revision.0)
+        .execute(&self.durable)
+        .await?;
+        Ok(())
+    }
+
+    pub async fn project(&self, account: AccountId, name: &str) -> Result<Option<Project>> {
+        let row: Option<(i64, Option<i64>, i64)> = sqlx::query_as(
+            "select id, current_revision_id, extract(epoch from created_at)::bigint
+             from project where account_id = $1 and name = $2",
+        )
+        .bind(account.0)
+        .bind(name)
+        .fetch_optional(&self.durable)
+        .await?;
+        Ok(row.map(|(id, revision, created_at)| Project {
+            id: ProjectId(id),
+            name: name.to_owned(),
+            revision: revision.map(RevisionId),
+            created_at,
+        }))
+    }
+
+    /// At most `limit` projects with ids behind `after`.
+    pub async fn projects(&self, account: AccountId, after: Option<ProjectId>, limit: i64) -> Result<Vec<Project>> {
+        let rows: Vec<(i64, String, Option<i64>, i64)> = sqlx::query_as(
+            "select id, name, current_revision_id, extract(epoch from created_at)::bigint
+             from project where account_id = $1 and id > $2 order by id limit $3",
+        )
+        .bind(account.0)
+        .bind(after.map_or(0, |project| project.0))
+        .bind(limit)
+        .fetch_all(&self.durable)
+        .await?;
+        let read = |(id, name, revision, created_at): (i64, String, Option<i64>, i64)| Project {
+            id: ProjectId(id),
+            name,
+            revision: revision.map(RevisionId),
+            created_at,
+        };
+        Ok(rows.into_iter().map(read).collect())
+    }
+
+    pub async fn revision(&self, account: AccountId, revision: RevisionId) -> Result<Option<Revision>> {
+        let row: Option<RevisionRow> = sqlx::query_as(
+            "select r.id, r.account_id, a.name, r.project_id, p.name, r.manifest, r.plugins,
+                    extract(epoch from r.created_at)::bigint
+             from revision r join project p on p.id = r.project_id join account a on a.id = r.account_id
+             where r.account_id = $1 and r.id = $2",
+        )
+        .bind(account.0)
+        .bind(revision.0)
+        .fetch_optional(&self.durable)
+        .await?;
+        row.map(read_revision).transpose()
+    }
+
+    /// The current revision of every project whose revision is newer than `after`: what a host loads at its start, and
+    /// what it has missed since.
+    pub async fn current_revisions_after(&self, after: RevisionId) -> Result<Vec<Revision>> {
+        let rows: Vec<RevisionRow> = sqlx::query_as(
+            "select r.id, r.account_id, a.name, r.project_id, p.name, r.manifest, r.plugins,
+                    extract(epoch from r.created_at)::bigint
+             from project p join revision r on r.id = p.current_revision_id join account a on a.id = p.account_id
+             where p.current_revision_id > $1 order by r.id",
+        )
+        .bind(after.0)
+        .fetch_all(&self.durable)
+        .await?;
+        rows.into_iter().map(read_revision).collect()
+    }
+}
+
+fn read_revision(
+    (id, account, account_name, project, project_name, manifest, plugins, created_at): RevisionRow,
+) -> Result<Revision> {
+    Ok(Revision {
+        id: RevisionId(id),
+        account: AccountId(account),
+        account_name,
+        project: ProjectId(project),
+        project_name,
+        manifest,
+        plugins: serde_json::from_value(plugins).map_err(|error| StoreError::unreadable("revision plugins", error))?,
+        created_at,
+    })
+}

@@ -1,0 +1,173 @@
+//! Runs: history, and where an unfinished run stands.
+
+use trellis_model::{AccountId, ProjectId, RevisionId, RunId, Shard, run::RunState};
+
+use crate::{Database, Result, StoreError};
+
+/// A run as a list shows it.
+#[derive(Clone, Debug)]
+pub struct RunSummary {
+    pub run: RunId,
+    pub project: ProjectId,
+    pub project_name: String,
+    pub revision: RevisionId,
+    pub grid: String,
+    pub state: RunState,
+    /// Unix milliseconds; none while unfinished.
+    pub started_at_ms: Option<i64>,
+    pub ended_at_ms: Option<i64>,
+    /// Unix milliseconds of a waiting run's next attempt.
+    pub run_at_ms: Option<i64>,
+    pub error: Option<String>,
+}
+
+/// A run whole.
+#[derive(Clone, Debug)]
+pub struct RunDetail {
+    pub summary: RunSummary,
+    /// [`trellis_model::run::Event`] as JSON.
+    pub event: Vec<u8>,
+    /// Array of [`trellis_model::run::NodeResult`] as JSON; of an unfinished run what its checkpoint holds.
+    pub nodes: Option<Vec<u8>>,
+}
+
+/// Which runs to list. Newest first.
+#[derive(Clone, Debug, Default)]
+pub struct RunFilter {
+    pub project: Option<ProjectId>,
+    pub grid: Option<String>,
+    pub state: Option<RunState>,
+    /// Runs older than this one.
+    pub before: Option<RunId>,
+    pub limit: i64,
+}
+
+#[derive(sqlx::FromRow)]
+struct SummaryRow {
+    id: i64,
+    project_id: i64,
+    project_name: Option<String>,
+    revision_id: i64,
+    grid: String,
+    state: String,
+    started_at_ms: Option<i64>,
+    ended_at_ms: Option<i64>,
+    run_at_ms: Option<i64>,
+    error: Option<String>,
+}
+
+#[derive(sqlx::FromRow)]
+struct DetailRow {
+    #[sqlx(flatten)]
+    summary: SummaryRow,
+    event: Vec<u8>,
+    nodes: Option<Vec<u8>>,
+}
+
+impl Database {
+    /// Unfinished and finished runs together, newest first, at most `filter.limit`.
+    pub async fn runs(&self, account: AccountId, filter: &RunFilter) -> Result<Vec<RunSummary>> {
+        let rows: Vec<SummaryRow> = sqlx::query_as(
+            "select run.*, project.name as project_name from (
+                 (select id, project_id, revision_id, grid, state,
+                         (extract(epoch from started_at) * 1000)::bigint as started_at_ms,
+                         (extract(epoch from ended_at) * 1000)::bigint as ended_at_ms,
+                         null::bigint as run_at_ms, error
+                  from run
+                  where account_id = $1 and id < $3 and ($4::bigint is null or project_id = $4)
+                    and ($5::text is null or grid = $5) and ($6::text is null or state = $6)
+                  order by id desc limit $7)
+                 union all
+                 (select id, project_id, revision_id, grid,
+                         case when exists (select from claim where claim.shard = $2 and job.id = any (claim.ids))
+                              then 'running' else 'queued' end,
+                         null, null, null, null
+                  from job
+                  where shard = $2 and account_id = $1 and id < $3 and ($4::bigint is null or project_id = $4)
+                    and ($5::text is null or grid = $5) and ($6::text is null or $6 in ('queued', 'running'))
+                  order by id desc limit $7)
+                 union all
+                 (select id, project_id, revision_id, grid, 'waiting', null, null,
+                         (extract(epoch from run_at) * 1000)::bigint, last_error
+                  from job_later
+                  where shard = $2 and account_id = $1 and id < $3 and ($4::bigint is null or project_id = $4)
+                    and ($5::text is null or grid = $5) and ($6::text is null or $6 = 'waiting')
+                  order by id desc limit $7)
+             ) as run left join project on project.id = run.project_id
+             where $6::text is null or run.state = $6
+             order by run.id desc limit $7",
+        )
+        .bind(account.0)
+        .bind(Shard::of(account).0)
+        .bind(filter.before.map_or(i64::MAX, |run| run.0))
+        .bind(filter.project.map(|project| project.0))
+        .bind(filter.grid.as_deref())
+        .bind(filter.state.map(RunState::name))
+        .bind(filter.limit)
+        .fetch_all(&self.durable)
+        .await?;
+        rows.into_iter().map(read_summary).collect()
+    }
+
+    /// One run of the account, wherever it stands. All three places are read in one snapshot, so that a run on its way
+    /// from one to another is never missed.
+    pub async fn run(&self, account: AccountId, run: RunId) -> Result<Option<RunDetail>> {
+        let row: Option<DetailRow> = sqlx::query_as(
+            "select run.*, project.name as project_name from (
+                 select id, project_id, revision_id, grid, state,
+                        (extract(epoch from started_at) * 1000)::bigint as started_at_ms,
+                        (extract(epoch from ended_at) * 1000)::bigint as ended_at_ms,
+                        null::bigint as run_at_ms, error, event, nodes
+                 from run where account_id = $1 and id = $3
+                 union all
+                 select job.id, project_id, revision_id, grid,
+                        case when exists (select from claim where claim.shard = $2 and job.id = any (claim.ids))
+                             then 'running' else 'queued' end,
+                        null, null, null, null, payload, checkpoint.nodes
+                 from job left join checkpoint using (shard, account_id, id)
+                 where job.shard = $2 and job.account_id = $1 and job.id = $3
+                 union all
+                 select job_later.id, project_id, revision_id, grid, 'waiting', null, null,
+                        (extract(epoch from run_at) * 1000)::bigint, last_error, payload, checkpoint.nodes
+                 from job_later left join checkpoint using (shard, account_id, id)
+                 where job_later.shard = $2 and job_later.account_id = $1 and job_later.id = $3
+             ) as run left join project on project.id = run.project_id",
+        )
+        .bind(account.0)
+        .bind(Shard::of(account).0)
+        .bind(run.0)
+        .fetch_optional(&self.durable)
+        .await?;
+        row.map(|row| Ok(RunDetail { summary: read_summary(row.summary)?, event: row.event, nodes: row.nodes }))
+            .transpose()
+    }
+
+    /// How many runs of the account stand in the queue or wait for their time.
+    pub async fn unfinished_count(&self, account: AccountId) -> Result<i64> {
+        Ok(sqlx::query_scalar(
+            "select (select count(*) from job where shard = $2 and account_id = $1)
+                  + (select count(*) from job_later where shard = $2 and account_id = $1)",
+        )
+        .bind(account.0)
+        .bind(Shard::of(account).0)
+        .fetch_one(&self.durable)
+        .await?)
+    }
+}
+
+fn read_summary(row: SummaryRow) -> Result<RunSummary> {
+    let states = [RunState::Queued, RunState::Running, RunState::Waiting, RunState::Succeeded, RunState::Dead];
+    let state = states.into_iter().find(|state| state.name() == row.state);
+    Ok(RunSummary {
+        run: RunId(row.id),
+        project: ProjectId(row.project_id),
+        project_name: row.project_name.unwrap_or_default(),
+        revision: RevisionId(row.revision_id),
+        grid: row.grid,
+        state: state.ok_or_else(|| StoreError::unreadable("run state", row.state))?,
+        started_at_ms: row.started_at_ms,
+        ended_at_ms: row.ended_at_ms,
+        run_at_ms: row.run_at_ms,
+        error: row.error,
+    })
+}

@@ -1,0 +1,69 @@
+//! Jobs that wait for a time: moved back to the queue by the owner of their shard when it has come.
+
+use std::time::Duration;
+
+use trellis_model::{AccountId, Shard};
+use uuid::Uuid;
+
+use crate::{
+    Database, Result,
+    shards::{Holding, columns},
+};
+
+impl Database {
+    /// Moves jobs whose time has come back to the queue, at most `limit` of each shard. Returns their accounts.
+    pub async fn promote_due_jobs(
+        &self,
+        host: Uuid,
+        holdings: &[Holding],
+        limit: i64,
+    ) -> Result<Vec<(Shard, AccountId)>> {
+        let (shards, epochs) = columns(holdings);
+        let rows: Vec<(i16, i64)> = sqlx::query_as(
+            "with fence as materialized (
+                 select id from host where id = $1 and expires_at > clock_timestamp() for key share
+             ), held as (
+                 select shard.shard from fence, shard join unnest($2::smallint[], $3::bigint[]) as mine (shard, epoch)
+                     on shard.shard = mine.shard and shard.epoch = mine.epoch
+                 where shard.owner = fence.id
+             ), due as materialized (
+                 select later.shard, later.run_at, later.id from held,
+                 lateral (
+                     select * from job_later
+                     where job_later.shard = held.shard and job_later.run_at <= clock_timestamp()
+                     order by job_later.run_at limit $4
+                 ) as later
+             ), moved as (
+                 delete from job_later using due
+                 where job_later.shard = due.shard and job_later.run_at = due.run_at and job_later.id = due.id
+                 returning job_later.*
+             ), queued as (
+                 insert into job (shard, account_id, id, project_id, revision_id, grid, lost_hosts, is_resumed, payload)
+                 select shard, account_id, id, project_id, revision_id, grid, lost_hosts, true, payload from moved
+                 returning shard, account_id
+             )
+             select distinct shard, account_id from queued",
+        )
+        .bind(host)
+        .bind(shards)
+        .bind(epochs)
+        .bind(limit)
+        .fetch_all(&self.durable)
+        .await?;
+        Ok(rows.into_iter().map(|(shard, account)| (Shard(shard), AccountId(account))).collect())
+    }
+
+    /// How long until the first waiting job of these shards is due; zero when one is overdue.
+    pub async fn next_due(&self, shards: &[Shard]) -> Result<Option<Duration>> {
+        let shards: Vec<i16> = shards.iter().map(|shard| shard.0).collect();
+        let seconds: Option<f64> = sqlx::query_scalar(
+            "select extract(epoch from min(first.run_at) - clock_timestamp())::float8
+             from unnest($1::smallint[]) as mine (shard),
+             lateral (select run_at from job_later where job_later.shard = mine.shard order by run_at limit 1) as first",
+        )
+        .bind(shards)
+        .fetch_one(&self.relaxed)
+        .await?;
+        Ok(seconds.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))))
+    }
+}

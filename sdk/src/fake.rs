@@ -1,0 +1,100 @@
+//! The host, as native tests see it: a transformer is a function, and what it asks of the host goes here.
+//!
+//! ```
+//! use trellis_sdk::*;
+//!
+//! #[data]
+//! struct Repository { name: String }
+//!
+//! #[data]
+//! struct Stars { count: u64 }
+//!
+//! /// Counts the stars of a repository.
+//! #[transformer]
+//! fn stars(input: Repository) -> Result<Out<Stars>> {
+//!     let answer = http::get(format!("https://api.example.com/{}", input.name)).send()?.error_for_status()?;
+//!     log::info!("{} answered", input.name);
+//!     Ok(Out(answer.json()?))
+//! }
+//!
+//! # fn main() {
+//! fake::http("GET", "https://api.example.com/trellis").reply_json(200, &json!({ "count": 12 }));
+//! let Out(stars) = stars(Repository { name: "trellis".into() }).unwrap();
+//! assert_eq!(stars.count, 12);
+//! assert_eq!(fake::logs()[0].message, "trellis answered");
+//! # }
+//! ```
+//!
+//! Everything here belongs to the thread, and the test runner gives every test a thread of its own: tests do not see each
+//! other's fakes. There are no limits, no grants and no sandbox here; `trellis-testing` runs the component itself with all
+//! of them.
+
+mod call;
+pub(crate) mod host;
+mod http;
+mod storage;
+
+use std::{cell::RefCell, time::Duration};
+
+use crate::{event::Event, log::Level};
+
+pub use call::{call, describe};
+pub use http::{Answer, HttpFake, answer, http, requests};
+pub use storage::{StorageFake, commit, rollback, storage};
+
+/// A message that was logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogMessage {
+    /// How much it matters.
+    pub level: Level,
+    /// The module that logged it.
+    pub context: String,
+    /// The text.
+    pub message: String,
+}
+
+#[derive(Default)]
+struct State {
+    logs: Vec<LogMessage>,
+    config: Vec<(String, String)>,
+    http: http::HttpState,
+    storage: storage::StorageState,
+}
+
+thread_local! {
+    static STATE: RefCell<State> = RefCell::default();
+}
+
+fn with_state<T>(use_state: impl FnOnce(&mut State) -> T) -> T {
+    STATE.with_borrow_mut(use_state)
+}
+
+/// Forgets everything: for several scenes in one test.
+pub fn reset() {
+    with_state(|state| *state = State::default());
+    crate::event::set_current(None);
+}
+
+/// What was logged so far, in order.
+pub fn logs() -> Vec<LogMessage> {
+    with_state(|state| state.logs.clone())
+}
+
+/// What [`crate::event::current`] answers from now on.
+pub fn event(event: Event) {
+    crate::event::set_current(Some(event));
+}
+
+/// What [`crate::config::get`] answers for this name from now on.
+pub fn config(name: impl Into<String>, value: impl Into<String>) {
+    let name = name.into();
+    with_state(|state| {
+        state.config.retain(|(known, _)| *known != name);
+        state.config.push((name, value.into()));
+    });
+}
+
+/// Lets time pass for keys with a time to live.
+pub fn advance(duration: Duration) {
+    with_state(|state| state.storage.advance(duration));
+}

@@ -1,0 +1,50 @@
+//! The host calls of the SDK, answered by the fakes of this thread. `guest::host` has the same functions for Wasm.
+#![expect(clippy::unnecessary_wraps, reason = "the real host can fail everywhere")]
+
+use crate::{
+    config, http,
+    log::Level,
+    storage::{self, Entry, Page, WriteOptions},
+};
+
+use super::{LogMessage, http::respond, with_state};
+
+pub(crate) fn fetch(request: http::Request) -> Result<http::Answer, http::Error> {
+    respond(request)
+}
+
+pub(crate) fn log(level: Level, context: &str, message: &str) {
+    // The test runner shows this when the test fails.
+    eprintln!("[{level:?}] {context}: {message}");
+    let message = LogMessage { level, context: context.into(), message: message.into() };
+    with_state(|state| state.logs.push(message));
+}
+
+pub(crate) fn config_get(name: &str) -> Result<Option<String>, config::Error> {
+    let value_of = |(known, value): &(String, String)| (known == name).then(|| value.clone());
+    Ok(with_state(|state| state.config.iter().find_map(value_of)))
+}
+
+pub(crate) fn config_all() -> Result<Vec<(String, String)>, config::Error> {
+    Ok(with_state(|state| state.config.clone()))
+}
+
+pub(crate) fn storage_get(store: &str, key: &str) -> Result<Option<Entry>, storage::Error> {
+    with_state(|state| state.storage.get(store, key))
+}
+
+pub(crate) fn storage_set(store: &str, key: &str, value: &[u8], options: WriteOptions) -> Result<(), storage::Error> {
+    with_state(|state| state.storage.set(store, key, value, options))
+}
+
+pub(crate) fn storage_delete(store: &str, key: &str) -> Result<(), storage::Error> {
+    with_state(|state| state.storage.delete(store, key))
+}
+
+pub(crate) fn storage_list(store: &str, prefix: &str, after: Option<&str>, limit: u32) -> Result<Page, storage::Error> {
+    Ok(with_state(|state| state.storage.list(store, prefix, after, limit)))
+}
+
+pub(crate) fn storage_add(store: &str, key: &str, delta: i64) -> Result<(), storage::Error> {
+    with_state(|state| state.storage.add(store, key, delta))
+}

@@ -1,0 +1,181 @@
+//! Stores in memory, with the host's semantics: writes wait for [`commit`], and revisions belong to what is committed.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::storage::{Entry, Error, Page, WriteOptions};
+
+use super::with_state;
+
+type Keys<T> = BTreeMap<(String, String), T>;
+
+#[derive(Debug, Default)]
+pub(super) struct StorageState {
+    committed: Keys<Committed>,
+    pending: Keys<Option<Pending>>,
+    last_revision: u64,
+    now: Duration,
+}
+
+#[derive(Clone, Debug)]
+struct Committed {
+    value: Vec<u8>,
+    revision: u64,
+    expires_at: Option<Duration>,
+}
+
+#[derive(Clone, Debug)]
+struct Pending {
+    value: Vec<u8>,
+    ttl: Option<Duration>,
+}
+
+impl StorageState {
+    pub(super) fn get(&self, store: &str, key: &str) -> Result<Option<Entry>, Error> {
+        let at = address(store, key)?;
+        Ok(match self.pending.get(&at) {
+            Some(pending) => pending.as_ref().map(|write| Entry { value: write.value.clone(), revision: 0 }),
+            None => self.living(&at).map(|entry| Entry { value: entry.value.clone(), revision: entry.revision }),
+        })
+    }
+
+    pub(super) fn set(&mut self, store: &str, key: &str, value: &[u8], options: WriteOptions) -> Result<(), Error> {
+        let at = address(store, key)?;
+        let revision = self.living(&at).map_or(0, |entry| entry.revision);
+        if options.if_revision.is_some_and(|expected| expected != revision) {
+            return Err(Error::Conflict);
+        }
+        let ttl = options.ttl_ms.map(Duration::from_millis);
+        self.pending.insert(at, Some(Pending { value: value.into(), ttl }));
+        Ok(())
+    }
+
+    pub(super) fn delete(&mut self, store: &str, key: &str) -> Result<(), Error> {
+        self.pending.insert(address(store, key)?, None);
+        Ok(())
+    }
+
+    pub(super) fn add(&mut self, store: &str, key: &str, delta: i64) -> Result<(), Error> {
+        let before = match self.get(store, key)? {
+            Some(entry) => {
+                integer(&entry.value).ok_or_else(|| Error::Invalid(format!("the value of `{key}` is no integer")))?
+            }
+            None => 0,
+        };
+        let sum =
+            before.checked_add(delta).ok_or_else(|| Error::Invalid(format!("the sum of `{key}` is out of range")))?;
+        self.set(store, key, sum.to_string().as_bytes(), WriteOptions::default())
+    }
+
+    pub(super) fn list(&self, store: &str, prefix: &str, after: Option<&str>, limit: u32) -> Page {
+        let limit = limit.max(1) as usize;
+        let mut keys = self.keys(store);
+        keys.retain(|key| key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after));
+        let more = keys.len() > limit;
+        keys.truncate(limit);
+        let next = if more { keys.last().cloned() } else { None };
+        Page { keys, next }
+    }
+
+    pub(super) fn advance(&mut self, duration: Duration) {
+        self.now += duration;
+    }
+
+    fn keys(&self, store: &str) -> Vec<String> {
+        let committed = self.committed.keys().filter(|at| self.living(at).is_some() && !self.pending.contains_key(*at));
+        let pending = self.pending.iter().filter(|(_, write)| write.is_some()).map(|(at, _)| at);
+        let mut keys: Vec<String> =
+            committed.chain(pending).filter(|(name, _)| name == store).map(|(_, key)| key.clone()).collect();
+        keys.sort();
+        keys
+    }
+
+    fn living(&self, at: &(String, String)) -> Option<&Committed> {
+        self.committed.get(at).filter(|entry| entry.expires_at.is_none_or(|end| self.now < end))
+    }
+
+    fn commit(&mut self) {
+        for (at, write) in std::mem::take(&mut self.pending) {
+            let Some(Pending { value, ttl }) = write else {
+                self.committed.remove(&at);
+                continue;
+            };
+            self.last_revision += 1;
+            let expires_at = ttl.and_then(|ttl| self.now.checked_add(ttl));
+            self.committed.insert(at, Committed { value, revision: self.last_revision, expires_at });
+        }
+    }
+}
+
+fn address(store: &str, key: &str) -> Result<(String, String), Error> {
+    if key.is_empty() {
+        return Err(Error::Invalid("the key is empty".into()));
+    }
+    Ok((store.into(), key.into()))
+}
+
+fn integer(value: &[u8]) -> Option<i64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// Commits the writes so far, as the host does when the node completes.
+pub fn commit() {
+    with_state(|state| state.storage.commit());
+}
+
+/// Forgets the writes since the last [`commit`], as the host does when the node fails.
+pub fn rollback() {
+    with_state(|state| state.storage.pending.clear());
+}
+
+/// A store as the test sees it: to fill it beforehand and to look into it afterwards.
+pub fn storage(name: impl Into<String>) -> StorageFake {
+    StorageFake { name: name.into() }
+}
+
+/// A store of this thread; see [`storage()`].
+#[derive(Clone, Debug)]
+pub struct StorageFake {
+    name: String,
+}
+
+impl StorageFake {
+    /// Puts a committed value there.
+    pub fn put(&self, key: &str, value: impl AsRef<[u8]>) {
+        with_state(|state| {
+            let storage = &mut state.storage;
+            storage.last_revision += 1;
+            let committed =
+                Committed { value: value.as_ref().into(), revision: storage.last_revision, expires_at: None };
+            storage.committed.insert((self.name.clone(), key.into()), committed);
+        });
+    }
+
+    /// Puts a committed JSON text there.
+    ///
+    /// # Panics
+    /// When the value cannot be written as JSON.
+    pub fn put_json(&self, key: &str, value: &(impl Serialize + ?Sized)) {
+        self.put(key, serde_json::to_vec(value).expect("a test's value can be written as JSON"));
+    }
+
+    /// What a transformer would read there now, its own uncommitted writes included.
+    pub fn get(&self, key: &str) -> Option<Vec<u8>> {
+        with_state(|state| state.storage.get(&self.name, key)).ok().flatten().map(|entry| entry.value)
+    }
+
+    /// Like [`StorageFake::get`], decoded from JSON.
+    ///
+    /// # Panics
+    /// When the value does not fit `T`.
+    pub fn get_json<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        self.get(key)
+            .map(|value| serde_json::from_slice(&value).expect("the stored value has the type that the test expects"))
+    }
+
+    /// The keys that a transformer would list there now.
+    pub fn keys(&self) -> Vec<String> {
+        with_state(|state| state.storage.keys(&self.name))
+    }
+}

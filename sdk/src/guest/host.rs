@@ -1,0 +1,92 @@
+//! The host calls of the SDK as imports of the component. `fake::host` has the same functions for native tests.
+
+use crate::{
+    config, http,
+    log::Level,
+    storage::{self, Entry, Page, WriteOptions},
+};
+
+use super::bindings::{
+    trellis::plugin::{
+        storage::{self as store_import, StorageError},
+        web::{self, WebError},
+    },
+    wasi::{
+        config::store as config_import,
+        logging::logging::{self, Level as HostLevel},
+    },
+};
+
+pub(crate) fn fetch(request: http::Request) -> Result<http::Answer, http::Error> {
+    let http::Request { method, url, headers, body, timeout } = request;
+    // 0 would be no time at all, and what does not fit is longer than any limit.
+    let timeout_ms = timeout.map(|timeout| u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX).max(1));
+    let response =
+        web::fetch(&web::Request { method, url, headers, body, timeout_ms }).map_err(|error| match error {
+            WebError::Denied(rule) => http::Error::Denied(rule),
+            WebError::InvalidRequest(reason) => http::Error::InvalidRequest(reason),
+            WebError::Timeout => http::Error::Timeout,
+            WebError::TooLarge => http::Error::TooLarge,
+            WebError::Transport(reason) => http::Error::Transport(reason),
+        })?;
+    Ok((response.status, response.headers, response.body))
+}
+
+pub(crate) fn log(level: Level, context: &str, message: &str) {
+    let level = match level {
+        Level::Trace => HostLevel::Trace,
+        Level::Debug => HostLevel::Debug,
+        Level::Info => HostLevel::Info,
+        Level::Warn => HostLevel::Warn,
+        Level::Error => HostLevel::Error,
+        Level::Critical => HostLevel::Critical,
+    };
+    logging::log(level, context, message);
+}
+
+pub(crate) fn config_get(name: &str) -> Result<Option<String>, config::Error> {
+    config_import::get(name).map_err(config_error)
+}
+
+pub(crate) fn config_all() -> Result<Vec<(String, String)>, config::Error> {
+    config_import::get_all().map_err(config_error)
+}
+
+fn config_error(error: config_import::Error) -> config::Error {
+    match error {
+        config_import::Error::Upstream(reason) | config_import::Error::Io(reason) => config::Error(reason),
+    }
+}
+
+pub(crate) fn storage_get(store: &str, key: &str) -> Result<Option<Entry>, storage::Error> {
+    let entry = store_import::get(store, key).map_err(storage_error)?;
+    Ok(entry.map(|store_import::Entry { value, revision }| Entry { value, revision }))
+}
+
+pub(crate) fn storage_set(store: &str, key: &str, value: &[u8], options: WriteOptions) -> Result<(), storage::Error> {
+    let WriteOptions { if_revision, ttl_ms } = options;
+    store_import::set(store, key, value, store_import::WriteOptions { if_revision, ttl_ms }).map_err(storage_error)
+}
+
+pub(crate) fn storage_delete(store: &str, key: &str) -> Result<(), storage::Error> {
+    store_import::delete(store, key).map_err(storage_error)
+}
+
+pub(crate) fn storage_list(store: &str, prefix: &str, after: Option<&str>, limit: u32) -> Result<Page, storage::Error> {
+    let store_import::Page { keys, next } = store_import::list(store, prefix, after, limit).map_err(storage_error)?;
+    Ok(Page { keys, next })
+}
+
+pub(crate) fn storage_add(store: &str, key: &str, delta: i64) -> Result<(), storage::Error> {
+    store_import::add(store, key, delta).map_err(storage_error)
+}
+
+fn storage_error(error: StorageError) -> storage::Error {
+    match error {
+        StorageError::Denied(rule) => storage::Error::Denied(rule),
+        StorageError::Invalid(reason) => storage::Error::Invalid(reason),
+        StorageError::Conflict => storage::Error::Conflict,
+        StorageError::Limit(name) => storage::Error::Limit(name),
+        StorageError::Other(reason) => storage::Error::Other(reason),
+    }
+}

@@ -1,0 +1,269 @@
+//! Durable named stores of the project.
+//!
+//! ```
+//! use trellis_sdk::{storage, Result};
+//!
+//! fn visits(user: &str) -> Result<u64> {
+//!     let store = storage::store("visits");
+//!     let before: u64 = store.get_json(user)?.unwrap_or(0);
+//!     store.set_json(user, &(before + 1))?;
+//!     Ok(before + 1)
+//! }
+//! # trellis_sdk::fake::reset();
+//! # assert_eq!(visits("ann").unwrap(), 1);
+//! # assert_eq!(visits("ann").unwrap(), 2);
+//! ```
+//!
+//! A node is a transaction: reads see committed state and this run's own writes, and the writes are committed together with
+//! the completion of the node, or not at all. When what was read has changed meanwhile, the host runs the node again.
+//!
+//! Does not know where the values are kept, nor what the node was granted: the host answers [`Error::Denied`].
+
+use std::time::Duration;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::host;
+
+/// Keys that [`Store::list`] asks for at a time. The host may give fewer.
+const PAGE_KEYS: u32 = 500;
+
+/// Why a storage call failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The node has no grant for this store, or only one to read it.
+    #[error("storage denied: {0}")]
+    Denied(String),
+    /// The key or value is not acceptable: empty, too long, or no number where [`Store::add`] needs one.
+    #[error("storage call is invalid: {0}")]
+    Invalid(String),
+    /// The committed revision is not the one that [`Write::if_revision`] asked for. Retryable: the next attempt reads anew.
+    #[error("the committed revision is another one than the write expects")]
+    Conflict,
+    /// A limit of the call is used up.
+    #[error("storage limit reached: {0}")]
+    Limit(String),
+    /// The stored value is not the JSON that was asked for.
+    #[error("the value of key `{key}` in store `{store}` is not the expected JSON: {reason}")]
+    Json {
+        /// The store's name.
+        store: String,
+        /// The key within the store.
+        key: String,
+        /// What the decoder says.
+        reason: String,
+    },
+    /// The host has trouble of its own. Retryable.
+    #[error("storage failed: {0}")]
+    Other(String),
+}
+
+impl Error {
+    /// Whether another attempt of the node can help.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Conflict | Self::Other(_))
+    }
+}
+
+/// A value with its revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The stored bytes.
+    pub value: Vec<u8>,
+    /// Changes with every committed write of the key; 0 while this run's own write is uncommitted.
+    pub revision: u64,
+}
+
+/// One store of the project; get it from [`store`].
+#[derive(Clone, Debug)]
+pub struct Store {
+    name: String,
+}
+
+/// The store of this name. Nothing is asked of the host yet; the node's grants must name the store.
+pub fn store(name: impl Into<String>) -> Store {
+    Store { name: name.into() }
+}
+
+impl Store {
+    /// The value of a key; `None` when there is none.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.entry(key)?.map(|entry| entry.value))
+    }
+
+    /// The value of a key with its revision, for a later [`Write::if_revision`].
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn entry(&self, key: &str) -> Result<Option<Entry>, Error> {
+        host::storage_get(&self.name, key)
+    }
+
+    /// The value of a key, decoded from JSON.
+    ///
+    /// # Errors
+    /// [`Error::Json`] when the value does not fit `T`, and see [`Error`].
+    pub fn get_json<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
+        let Some(value) = self.get(key)? else { return Ok(None) };
+        serde_json::from_slice(&value).map(Some).map_err(|error| self.json_error(key, &error))
+    }
+
+    /// Sets a key to bytes, whatever was there.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn set(&self, key: &str, value: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.write(key).bytes(value)
+    }
+
+    /// Sets a key to a JSON text, whatever was there.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn set_json(&self, key: &str, value: &(impl Serialize + ?Sized)) -> Result<(), Error> {
+        self.write(key).json(value)
+    }
+
+    /// A write with conditions or a time to live; ends with [`Write::bytes`] or [`Write::json`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use trellis_sdk::{storage, Result};
+    /// # fn example() -> Result<()> {
+    /// storage::store("locks").write("nightly").if_absent().ttl(Duration::from_secs(3600)).bytes("taken")?;
+    /// # Ok(())
+    /// # }
+    /// # trellis_sdk::fake::reset();
+    /// # example().unwrap();
+    /// ```
+    pub fn write<'a>(&'a self, key: &'a str) -> Write<'a> {
+        Write { store: self, key, options: WriteOptions::default() }
+    }
+
+    /// Removes a key. One that is absent is no error.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn delete(&self, key: &str) -> Result<(), Error> {
+        host::storage_delete(&self.name, key)
+    }
+
+    /// Adds to a decimal integer; an absent key counts as 0. Commutes: additions of several runs never conflict, which is
+    /// why the sum is not returned.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the value is no integer, and see [`Error`].
+    pub fn add(&self, key: &str, delta: i64) -> Result<(), Error> {
+        host::storage_add(&self.name, key, delta)
+    }
+
+    /// The keys with a prefix, in byte order. Pages are fetched as the iterator is turned; each page is one storage
+    /// operation. The iterator ends after its first error.
+    pub fn list(&self, prefix: impl Into<String>) -> Keys {
+        Keys { store: self.name.clone(), prefix: prefix.into(), page: Vec::new().into_iter(), next: Next::First }
+    }
+
+    fn json_error(&self, key: &str, reason: &serde_json::Error) -> Error {
+        Error::Json { store: self.name.clone(), key: key.into(), reason: reason.to_string() }
+    }
+}
+
+/// A write being put together; see [`Store::write`].
+#[derive(Debug)]
+#[must_use = "a write happens with `bytes` or `json`"]
+pub struct Write<'a> {
+    store: &'a Store,
+    key: &'a str,
+    options: WriteOptions,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WriteOptions {
+    pub(crate) if_revision: Option<u64>,
+    pub(crate) ttl_ms: Option<u64>,
+}
+
+impl Write<'_> {
+    /// Refuses the write with [`Error::Conflict`] unless the committed revision is this one.
+    pub fn if_revision(mut self, revision: u64) -> Self {
+        self.options.if_revision = Some(revision);
+        self
+    }
+
+    /// Refuses the write with [`Error::Conflict`] unless the key is absent.
+    pub fn if_absent(self) -> Self {
+        self.if_revision(0)
+    }
+
+    /// Lets the key vanish this long after the commit; rounded down to milliseconds.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.options.ttl_ms = Some(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+
+    /// Writes bytes.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn bytes(self, value: impl AsRef<[u8]>) -> Result<(), Error> {
+        host::storage_set(&self.store.name, self.key, value.as_ref(), self.options)
+    }
+
+    /// Writes a JSON text.
+    ///
+    /// # Errors
+    /// [`Error::Json`] when the value cannot be written as JSON, and see [`Error`].
+    pub fn json(self, value: &(impl Serialize + ?Sized)) -> Result<(), Error> {
+        let json = serde_json::to_vec(value).map_err(|error| self.store.json_error(self.key, &error))?;
+        self.bytes(json)
+    }
+}
+
+/// The keys of a store; see [`Store::list`].
+#[derive(Debug)]
+pub struct Keys {
+    store: String,
+    prefix: String,
+    page: std::vec::IntoIter<String>,
+    next: Next,
+}
+
+#[derive(Debug)]
+enum Next {
+    First,
+    After(String),
+    End,
+}
+
+impl Iterator for Keys {
+    type Item = Result<String, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(key) = self.page.next() {
+                return Some(Ok(key));
+            }
+            let after = match std::mem::replace(&mut self.next, Next::End) {
+                Next::First => None,
+                Next::After(key) => Some(key),
+                Next::End => return None,
+            };
+            match host::storage_list(&self.store, &self.prefix, after.as_deref(), PAGE_KEYS) {
+                Ok(page) => {
+                    self.page = page.keys.into_iter();
+                    self.next = page.next.map_or(Next::End, Next::After);
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+pub(crate) struct Page {
+    pub(crate) keys: Vec<String>,
+    pub(crate) next: Option<String>,
+}

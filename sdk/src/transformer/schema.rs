@@ -1,0 +1,41 @@
+//! JSON Schemas (draft 2020-12) of ports and configs.
+
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde_json::{Map, Value};
+
+/// What an input port accepts.
+pub(super) fn of_input<T: JsonSchema>() -> Value {
+    generate::<T>(SchemaSettings::draft2020_12())
+}
+
+/// What an output port carries.
+pub(super) fn of_output<T: JsonSchema>() -> Value {
+    generate::<T>(SchemaSettings::draft2020_12().for_serialize())
+}
+
+/// What a config may be. Keys are known to the last one, so that a slip of the pen is found at deployment.
+pub(super) fn of_config<T: JsonSchema>() -> Value {
+    let mut schema = of_input::<T>();
+    if let Value::Object(schema) = &mut schema {
+        close(schema);
+    }
+    schema
+}
+
+fn generate<T: JsonSchema>(settings: SchemaSettings) -> Value {
+    // The dialect is the contract's and need not be repeated in every schema.
+    let settings = settings.with(|settings| settings.meta_schema = None);
+    settings.into_generator().into_root_schema_for::<T>().to_value()
+}
+
+/// Refuses unknown keys of an object, at the top. What is put together of several schemas cannot be closed by
+/// `additionalProperties`; nested objects are left to the decoder, which is strict all the way down.
+fn close(schema: &mut Map<String, Value>) {
+    let is_object = schema.get("type").is_some_and(|kind| kind == "object");
+    let is_open = !schema.contains_key("additionalProperties");
+    let is_composed =
+        ["allOf", "anyOf", "oneOf", "$ref", "patternProperties"].iter().any(|key| schema.contains_key(*key));
+    if is_object && is_open && !is_composed {
+        schema.insert("additionalProperties".into(), Value::Bool(false));
+    }
+}

@@ -1,0 +1,127 @@
+//! The actions, as they are written in the input: `{"do": "spin"}`.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    bindings::{
+        exports::trellis::plugin::transformer::{Emission, Event, Failure},
+        trellis::plugin::events::Retry,
+    },
+    hostile, http, store, wasi,
+};
+
+#[derive(Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Action {
+    /// Emits the whole event and the config.
+    Echo,
+    Emit { emissions: Vec<(String, String)> },
+    EmitBytes { bytes: usize },
+    Fail { kind: String, message: String, after_ms: Option<u64> },
+
+    Spin,
+    SpinFor { ms: u64 },
+    Allocate { mib: usize },
+    AllocateAndGoOn { mib: usize },
+    Recurse,
+    Panic { message: String },
+    CopyForEver,
+    PassString { bytes: usize },
+    LeakFields { count: usize },
+    Remember { secret: String },
+    Recall { secret: String },
+
+    Exit { code: u8 },
+    Sleep { ms: u64 },
+    PollForEver,
+    Print { line: String, times: usize },
+    PrintError { line: String, times: usize },
+    Random { bytes: u64 },
+    Environment,
+    Clock,
+
+    Log { message: String, times: usize },
+    Config,
+
+    Storage { operations: Vec<store::Operation> },
+    /// Storage, then a failure: nothing may remain.
+    StorageThenPanic { operations: Vec<store::Operation> },
+
+    Fetch(http::Request),
+    FetchTimes { request: http::Request, times: u32 },
+    WasiHttp(http::Request),
+    WasiHttpAtOnce { request: http::Request, times: u32 },
+    ManyHeaders { count: u32 },
+}
+
+impl Action {
+    pub fn perform(self, event: &Event, config: &str) -> Result<Vec<Emission>, Failure> {
+        let out = match self {
+            Self::Emit { emissions } => {
+                return Ok(emissions.into_iter().map(|(port, data)| Emission { port, data }).collect());
+            }
+            Self::EmitBytes { bytes } => Value::String("x".repeat(bytes)),
+            Self::Fail { kind, message, after_ms } => return Err(failure(&kind, message, after_ms)),
+            Self::Echo => echo(event, config),
+
+            Self::Spin => hostile::spin(),
+            Self::SpinFor { ms } => hostile::spin_for(ms),
+            Self::Allocate { mib } => hostile::allocate(mib),
+            Self::AllocateAndGoOn { mib } => hostile::allocate_and_go_on(mib),
+            Self::Recurse => json!(hostile::recurse(1)),
+            Self::Panic { message } => panic!("{message}"),
+            Self::CopyForEver => hostile::copy_for_ever(),
+            Self::PassString { bytes } => hostile::pass_string(bytes),
+            Self::LeakFields { count } => http::leak_fields(count),
+            Self::Remember { secret } => hostile::remember(&secret),
+            Self::Recall { secret } => hostile::recall(&secret),
+
+            Self::Exit { code } => std::process::exit(code.into()),
+            Self::Sleep { ms } => wasi::sleep(ms),
+            Self::PollForEver => wasi::poll_for_ever(),
+            Self::Print { line, times } => wasi::print(&line, times),
+            Self::PrintError { line, times } => wasi::print_error(&line, times),
+            Self::Random { bytes } => wasi::random(bytes),
+            Self::Environment => wasi::environment(),
+            Self::Clock => wasi::clock(),
+
+            Self::Log { message, times } => wasi::log(&message, times),
+            Self::Config => wasi::config(),
+
+            Self::Storage { operations } => store::perform(operations),
+            Self::StorageThenPanic { operations } => {
+                store::perform(operations);
+                panic!("after the writes")
+            }
+
+            Self::Fetch(request) => http::fetch(&request),
+            Self::FetchTimes { request, times } => (0..times).map(|_| http::fetch(&request)).collect(),
+            Self::WasiHttp(request) => http::wasi_http(&request),
+            Self::WasiHttpAtOnce { request, times } => http::wasi_http_at_once(&request, times),
+            Self::ManyHeaders { count } => http::many_headers(count),
+        };
+        Ok(vec![Emission { port: "out".to_owned(), data: out.to_string() }])
+    }
+}
+
+fn echo(event: &Event, config: &str) -> Value {
+    json!({
+        "run": event.run,
+        "node": event.node,
+        "attempt": event.attempt,
+        "idempotency_key": event.idempotency_key,
+        "attributes": event.attributes,
+        "inputs": event.inputs,
+        "config": config,
+    })
+}
+
+fn failure(kind: &str, message: String, after_ms: Option<u64>) -> Failure {
+    match kind {
+        "invalid-input" => Failure::InvalidInput(message),
+        "invalid-config" => Failure::InvalidConfig(message),
+        "retryable" => Failure::Retryable(Retry { message, after_ms }),
+        _ => Failure::Permanent(message),
+    }
+}

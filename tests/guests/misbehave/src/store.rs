@@ -1,0 +1,66 @@
+//! Storage, operation by operation.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::bindings::trellis::plugin::storage::{self, StorageError, WriteOptions};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operation {
+    Get(String, String),
+    Set(String, String, String),
+    SetIf(String, String, String, u64),
+    SetBytes(String, String, usize),
+    SetFor(String, String, String, u64),
+    Delete(String, String),
+    Add(String, String, i64),
+    List(String, String, Option<String>, u32),
+}
+
+/// The results, in order: values, or `{"error": …}`.
+pub fn perform(operations: Vec<Operation>) -> Value {
+    operations.into_iter().map(|operation| operation.perform().unwrap_or_else(|error| shown(&error))).collect()
+}
+
+impl Operation {
+    fn perform(self) -> Result<Value, StorageError> {
+        let no_options = WriteOptions { if_revision: None, ttl_ms: None };
+        match self {
+            Self::Get(store, key) => {
+                let entry = storage::get(&store, &key)?;
+                return Ok(entry.map_or(Value::Null, |entry| {
+                    json!([String::from_utf8_lossy(&entry.value), entry.revision])
+                }));
+            }
+            Self::Set(store, key, value) => storage::set(&store, &key, value.as_bytes(), no_options)?,
+            Self::SetIf(store, key, value, revision) => {
+                let options = WriteOptions { if_revision: Some(revision), ..no_options };
+                storage::set(&store, &key, value.as_bytes(), options)?;
+            }
+            Self::SetBytes(store, key, bytes) => storage::set(&store, &key, &vec![b'x'; bytes], no_options)?,
+            Self::SetFor(store, key, value, ttl_ms) => {
+                let options = WriteOptions { ttl_ms: Some(ttl_ms), ..no_options };
+                storage::set(&store, &key, value.as_bytes(), options)?;
+            }
+            Self::Delete(store, key) => storage::delete(&store, &key)?,
+            Self::Add(store, key, delta) => storage::add(&store, &key, delta)?,
+            Self::List(store, prefix, after, limit) => {
+                let page = storage::list(&store, &prefix, after.as_deref(), limit)?;
+                return Ok(json!([page.keys, page.next]));
+            }
+        }
+        Ok(json!("ok"))
+    }
+}
+
+fn shown(error: &StorageError) -> Value {
+    let text = match error {
+        StorageError::Denied(text) => format!("denied: {text}"),
+        StorageError::Invalid(text) => format!("invalid: {text}"),
+        StorageError::Conflict => "conflict".to_owned(),
+        StorageError::Limit(text) => format!("limit: {text}"),
+        StorageError::Other(text) => format!("other: {text}"),
+    };
+    json!({ "error": text })
+}

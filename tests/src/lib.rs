@@ -1,0 +1,1 @@
+//! Whole-system tests: the real host, real Postgres, hostile guests, faults.
