@@ -12,7 +12,7 @@ fn call(inputs: Value, config: Value) -> Result<Value> {
     fake::call(http_request, inputs, config).map(|mut outputs| outputs.remove("response").expect("the port `response`"))
 }
 
-fn answered_with(status: u16, config: Value) -> Result<Value> {
+fn answered_with(status: u16, config: &Value) -> Result<Value> {
     fake::reset();
     fake::http("GET", URL).reply_json(status, &json!({ "name": "ann" }));
     let mut merged = json!({ "url": URL });
@@ -22,7 +22,7 @@ fn answered_with(status: u16, config: Value) -> Result<Value> {
 
 #[test]
 fn a_get_needs_no_input() {
-    let output = answered_with(200, json!({})).expect("an answer");
+    let output = answered_with(200, &json!({})).expect("an answer");
     assert_eq!(
         output,
         json!({ "status": 200, "headers": { "content-type": "application/json" }, "body": { "name": "ann" } })
@@ -110,17 +110,17 @@ fn failures_have_the_class_that_their_status_asks_for() {
         (500, ErrorKind::Retryable),
         (503, ErrorKind::Retryable),
     ] {
-        let error = answered_with(status, json!({})).expect_err("a failure");
+        let error = answered_with(status, &json!({})).expect_err("a failure");
         assert_eq!(error.kind(), kind, "{status}");
         assert!(error.message().starts_with(&format!("GET api.example.com answered {status}: ")), "{error}");
     }
-    assert!(answered_with(302, json!({})).expect_err("a redirect").message().contains("redirects are not followed"));
+    assert!(answered_with(302, &json!({})).expect_err("a redirect").message().contains("redirects are not followed"));
 }
 
 #[test]
 fn accepted_statuses_are_answers() {
     for status in [302, 404, 429, 500] {
-        let output = answered_with(status, json!({ "accept_statuses": [status] })).expect("an answer");
+        let output = answered_with(status, &json!({ "accept_statuses": [status] })).expect("an answer");
         assert_eq!(output["status"], json!(status));
     }
 }

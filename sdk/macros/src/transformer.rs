@@ -20,6 +20,8 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<T
     let assertions = assertions(&function.sig, &types);
     let export = export(&function.sig, &title, &summary);
     Ok(quote! {
+        // The contract wants values and a result, also of a function that could do without.
+        #[allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps)]
         #function
         #assertions
         #export

@@ -83,7 +83,7 @@ fn every_kind_of_value_is_read_from_the_file_and_from_text() {
         [sandbox]
         memory = 33554432
         [queue]
-        flush_after = "5ms"
+        lease = "20s"
     "#;
     let variables = [
         ("TRELLIS_LISTEN", "[::1]:1"),
@@ -94,7 +94,7 @@ fn every_kind_of_value_is_read_from_the_file_and_from_text() {
         ("TRELLIS_LIMITER_MODE", "cast"),
         ("TRELLIS_LIMITER_BURST_PER_MINUTE", "10"),
         ("TRELLIS_SANDBOX_MEMORY", "32MiB"),
-        ("TRELLIS_QUEUE_FLUSH_AFTER", "5ms"),
+        ("TRELLIS_QUEUE_LEASE", "20s"),
     ];
     let from_file = load_file(text, &[], &[]).expect("nothing is wrong").config;
     let from_text = load(&[], &variables).expect("nothing is wrong").config;
@@ -133,7 +133,7 @@ fn values_of_the_wrong_shape_are_told_apart() {
         ("listen = { port = 1 }", "FILE: `listen.port`: `listen` is no table; give it a single value"),
         ("allow_unsafe_durability = \"perhaps\"", "`perhaps` cannot be used; write true or false"),
         ("[limiter]\nexact = 1.5", "`1.5` cannot be used; write true or false"),
-        ("[queue]\nfetch_max = -3", "`-3` cannot be used; write a whole number"),
+        ("[queue]\nruns_max = -3", "`-3` cannot be used; write a whole number"),
         ("[queue]\nlease = 30", "`30` cannot be used; write a time with its unit"),
         ("[egress]\nallow_private = [\"127.0.0.1\"]", "`127.0.0.1` in the list cannot be used"),
         ("public_url = \"ftp://x\"", "`ftp://x` cannot be used; write an http or https address"),
