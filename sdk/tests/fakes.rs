@@ -72,6 +72,28 @@ fn a_key_with_a_time_to_live_vanishes_after_the_commit() {
 }
 
 #[test]
+fn an_addition_leaves_the_time_to_live_alone() {
+    let store = storage::store("counts");
+    store.write("hits").ttl(Duration::from_secs(60)).bytes("1").expect("a write");
+    store.add("hits", 1).expect("a number");
+    fake::commit();
+    store.add("hits", 1).expect("a number");
+    fake::commit();
+    assert_eq!(fake::storage("counts").get_json::<i64>("hits"), Some(3));
+    fake::advance(Duration::from_secs(60));
+    assert_eq!(store.get("hits").expect("a read"), None);
+}
+
+#[test]
+fn keys_that_the_host_refuses_are_refused() {
+    let store = storage::store("cache");
+    for key in ["", "a\0b", &"x".repeat(513)] {
+        assert!(matches!(store.set(key, "1"), Err(storage::Error::Invalid(_))), "{key:?}");
+    }
+    store.set(&"x".repeat(512), "1").expect("the longest key");
+}
+
+#[test]
 fn a_list_is_in_byte_order_over_all_pages() {
     for number in 0..1_203 {
         fake::storage("pages").put(&format!("k/{number:04}"), "");

@@ -8,6 +8,9 @@ use crate::storage::{Entry, Error, Page, WriteOptions};
 
 use super::with_state;
 
+/// As in the host.
+const KEY_BYTES_MAX: usize = 512;
+
 type Keys<T> = BTreeMap<(String, String), T>;
 
 #[derive(Debug, Default)]
@@ -28,7 +31,16 @@ struct Committed {
 #[derive(Clone, Debug)]
 struct Pending {
     value: Vec<u8>,
-    ttl: Option<Duration>,
+    lifetime: Lifetime,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Lifetime {
+    Endless,
+    /// From the commit on.
+    For(Duration),
+    /// Whatever the committed value has: an addition changes the value alone.
+    AsBefore,
 }
 
 impl StorageState {
@@ -46,8 +58,8 @@ impl StorageState {
         if options.if_revision.is_some_and(|expected| expected != revision) {
             return Err(Error::Conflict);
         }
-        let ttl = options.ttl_ms.map(Duration::from_millis);
-        self.pending.insert(at, Some(Pending { value: value.into(), ttl }));
+        let lifetime = options.ttl_ms.map_or(Lifetime::Endless, |ttl_ms| Lifetime::For(Duration::from_millis(ttl_ms)));
+        self.pending.insert(at, Some(Pending { value: value.into(), lifetime }));
         Ok(())
     }
 
@@ -58,14 +70,19 @@ impl StorageState {
 
     pub(super) fn add(&mut self, store: &str, key: &str, delta: i64) -> Result<(), Error> {
         let before = match self.get(store, key)? {
-            Some(entry) => {
-                integer(&entry.value).ok_or_else(|| Error::Invalid(format!("the value of `{key}` is no integer")))?
-            }
+            Some(entry) => integer(&entry.value)?,
             None => 0,
         };
-        let sum =
-            before.checked_add(delta).ok_or_else(|| Error::Invalid(format!("the sum of `{key}` is out of range")))?;
-        self.set(store, key, sum.to_string().as_bytes(), WriteOptions::default())
+        let out_of_range = || Error::Invalid(format!("{before} plus {delta} does not fit 64 bits"));
+        let sum = before.checked_add(delta).ok_or_else(out_of_range)?;
+        let at = address(store, key)?;
+        let lifetime = match self.pending.get(&at) {
+            Some(Some(write)) => write.lifetime,
+            Some(None) => Lifetime::Endless,
+            None => Lifetime::AsBefore,
+        };
+        self.pending.insert(at, Some(Pending { value: sum.to_string().into_bytes(), lifetime }));
+        Ok(())
     }
 
     pub(super) fn list(&self, store: &str, prefix: &str, after: Option<&str>, limit: u32) -> Page {
@@ -97,26 +114,37 @@ impl StorageState {
 
     fn commit(&mut self) {
         for (at, write) in std::mem::take(&mut self.pending) {
-            let Some(Pending { value, ttl }) = write else {
+            let Some(Pending { value, lifetime }) = write else {
                 self.committed.remove(&at);
                 continue;
             };
             self.last_revision += 1;
-            let expires_at = ttl.and_then(|ttl| self.now.checked_add(ttl));
+            let expires_at = match lifetime {
+                Lifetime::Endless => None,
+                Lifetime::For(ttl) => self.now.checked_add(ttl),
+                Lifetime::AsBefore => self.living(&at).and_then(|entry| entry.expires_at),
+            };
             self.committed.insert(at, Committed { value, revision: self.last_revision, expires_at });
         }
     }
 }
 
 fn address(store: &str, key: &str) -> Result<(String, String), Error> {
-    if key.is_empty() {
-        return Err(Error::Invalid("the key is empty".into()));
-    }
-    Ok((store.into(), key.into()))
+    let refused = if key.is_empty() {
+        "is empty".to_owned()
+    } else if key.len() > KEY_BYTES_MAX {
+        format!("is {} bytes long, at most {KEY_BYTES_MAX} are allowed", key.len())
+    } else if key.contains('\0') {
+        "has a NUL character".to_owned()
+    } else {
+        return Ok((store.into(), key.into()));
+    };
+    Err(Error::Invalid(format!("the key {refused}")))
 }
 
-fn integer(value: &[u8]) -> Option<i64> {
-    std::str::from_utf8(value).ok()?.parse().ok()
+fn integer(value: &[u8]) -> Result<i64, Error> {
+    let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+    number.ok_or_else(|| Error::Invalid("`add` needs a decimal integer of 64 bits".into()))
 }
 
 /// Commits the writes so far, as the host does when the node completes.
