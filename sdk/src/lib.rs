@@ -35,11 +35,12 @@
 //! [`#[data]`](macro@data) makes a type readable and writable as JSON and gives it a schema.
 //! [`#[transformer]`](macro@transformer) makes the function the crate's component: the first paragraph of its comment becomes
 //! the summary, `Reading` the input port `in` and, through [`Out`], the output port `out`. A crate holds one transformer,
-//! needs no dependency but this one, and is built as a `cdylib`:
+//! needs no dependency but this one, and is built as a `cdylib` and nothing else (as an `rlib` besides, the compiler would
+//! leave out the optimisation that makes the component small):
 //!
 //! ```toml
 //! [lib]
-//! crate-type = ["cdylib", "rlib"]
+//! crate-type = ["cdylib"]
 //!
 //! [dependencies]
 //! trellis-sdk = "0.1"

@@ -57,6 +57,7 @@ struct Join {
 enum Desk {
     /// Orders to be sent.
     Sent(Order),
+    /// Anything at all.
     OnHold(Value),
     #[port(name = "audit-log")]
     Audit(String),
@@ -223,6 +224,13 @@ fn any_value_is_a_required_input_and_an_option_is_not() {
     assert_eq!(fake::describe(forget)["inputs"]["in"]["required"], json!(false));
     let (kind, _) = refused(fake::call(twice, json!({}), json!({})));
     assert_eq!(kind, ErrorKind::InvalidInput);
+}
+
+#[test]
+fn the_schema_of_any_value_is_true() {
+    assert_eq!(fake::describe(twice)["inputs"]["in"]["schema"], json!(true));
+    assert_eq!(fake::describe(forget)["inputs"]["in"]["schema"], json!(true));
+    assert_eq!(fake::describe(route)["outputs"]["on_hold"]["schema"], json!({ "description": "Anything at all." }));
 }
 
 #[test]

@@ -117,9 +117,7 @@ impl Guest {
             let plugin = plugin.instantiate_async(&mut *store).await?;
             plugin.trellis_plugin_transformer().call_describe(store).await
         };
-        bounded(work, &self.cpu, &self.limits)
-            .await
-            .map_err(|stop| explain(&stop, self.store.data(), &self.limits))
+        bounded(work, &self.cpu, &self.limits).await.map_err(|stop| explain(&stop, self.store.data(), &self.limits))
     }
 
     /// Drops the store and everything in it, and settles the account.

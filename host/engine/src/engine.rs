@@ -134,11 +134,7 @@ impl Engine {
             LoadError::Upload(error) => error,
             other => UploadError::Unavailable(other.to_string()),
         })?;
-        Ok(Compiled {
-            digest,
-            description: Arc::clone(&transformer.description),
-            imports: transformer.imports.clone(),
-        })
+        Ok(Compiled { digest, description: Arc::clone(&transformer.description), imports: transformer.imports.clone() })
     }
 
     /// The transformer of a component that was accepted before: from memory, else from the artefact on disk, else
@@ -146,7 +142,11 @@ impl Engine {
     ///
     /// # Errors
     /// The bytes cannot be had, or this host does not accept them.
-    pub async fn load<F, E>(&self, digest: Digest, bytes: impl FnOnce() -> F + Send) -> Result<Arc<Transformer>, LoadError>
+    pub async fn load<F, E>(
+        &self,
+        digest: Digest,
+        bytes: impl FnOnce() -> F + Send,
+    ) -> Result<Arc<Transformer>, LoadError>
     where
         F: Future<Output = Result<Bytes, E>> + Send,
         E: fmt::Display,

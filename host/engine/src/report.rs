@@ -104,7 +104,8 @@ fn check_port(port: &str, description: &Description) -> Result<(), Failure> {
     let declared: Vec<String> = description.outputs.keys().map(|name| format!("`{name}`")).collect();
     let declared = if declared.is_empty() { "none".to_owned() } else { declared.join(", ") };
     let shown: String = port.escape_debug().take(100).collect();
-    let message = format!("emitted to the port `{shown}`, which its description does not declare; declared: {declared}");
+    let message =
+        format!("emitted to the port `{shown}`, which its description does not declare; declared: {declared}");
     Err(Failure::new(FailureKind::Permanent, message))
 }
 
@@ -134,13 +135,15 @@ fn nesting(json: &str) -> usize {
                 deepest = deepest.max(depth);
             }
             b']' | b'}' => depth = depth.saturating_sub(1),
-            b'"' => while let Some(inside) = bytes.next() {
-                match inside {
-                    b'\\' => _ = bytes.next(),
-                    b'"' => break,
-                    _ => {}
+            b'"' => {
+                while let Some(inside) = bytes.next() {
+                    match inside {
+                        b'\\' => _ = bytes.next(),
+                        b'"' => break,
+                        _ => {}
+                    }
                 }
-            },
+            }
             _ => {}
         }
     }
@@ -175,15 +178,27 @@ mod tests {
         check(&[("out", "{")], Err((FailureKind::Permanent, "port `out` that is no JSON")));
         check(&[("out", "")], Err((FailureKind::Permanent, "no JSON")));
         check(&[("out", "1 2")], Err((FailureKind::Permanent, "no JSON")));
-        check(&[("outt", "1")], Err((FailureKind::Permanent, "port `outt`, which its description does not declare; declared: `out`, `rest`")));
+        check(
+            &[("outt", "1")],
+            Err((
+                FailureKind::Permanent,
+                "port `outt`, which its description does not declare; declared: `out`, `rest`",
+            )),
+        );
         check(&[("out", "1"), ("out", "2")], Err((FailureKind::Permanent, "twice")));
     }
 
     #[test]
     fn emissions_are_bounded_in_size_and_depth() {
-        check(&[("out", &format!("\"{}\"", "x".repeat(2_000)))], Err((FailureKind::LimitExceeded, "more than its limit of 1000 bytes")));
+        check(
+            &[("out", &format!("\"{}\"", "x".repeat(2_000)))],
+            Err((FailureKind::LimitExceeded, "more than its limit of 1000 bytes")),
+        );
         check(&[("out", &format!("{}{}", "[".repeat(128), "]".repeat(128)))], Ok(1));
-        check(&[("out", &format!("{}{}", "[".repeat(129), "]".repeat(129)))], Err((FailureKind::Permanent, "nested deeper")));
+        check(
+            &[("out", &format!("{}{}", "[".repeat(129), "]".repeat(129)))],
+            Err((FailureKind::Permanent, "nested deeper")),
+        );
     }
 
     #[test]

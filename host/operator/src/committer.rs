@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use trellis_model::run::RunState;
 use trellis_store::{
     Database, StoreError,
-    commit::{CommitOutcome, Conclusion, Effects, RunCommit},
+    commit::{CommitOutcome, Conclusion, Effects, Finished, RunCommit},
 };
 
 use crate::{claims::Claims, lease::Lease};
@@ -40,7 +40,12 @@ pub struct Committer {
 
 impl Committer {
     /// Starts the flushing task. It ends when every handle is dropped and everything is written, or `give_up` is cancelled.
-    pub fn start(database: Database, lease: Arc<Lease>, claims: Arc<Claims>, give_up: CancellationToken) -> (Self, JoinHandle<()>) {
+    pub fn start(
+        database: Database,
+        lease: Arc<Lease>,
+        claims: Arc<Claims>,
+        give_up: CancellationToken,
+    ) -> (Self, JoinHandle<()>) {
         let (requests, waiting) = mpsc::channel(WAITING_COMMITS_MAX);
         let flusher = Flusher { database, lease, claims, give_up };
         (Self { requests }, tokio::spawn(flusher.run(waiting)))
@@ -129,24 +134,32 @@ impl Flusher {
     /// What the run has come to cannot be stored: end it without its effects rather than try for ever.
     async fn bury(&self, commit: &RunCommit, error: &StoreError) -> CommitOutcome {
         tracing::error!(run = %commit.run, %error, "a run cannot be committed; it becomes a dead letter");
-        let mut dead = commit.clone();
-        dead.effects = Effects::default();
-        if let Conclusion::Finished(end) = &mut dead.conclusion {
-            if end.state == RunState::Dead && end.nodes == b"[]" {
-                // This was the burial already.
-                return CommitOutcome::Fenced;
-            }
+        let burial = RunCommit {
+            effects: Effects::default(),
+            conclusion: Conclusion::Finished(burial(commit.run.accepted_at_ms())),
+            ..commit.clone()
+        };
+        // A burial that is refused as well stays undone; the run is looked at again when it is next fetched.
+        if !is_burial(commit) {
+            self.write(&[burial], &[]).await;
         }
-        dead.conclusion = Conclusion::Finished(trellis_store::commit::Finished {
-            state: RunState::Dead,
-            started_at_ms: commit.run.accepted_at_ms(),
-            error: Some("the database refused what the run has come to".to_owned()),
-            nodes: b"[]".to_vec(),
-            has_checkpoint: true,
-        });
-        match self.write(&[dead], &[]).await.first() {
-            // The run's task must not go on: for it, the run is somebody else's.
-            Some(_) | None => CommitOutcome::Fenced,
-        }
+        // The run's task must not go on: for it, the run is somebody else's.
+        CommitOutcome::Fenced
     }
+}
+
+const NO_NODES: &[u8] = b"[]";
+
+fn burial(started_at_ms: i64) -> Finished {
+    Finished {
+        state: RunState::Dead,
+        started_at_ms,
+        error: Some("the database refused what the run has come to".to_owned()),
+        nodes: NO_NODES.to_vec(),
+        has_checkpoint: true,
+    }
+}
+
+fn is_burial(commit: &RunCommit) -> bool {
+    matches!(&commit.conclusion, Conclusion::Finished(end) if end.state == RunState::Dead && end.nodes == NO_NODES)
 }

@@ -19,7 +19,7 @@ use crate::{
     ingest::Ingest,
     lease::{Lease, LeaseConfig, LeaseKeeper},
     limiter::{Limiter, LimiterConfig},
-    run::RunContext,
+    run::{Callee, RunContext},
     scheduler::{Message, Scheduler, Wakeups},
 };
 
@@ -31,6 +31,7 @@ pub struct HostConfig {
     pub call_limits: CallLimits,
     /// Runs in flight at most, waiting ones included.
     pub runs_max: usize,
+    pub callee: Callee,
 }
 
 /// Changes of shards that may wait for the scheduler.
@@ -76,7 +77,11 @@ impl Host {
     ///
     /// # Errors
     /// The database cannot be reached, or refuses.
-    pub async fn start(database: Database, engine: Engine, config: HostConfig) -> Result<(Arc<Self>, HostStop), StoreError> {
+    pub async fn start(
+        database: Database,
+        engine: Engine,
+        config: HostConfig,
+    ) -> Result<(Arc<Self>, HostStop), StoreError> {
         let clock = Clock::default();
         let catalog = Arc::new(Catalog::new(database.clone()));
         // Listened to before the first look, so that nothing falls between the two.
@@ -100,6 +105,7 @@ impl Host {
         let context = Arc::new(RunContext {
             database: database.clone(),
             engine: engine.clone(),
+            callee: config.callee,
             catalog: Arc::clone(&catalog),
             limiter: limiter.clone(),
             committer,
@@ -128,13 +134,8 @@ impl Host {
         };
         let listener_task = tokio::spawn(listener.run(notices, background.clone()));
         let ingest_stop = CancellationToken::new();
-        let (ingest, ingest_task) = Ingest::start(
-            database.clone(),
-            Arc::clone(&lease),
-            clock.clone(),
-            wakeups.clone(),
-            ingest_stop.clone(),
-        );
+        let (ingest, ingest_task) =
+            Ingest::start(database.clone(), Arc::clone(&lease), clock.clone(), wakeups.clone(), ingest_stop.clone());
         let stop = HostStop {
             database: database.clone(),
             lease: Arc::clone(&lease),

@@ -74,7 +74,8 @@ impl Ingest {
     ) -> (Self, JoinHandle<()>) {
         let (requests, waiting) = mpsc::channel(WAITING_EVENTS_MAX);
         let number = lease.identity().number;
-        let batcher = Batcher { database, lease, clock, wakeups, ids: RunIdSequence::new(number), number, last_batch: 0 };
+        let batcher =
+            Batcher { database, lease, clock, wakeups, ids: RunIdSequence::new(number), number, last_batch: 0 };
         (Self { requests }, tokio::spawn(batcher.run(waiting, stop)))
     }
 

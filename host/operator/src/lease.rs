@@ -228,7 +228,8 @@ impl LeaseKeeper {
     }
 
     async fn release(&mut self, held: &[Shard], count: usize) {
-        let surplus: Vec<Shard> = held.iter().copied().filter(|shard| !self.releasing.contains(shard)).take(count).collect();
+        let surplus: Vec<Shard> =
+            held.iter().copied().filter(|shard| !self.releasing.contains(shard)).take(count).collect();
         tracing::info!(shards = surplus.len(), "giving shards to other hosts");
         self.releasing.extend(&surplus);
         let _ = self.changes.send(ShardChange::Release(surplus)).await;

@@ -15,8 +15,8 @@ pub mod run;
 
 pub mod committer;
 
-mod claims;
 pub mod catalog;
+mod claims;
 pub mod clock;
 pub mod lease;
 

@@ -12,6 +12,7 @@ use trellis_operator::{
     host::HostStop,
     lease::LeaseConfig,
     limiter::{IncrementMode, LimiterConfig},
+    run::Callee,
 };
 use trellis_store::{Database, DatabaseOptions};
 
@@ -45,6 +46,14 @@ impl Server {
     /// # Errors
     /// Whatever keeps the host from starting, with what to do about it.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        Self::start_calling(config, Callee::default()).await
+    }
+
+    /// Like [`Server::start`], with something else called in place of transformers: for measurements.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn start_calling(config: &Config, callee: Callee) -> anyhow::Result<Self> {
         let listener =
             TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
         let address = listener.local_addr()?;
@@ -54,7 +63,7 @@ impl Server {
             tracing::info!(migrations = applied.len(), "the schema was brought up to date");
         }
         let engine = start_engine(config)?;
-        let (host, stop) = Host::start(database, engine, host_config(config, postgres.is_some())).await?;
+        let (host, stop) = Host::start(database, engine, host_config(config, postgres.is_some(), callee)).await?;
         let base_url = Config { listen: address, ..config.clone() }.base_url();
         let api = Api::new(Arc::clone(&host), api_config(config, &base_url));
         let edge_stop = CancellationToken::new();
@@ -151,7 +160,7 @@ fn artefacts_folder(data_dir: &Path) -> std::path::PathBuf {
     data_dir.join("artefacts")
 }
 
-fn host_config(config: &Config, is_exclusive: bool) -> HostConfig {
+fn host_config(config: &Config, is_exclusive: bool, callee: Callee) -> HostConfig {
     HostConfig {
         lease: LeaseConfig { duration: config.queue.lease, is_exclusive },
         limiter: LimiterConfig {
@@ -163,6 +172,7 @@ fn host_config(config: &Config, is_exclusive: bool) -> HostConfig {
         },
         call_limits: config.sandbox.call_limits(),
         runs_max: config.queue.runs_max as usize,
+        callee,
     }
 }
 

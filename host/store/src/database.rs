@@ -32,8 +32,8 @@ pub struct Database {
     pub(crate) relaxed: PgPool,
 }
 
-/// Connections for claims and leases: a fetch and a promotion at a time.
-const RELAXED_CONNECTIONS_MAX: u32 = 3;
+/// Connections for claims, leases and looks at the queue, which come one at a time each, and the one that listens.
+const RELAXED_CONNECTIONS_MAX: u32 = 4;
 
 impl Database {
     /// Opens the pools and checks the server's version and durability.

@@ -93,7 +93,12 @@ impl Database {
 
     /// Fetches jobs by cursor, a few for each account, and notes in one claim a shard which ones. Takes no lock and
     /// changes no job. `in_flight` are runs of these accounts that lie behind a cursor but are being run already.
-    pub async fn fetch_jobs(&self, holdings: &[Holding], accounts: &[FetchAccount], in_flight: &[RunId]) -> Result<Vec<FetchedJob>> {
+    pub async fn fetch_jobs(
+        &self,
+        holdings: &[Holding],
+        accounts: &[FetchAccount],
+        in_flight: &[RunId],
+    ) -> Result<Vec<FetchedJob>> {
         let (held_shards, held_epochs) = columns(holdings);
         let shards: Vec<i16> = accounts.iter().map(|one| one.shard.0).collect();
         let ids: Vec<i64> = accounts.iter().map(|one| one.account.0).collect();

@@ -38,7 +38,9 @@ impl Database {
                 .bind(ids)
                 .fetch_all(&self.durable)
                 .await?;
-        rows.into_iter().map(|(account, limits, windows)| Ok((AccountId(account), read_stored(limits, windows)?))).collect()
+        rows.into_iter()
+            .map(|(account, limits, windows)| Ok((AccountId(account), read_stored(limits, windows)?)))
+            .collect()
     }
 
     pub async fn set_account_limits(&self, account: AccountId, limits: AccountLimits) -> Result<()> {

@@ -85,7 +85,9 @@ mod tests {
 
     #[test]
     fn notices_are_written_as_they_are_read() {
-        for notice in [Notice::Jobs(Shard(255)), Notice::Deployed(AccountId(3), RevisionId(7)), Notice::Limits(AccountId(9))] {
+        for notice in
+            [Notice::Jobs(Shard(255)), Notice::Deployed(AccountId(3), RevisionId(7)), Notice::Limits(AccountId(9))]
+        {
             assert_eq!(Notice::parse(&notice.payload()), Some(notice));
         }
         assert_eq!(Notice::parse("jobs:x"), None);

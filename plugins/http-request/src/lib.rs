@@ -6,6 +6,8 @@
 
 mod response;
 mod template;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -46,7 +46,7 @@ pub struct InputPorts {
 impl InputPorts {
     /// Adds a port. `description` replaces the type's own, unless it is empty.
     pub fn add<T: FromJson>(&mut self, name: &str, description: &str) {
-        let schema = described(schema::of_input::<T>(), description);
+        let schema = schema::described(schema::of_input::<T>(), description);
         let required = decode::absent::<T>().is_none();
         self.ports.insert(name.into(), json!({ "schema": schema, "required": required }));
     }
@@ -54,16 +54,6 @@ impl InputPorts {
     pub(super) fn into_value(self) -> Value {
         Value::Object(self.ports)
     }
-}
-
-/// A schema with the description of its port.
-pub(super) fn described(mut schema: Value, description: &str) -> Value {
-    if let Value::Object(schema) = &mut schema
-        && !description.is_empty()
-    {
-        schema.insert("description".into(), description.into());
-    }
-    schema
 }
 
 /// The values of one call, by port; read by `#[inputs]`.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{Error, Result};
 
-use super::{ToJson, input::described, schema};
+use super::{ToJson, schema};
 
 /// The port of [`Out`].
 const ONLY_PORT: &str = "out";
@@ -85,7 +85,7 @@ pub struct OutputPorts {
 impl OutputPorts {
     /// Adds a port. `description` replaces the type's own, unless it is empty.
     pub fn add<T: ToJson>(&mut self, name: &str, description: &str) {
-        let schema = described(schema::of_output::<T>(), description);
+        let schema = schema::described(schema::of_output::<T>(), description);
         self.ports.insert(name.into(), json!({ "schema": schema }));
     }
 

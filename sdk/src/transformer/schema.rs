@@ -25,7 +25,22 @@ pub(super) fn of_config<T: JsonSchema>() -> Value {
 fn generate<T: JsonSchema>(settings: SchemaSettings) -> Value {
     // The dialect is the contract's and need not be repeated in every schema.
     let settings = settings.with(|settings| settings.meta_schema = None);
-    settings.into_generator().into_root_schema_for::<T>().to_value()
+    match settings.into_generator().into_root_schema_for::<T>().to_value() {
+        // A name alone says nothing about the value.
+        Value::Object(schema) if schema.keys().all(|key| key == "title") => Value::Bool(true),
+        schema => schema,
+    }
+}
+
+/// A schema with the description of its port in place of its type's.
+pub(super) fn described(schema: Value, description: &str) -> Value {
+    let mut schema = match schema {
+        schema if description.is_empty() => return schema,
+        Value::Object(schema) => schema,
+        _ => Map::new(),
+    };
+    schema.insert("description".into(), description.into());
+    Value::Object(schema)
 }
 
 /// Refuses unknown keys of an object, at the top. What is put together of several schemas cannot be closed by

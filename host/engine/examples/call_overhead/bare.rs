@@ -2,7 +2,7 @@
 //! and none of our limits.
 
 use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
     component::{Component, Linker, ResourceTable},
 };
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -26,6 +26,39 @@ use bindings::{
     wasi::{config::store, logging::logging},
 };
 
+/// How the pool of bare wasmtime is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    pub name: &'static str,
+    /// Keeps pages of used memories, tables and stacks, as the engine does.
+    pub keep_resident: bool,
+    /// Zeroes the stack of a call after it, as the engine does.
+    pub zero_stacks: bool,
+}
+
+/// The defaults first: that is what the engine is held against.
+pub const SETUPS: [Setup; 4] = [
+    Setup { name: "bare wasmtime", keep_resident: false, zero_stacks: false },
+    Setup { name: "bare wasmtime, stacks zeroed", keep_resident: false, zero_stacks: true },
+    Setup { name: "bare wasmtime, pages kept resident", keep_resident: true, zero_stacks: false },
+    Setup { name: "bare wasmtime, pages kept resident, stacks zeroed", keep_resident: true, zero_stacks: true },
+];
+
+impl Setup {
+    fn config(self) -> Config {
+        let mut pool = PoolingAllocationConfig::new();
+        if self.keep_resident {
+            pool.linear_memory_keep_resident(256 * 1024)
+                .table_keep_resident(16 * 1024)
+                .async_stack_keep_resident(16 * 1024)
+                .pagemap_scan(Enabled::Auto);
+        }
+        let mut config = Config::new();
+        config.async_stack_zeroing(self.zero_stacks).allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        config
+    }
+}
+
 pub struct Bare {
     engine: Engine,
     plugin: PluginPre<State>,
@@ -37,10 +70,8 @@ struct State {
 }
 
 impl Bare {
-    pub fn new(bytes: &[u8]) -> Self {
-        let mut config = Config::new();
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(PoolingAllocationConfig::new()));
-        let engine = Engine::new(&config).expect("an engine");
+    pub fn new(bytes: &[u8], setup: Setup) -> Self {
+        let engine = Engine::new(&setup.config()).expect("an engine");
         let component = Component::from_binary(&engine, bytes).expect("a component");
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).expect("WASI");

@@ -44,7 +44,8 @@ fn main() {
     let input = arguments.next().unwrap_or_else(|| r#"{"n":21.0,"label":"a reading of the day"}"#.to_owned());
     let config = arguments.next().unwrap_or_else(|| r#"{"factor":2.0}"#.to_owned());
     let bytes = std::fs::read(path).expect("the component can be read");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     // On a worker, as in the host.
     runtime.block_on(async { tokio::spawn(compare(bytes, input, config)).await.expect("no panic") });
 }
@@ -54,28 +55,30 @@ async fn compare(bytes: Vec<u8>, input: String, config: String) {
     let engine = Engine::new(&EngineConfig::new(folder.path())).expect("an engine");
     let compiled = engine.compile(bytes.clone().into()).await.expect("a plugin");
     let transformer = engine.load(compiled.digest, || async { Err("cached") }).await.expect("cached");
-    let bare = bare::Bare::new(&bytes);
     let ours = Ours { outbound: engine.outbound(AccountId(1)), transformer, input, config: config.into() };
 
-    let (mut ours_us, mut bare_us) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        let began = Instant::now();
-        for _ in 0..CALLS_PER_ROUND {
-            ours.call().await;
+    for setup in bare::SETUPS {
+        let bare = bare::Bare::new(&bytes, setup);
+        let (mut ours_us, mut bare_us) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let began = Instant::now();
+            for _ in 0..CALLS_PER_ROUND {
+                ours.call().await;
+            }
+            ours_us.push(per_call_us(began.elapsed()));
+            let began = Instant::now();
+            for _ in 0..CALLS_PER_ROUND {
+                bare.call(&ours.input, &ours.config).await;
+            }
+            bare_us.push(per_call_us(began.elapsed()));
         }
-        ours_us.push(per_call_us(began.elapsed()));
-        let began = Instant::now();
-        for _ in 0..CALLS_PER_ROUND {
-            bare.call(&ours.input, &ours.config).await;
-        }
-        bare_us.push(per_call_us(began.elapsed()));
+        let (ours, other) = (median(ours_us), median(bare_us));
+        println!(
+            "{{\"id\":\"P4\",\"ours\":{ours:.1},\"other\":{other:.1},\"ratio\":{:.3},\"unit\":\"µs\",\"other_is\":\"{}\",\"samples\":{ROUNDS}}}",
+            ours / other,
+            setup.name
+        );
     }
-    let (ours, other) = (median(ours_us), median(bare_us));
-    println!(
-        "{{\"id\":\"P4\",\"ours\":{ours:.1},\"other\":{other:.1},\"ratio\":{:.3},\"unit\":\"µs\",\"other_is\":\"bare wasmtime\",\"samples\":{ROUNDS},\"pooling\":{}}}",
-        ours / other,
-        engine.is_pooling()
-    );
 }
 
 struct Ours {

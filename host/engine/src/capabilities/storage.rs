@@ -96,7 +96,9 @@ pub enum Change {
     Delete,
     /// Adds to a decimal integer, absent counting as 0. Commutes with other additions. What is committed was not read: if
     /// it is no integer, the commit must fail.
-    Add { delta: i64 },
+    Add {
+        delta: i64,
+    },
 }
 
 type Key = (String, String);

@@ -312,7 +312,10 @@ mod tests {
             ("https://api.example.com/a?b=c", None),
             ("https://1.1.1.1/", None),
             ("http://127.0.0.1:8080/", None),
-            ("https://other.example.com/secret?key=1", Some("add \"GET https://other.example.com/*\" to `grants.http`")),
+            (
+                "https://other.example.com/secret?key=1",
+                Some("add \"GET https://other.example.com/*\" to `grants.http`"),
+            ),
             ("http://127.0.0.1/", Some("loopback")),
             ("http://2130706433/", Some("loopback")),
             ("http://0x7f.1/", Some("loopback")),
@@ -350,7 +353,11 @@ mod tests {
         assert!(!denied.0.contains("secret"), "{denied}");
     }
 
-    async fn send(guard: &EgressGuard, method: Method, headers: &[(&str, &str)]) -> Result<OutboundResponse, SendError> {
+    async fn send(
+        guard: &EgressGuard,
+        method: Method,
+        headers: &[(&str, &str)],
+    ) -> Result<OutboundResponse, SendError> {
         let headers = headers
             .iter()
             .map(|(name, value)| (name.parse::<HeaderName>().expect("valid"), value.parse().expect("valid")))

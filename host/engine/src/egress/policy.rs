@@ -15,7 +15,9 @@ pub struct EgressPolicy {
 
 /// An address that the policy refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{address} is {kind}, which the operator's policy does not allow; an operator can allow it with `egress.allow_private = [\"{address}\"]`")]
+#[error(
+    "{address} is {kind}, which the operator's policy does not allow; an operator can allow it with `egress.allow_private = [\"{address}\"]`"
+)]
 pub struct ForbiddenAddress {
     pub address: SocketAddr,
     pub kind: Forbidden,

@@ -208,7 +208,10 @@ fn read_key(path: &Path) -> io::Result<Option<[u8; KEY_BYTES]>> {
     file.read_to_end(&mut bytes)?;
     let length = bytes.len();
     bytes.try_into().map(Some).map_err(|_| {
-        io::Error::other(format!("{} has {length} bytes instead of {KEY_BYTES}; remove it to get a new one", path.display()))
+        io::Error::other(format!(
+            "{} has {length} bytes instead of {KEY_BYTES}; remove it to get a new one",
+            path.display()
+        ))
     })
 }
 
@@ -219,7 +222,10 @@ fn refuse_public(file: &File, path: &Path) -> io::Result<()> {
     if mode & 0o077 == 0 {
         return Ok(());
     }
-    Err(io::Error::other(format!("{} can be read by others (mode {mode:o}); remove it to get a new one", path.display())))
+    Err(io::Error::other(format!(
+        "{} can be read by others (mode {mode:o}); remove it to get a new one",
+        path.display()
+    )))
 }
 
 #[cfg(not(unix))]

@@ -173,7 +173,9 @@ impl Outline {
                 "function {} is {bytes} bytes long, at most {FUNCTION_BYTES_MAX} are allowed",
                 self.functions - 1
             );
-            return Err(Box::new(Fault::at("", message).fix("split the function, or build without inlining everything")));
+            return Err(Box::new(
+                Fault::at("", message).fix("split the function, or build without inlining everything"),
+            ));
         }
         Ok(())
     }
@@ -191,7 +193,10 @@ fn broken(error: &BinaryReaderError, length: usize) -> Box<Fault> {
 fn import_fault(name: &str) -> Option<Fault> {
     let pointer = format!("/imports/{}", name.replace('~', "~0").replace('/', "~1"));
     let provided = || {
-        let list: Vec<String> = PACKAGES.iter().map(|(package, versions)| format!("{package}@{}", versions.trim_start_matches('='))).collect();
+        let list: Vec<String> = PACKAGES
+            .iter()
+            .map(|(package, versions)| format!("{package}@{}", versions.trim_start_matches('=')))
+            .collect();
         format!("a plugin may import {}; put what else it needs into the component itself", list.join(", "))
     };
     let Some((package, version)) = package_and_version(name) else {
@@ -240,7 +245,8 @@ fn export_fault(exports: &[String]) -> Option<Fault> {
         }
         None if exports.iter().any(|name| name.starts_with("wasi:cli/run@")) => {
             let message = format!("a command (it exports `wasi:cli/run`), not a plugin: `{TRANSFORMER}` is missing");
-            Fault::at("/exports", message).fix(format!("build a library instead (Rust: crate-type = [\"cdylib\"]); {fix}"))
+            Fault::at("/exports", message)
+                .fix(format!("build a library instead (Rust: crate-type = [\"cdylib\"]); {fix}"))
         }
         None => Fault::at("/exports", format!("does not export `{TRANSFORMER}@{PLUGIN_VERSIONS}.0`")).fix(fix),
     })

@@ -61,7 +61,8 @@ async fn a_cold_component_is_loaded_once_for_all_callers() {
     assert!(join_all(loads).await.iter().all(Result::is_err));
 
     let fresh = tempfile::tempdir().expect("a folder");
-    let engine = Engine::new(&EngineConfig { artefacts_folder: fresh.path().to_owned(), ..config() }).expect("an engine");
+    let engine =
+        Engine::new(&EngineConfig { artefacts_folder: fresh.path().to_owned(), ..config() }).expect("an engine");
     let asked = Arc::new(AtomicU32::new(0));
     let loads = (0..100).map(|_| {
         let asked = Arc::clone(&asked);

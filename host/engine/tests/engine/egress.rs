@@ -260,7 +260,10 @@ async fn a_server_that_is_not_there_is_trouble_of_the_transport() {
     let port = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound");
     let fixture = fixture(&[port], &["* http://127.0.0.1/*", &format!("* http://{port}/*")]).await;
     let answer = fixture.output(request("fetch", "GET", &format!("http://{port}/"))).await;
-    assert!(answer["error"].as_str().expect("refused").contains("Transport(\"cannot connect: Connection refused"), "{answer}");
+    assert!(
+        answer["error"].as_str().expect("refused").contains("Transport(\"cannot connect: Connection refused"),
+        "{answer}"
+    );
     let answer = fixture.output(request("wasi-http", "GET", &format!("http://{port}/"))).await;
     assert!(answer["error"].as_str().expect("refused").contains("ConnectionRefused"), "{answer}");
 }

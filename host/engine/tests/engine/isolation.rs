@@ -22,9 +22,8 @@ async fn no_call_finds_what_another_left_in_memory() {
 async fn nothing_of_a_trapped_call_survives() {
     let fixture = Fixture::new().await.grant(&[], &["cache:rw"]);
     let operations = json!([{"set": ["cache", "a", "1"]}, {"get": ["cache", "a"]}]);
-    let report = fixture
-        .fails(json!({"do": "storage-then-panic", "operations": operations}), Trapped, "after the writes")
-        .await;
+    let report =
+        fixture.fails(json!({"do": "storage-then-panic", "operations": operations}), Trapped, "after the writes").await;
     // A failure has no effects: the types leave no place for them. What was used is still accounted for.
     assert_eq!(report.metering.storage_operations, 2);
     assert!(failure(&report).kind.is_retryable());

@@ -92,7 +92,8 @@ async fn all_guests_together_stay_within_the_hosts_memory() {
     let config = trellis_engine::EngineConfig { memory_bytes_total: 16 << 20, ..crate::support::config() };
     let fixture = Fixture::with(config).await;
     let text = "all memory of the host for guests was in use";
-    let report = fixture.fails(json!({"do": "allocate", "mib": 20}), trellis_engine::FailureKind::Unavailable, text).await;
+    let report =
+        fixture.fails(json!({"do": "allocate", "mib": 20}), trellis_engine::FailureKind::Unavailable, text).await;
     assert!(report.metering.memory_bytes_max <= 16 << 20);
     // The failed call gave its memory back.
     assert_eq!(fixture.output(json!({"do": "allocate", "mib": 10})).await, json!(10 << 20));

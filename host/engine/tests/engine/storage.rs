@@ -52,7 +52,8 @@ async fn reads_see_committed_state_and_own_writes() {
 async fn additions_add_up_and_read_nothing() {
     let fixture = fixture(&[("cache", "n", "40", 7)]).await;
     let (results, effects) =
-        perform(&fixture, json!([{"add": ["cache", "n", 5]}, {"add": ["cache", "n", -3]}, {"add": ["cache", "m", 1]}])).await;
+        perform(&fixture, json!([{"add": ["cache", "n", 5]}, {"add": ["cache", "n", -3]}, {"add": ["cache", "m", 1]}]))
+            .await;
     assert_eq!(results, json!(["ok", "ok", "ok"]));
     assert_eq!(effects.reads, []);
     assert_eq!(effects.writes, [write("m", Change::Add { delta: 1 }), write("n", Change::Add { delta: 2 })]);
@@ -171,7 +172,10 @@ async fn operations_and_bytes_are_bounded() {
     ]);
     let (results, effects) = perform(&fixture, operations).await;
     assert_eq!(results[0], json!("ok"));
-    assert_eq!(results[1], json!({"error": "limit: storage writes of 1112 bytes, at most 1000 bytes a call are allowed"}));
+    assert_eq!(
+        results[1],
+        json!({"error": "limit: storage writes of 1112 bytes, at most 1000 bytes a call are allowed"})
+    );
     assert_eq!((&results[2], &results[3]), (&json!("ok"), &json!("ok")));
     assert_eq!(results[4], json!({"error": "limit: used up its limit of 4 storage operations a call"}));
     assert_eq!(effects.writes.len(), 2);

@@ -65,8 +65,14 @@ fn a_component_that_is_cut_off_is_refused_wherever_it_is_cut() {
 #[test]
 fn imports_that_no_host_provides_are_named() {
     let import = |name: &str| component(&format!(r#"(component (import "{name}" (instance)))"#));
-    says(&import("acme:db/query@1.0.0"), &["imports `acme:db/query@1.0.0`, which no host provides", "trellis:plugin@0.1"]);
-    says(&import("wasi:http/types@0.3.0"), &["this host provides wasi:http in version 0.2", "build against wasi:http@0.2"]);
+    says(
+        &import("acme:db/query@1.0.0"),
+        &["imports `acme:db/query@1.0.0`, which no host provides", "trellis:plugin@0.1"],
+    );
+    says(
+        &import("wasi:http/types@0.3.0"),
+        &["this host provides wasi:http in version 0.2", "build against wasi:http@0.2"],
+    );
     says(&import("wasi:keyvalue/store@0.2.0-draft2"), &["which no host provides"]);
     says(&import("wasi:logging/logging@0.1.0-other"), &["provides wasi:logging in version 0.1.0-draft"]);
     says(&import("trellis:plugin/web@0.2.0"), &["provides trellis:plugin in version 0.1"]);
@@ -85,9 +91,7 @@ fn all_faults_are_told_at_once() {
 #[test]
 fn a_component_without_a_transformer_is_told_what_is_missing() {
     says(&component("(component)"), &["does not export `trellis:plugin/transformer@0.1.0`", "#[transformer]"]);
-    let export = |name: &str| {
-        component(&format!(r#"(component (instance $i) (export "{name}" (instance $i)))"#))
-    };
+    let export = |name: &str| component(&format!(r#"(component (instance $i) (export "{name}" (instance $i)))"#));
     says(&export("wasi:cli/run@0.2.3"), &["a command", "crate-type"]);
     says(&export("trellis:plugin/transformer@0.2.0"), &["this host speaks trellis:plugin/transformer@0.1"]);
 }

@@ -16,11 +16,30 @@ use crate::clock::Clock;
 
 pub(super) enum Message {
     /// Brings an account into the table, unless it is there already.
-    Load { account: AccountId, limits: AccountLimits, windows: Option<Windows>, reply: oneshot::Sender<()> },
-    SetLimits { account: AccountId, limits: AccountLimits, reply: oneshot::Sender<()> },
-    Increment { account: AccountId, reply: Option<oneshot::Sender<()>> },
-    Take { account: AccountId, reply: oneshot::Sender<Permit> },
-    Evict { accounts: Vec<AccountId>, snapshot: bool, reply: oneshot::Sender<()> },
+    Load {
+        account: AccountId,
+        limits: AccountLimits,
+        windows: Option<Windows>,
+        reply: oneshot::Sender<()>,
+    },
+    SetLimits {
+        account: AccountId,
+        limits: AccountLimits,
+        reply: oneshot::Sender<()>,
+    },
+    Increment {
+        account: AccountId,
+        reply: Option<oneshot::Sender<()>>,
+    },
+    Take {
+        account: AccountId,
+        reply: oneshot::Sender<Permit>,
+    },
+    Evict {
+        accounts: Vec<AccountId>,
+        snapshot: bool,
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// After kill -9 at most this much of the counts is forgotten.

@@ -88,8 +88,7 @@ impl Limiter {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn load(&self, accounts: impl IntoIterator<Item = AccountId>) -> Result<(), StoreError> {
-        let missing: Vec<AccountId> =
-            accounts.into_iter().filter(|account| !self.table.contains(*account)).collect();
+        let missing: Vec<AccountId> = accounts.into_iter().filter(|account| !self.table.contains(*account)).collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -120,9 +119,9 @@ impl Limiter {
         self.ask(|reply| Message::Evict { accounts, snapshot: true, reply }).await;
     }
 
-    /// Drops every account: the lease was lost, and the windows are the new owners' to write.
-    pub async fn forget_all(&self) {
-        let accounts = self.table.accounts_of(|_| true);
+    /// Drops the accounts of shards without a snapshot: their windows are somebody else's to write, or were until now.
+    pub async fn forget(&self, is_meant: impl Fn(Shard) -> bool) {
+        let accounts = self.table.accounts_of(is_meant);
         self.ask(|reply| Message::Evict { accounts, snapshot: false, reply }).await;
     }
 

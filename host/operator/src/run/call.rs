@@ -51,7 +51,7 @@ impl NodeCall {
             return CallEnd::Throttled(wait);
         }
         let call = self.call(context);
-        CallEnd::Called(Box::new(transformer.call(call).await))
+        CallEnd::Called(Box::new(context.callee.call(&transformer, call).await))
     }
 
     async fn load(&self, context: &RunContext) -> Result<Arc<trellis_engine::Transformer>, Reason> {
@@ -65,7 +65,7 @@ impl NodeCall {
             let found = database.component(&digest.0).await.map_err(|error| error.to_string())?;
             found.map(Into::into).ok_or_else(|| "its bytes are not in the database".to_owned())
         };
-        context.engine.load(digest, bytes).await.map_err(load_reason)
+        context.engine.load(digest, bytes).await.map_err(|error| load_reason(&error))
     }
 
     fn call(&self, context: &RunContext) -> Call {
@@ -90,8 +90,8 @@ impl NodeCall {
     }
 }
 
-fn load_reason(error: LoadError) -> Reason {
-    let kind = match &error {
+fn load_reason(error: &LoadError) -> Reason {
+    let kind = match error {
         LoadError::Bytes { .. } | LoadError::Upload(UploadError::Unavailable(_)) => ReasonKind::Host,
         LoadError::WrongDigest { .. } | LoadError::Upload(UploadError::Faults(_)) => ReasonKind::Permanent,
     };

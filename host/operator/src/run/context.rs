@@ -6,11 +6,13 @@ use trellis_engine::Engine;
 use trellis_model::call_limits::CallLimits;
 use trellis_store::Database;
 
+use super::Callee;
 use crate::{catalog::Catalog, claims::Claims, clock::Clock, committer::Committer, lease::Lease, limiter::Limiter};
 
 pub struct RunContext {
     pub database: Database,
     pub engine: Engine,
+    pub callee: Callee,
     pub catalog: Arc<Catalog>,
     pub limiter: Limiter,
     pub committer: Committer,

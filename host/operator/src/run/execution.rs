@@ -8,7 +8,9 @@ use tokio_util::task::AbortOnDropHandle;
 use trellis_engine::{CallReport, Outcome};
 use trellis_model::{
     plan::GridPlan,
-    run::{Event, Inputs, LOST_HOSTS_MAX, Metering, NodeResult, NodeState, Outputs, Progress, Reason, ReasonKind, RunState},
+    run::{
+        Event, Inputs, LOST_HOSTS_MAX, Metering, NodeResult, NodeState, Outputs, Progress, Reason, ReasonKind, RunState,
+    },
 };
 use trellis_store::{
     commit::{Checkpoint, CommitOutcome, Conclusion, Effects, Finished, RunCommit},
@@ -223,13 +225,17 @@ impl<'c> Execution<'c> {
     }
 
     /// A node failed: for now, if its retry policy has attempts left, or for good.
-    fn fail(&mut self, call: &NodeCall, reason: Reason, asked: Option<Duration>, log: Vec<trellis_model::run::LogLine>, metering: Metering) {
+    fn fail(
+        &mut self,
+        call: &NodeCall,
+        reason: Reason,
+        asked: Option<Duration>,
+        log: Vec<trellis_model::run::LogLine>,
+        metering: Metering,
+    ) {
         let node = call.planned();
-        let wait = if reason.kind.is_retryable() {
-            node.retry.wait_after(call.attempt, jitter(call), asked)
-        } else {
-            None
-        };
+        let wait =
+            if reason.kind.is_retryable() { node.retry.wait_after(call.attempt, jitter(call), asked) } else { None };
         let error = format!("node `{}`: {}", node.name, reason.message);
         let result = NodeResult {
             node: node.name.clone(),
@@ -369,7 +375,10 @@ fn start(context: Arc<RunContext>, call: NodeCall, is_alone: bool) -> CallFuture
     };
     Box::pin(async move {
         let end = spawned.await.unwrap_or_else(|_| {
-            CallEnd::NotLoaded(Reason { kind: ReasonKind::Host, message: "the host failed while it ran this node".to_owned() })
+            CallEnd::NotLoaded(Reason {
+                kind: ReasonKind::Host,
+                message: "the host failed while it ran this node".to_owned(),
+            })
         });
         let call = Arc::into_inner(call).expect("the task that shared the call has ended");
         (call, end)

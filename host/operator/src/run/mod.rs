@@ -10,6 +10,7 @@
 //! outside effect.
 
 mod call;
+mod callee;
 mod context;
 mod execution;
 mod storage;
@@ -23,6 +24,7 @@ use trellis_store::{
     shards::Suspect,
 };
 
+pub use callee::Callee;
 pub use context::RunContext;
 use execution::{Execution, NotBegun};
 

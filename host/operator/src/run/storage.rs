@@ -58,8 +58,9 @@ impl Pending {
         let later = &self.effects.writes[snapshot.writes_seen.min(self.effects.writes.len())..];
         let written_since: HashSet<(&str, &str)> =
             later.iter().map(|write| (write.store.as_str(), write.key.as_str())).collect();
-        let overtaken = effects.reads.iter().any(|read| written_since.contains(&(read.store.as_str(), read.key.as_str())))
-            || base_reads.iter().any(|read| written_since.contains(&(read.store.as_str(), read.key.as_str())));
+        let overtaken =
+            effects.reads.iter().any(|read| written_since.contains(&(read.store.as_str(), read.key.as_str())))
+                || base_reads.iter().any(|read| written_since.contains(&(read.store.as_str(), read.key.as_str())));
         if overtaken {
             return Err(Overtaken);
         }
@@ -128,12 +129,18 @@ impl CallStorage {
     }
 
     async fn committed(&self, store: &str, key: &str) -> Result<Option<Entry>, StorageUnavailable> {
-        let entry = self.database.entry(self.account, self.project, store, key).await.map_err(unavailable)?;
+        let entry =
+            self.database.entry(self.account, self.project, store, key).await.map_err(|error| unavailable(&error))?;
         Ok(entry.map(|entry| Entry { value: entry.value, revision: entry.version.cast_unsigned() }))
     }
 
     /// Lays uncommitted writes over what is committed.
-    async fn overlaid(&self, store: &str, key: &str, writes: &[WriteKind]) -> Result<Option<Entry>, StorageUnavailable> {
+    async fn overlaid(
+        &self,
+        store: &str,
+        key: &str,
+        writes: &[WriteKind],
+    ) -> Result<Option<Entry>, StorageUnavailable> {
         let mut value = if self.snapshot.hides_committed(store, key) {
             None
         } else {
@@ -160,11 +167,12 @@ fn sum(value: Option<&[u8]>, delta: i64) -> Result<Vec<u8>, StorageUnavailable> 
         Some(text) => std::str::from_utf8(text).ok().and_then(|text| text.parse::<i64>().ok()),
     };
     let sum = number.and_then(|number| number.checked_add(delta));
-    let sum = sum.ok_or_else(|| StorageUnavailable("an earlier node of this run added to what is no integer".to_owned()))?;
+    let sum =
+        sum.ok_or_else(|| StorageUnavailable("an earlier node of this run added to what is no integer".to_owned()))?;
     Ok(sum.to_string().into_bytes())
 }
 
-fn unavailable(error: StoreError) -> StorageUnavailable {
+fn unavailable(error: &StoreError) -> StorageUnavailable {
     StorageUnavailable(error.to_string())
 }
 
@@ -188,8 +196,11 @@ impl Storage for CallStorage {
         let own: Vec<(&str, bool)> = self.own_keys(store, prefix, after);
         let deleted = own.iter().filter(|(_, exists)| !exists).count();
         let asked = i64::from(limit) + i64::try_from(deleted).unwrap_or(0);
-        let committed =
-            self.database.keys(self.account, self.project, store, prefix, after, asked).await.map_err(unavailable)?;
+        let committed = self
+            .database
+            .keys(self.account, self.project, store, prefix, after, asked)
+            .await
+            .map_err(|error| unavailable(&error))?;
         let mut keys: BTreeMap<String, u64> =
             committed.into_iter().map(|(key, version)| (key, version.cast_unsigned())).collect();
         for (key, exists) in own {

@@ -282,7 +282,10 @@ impl Scheduler {
     async fn change_shards(&mut self, change: ShardChange) {
         match change {
             ShardChange::Taken { holdings, suspects } => {
-                self.releasing.retain(|shard| holdings.iter().all(|holding| holding.shard != *shard));
+                let is_taken = |shard: Shard| holdings.iter().any(|holding| holding.shard == shard);
+                self.releasing.retain(|shard| !is_taken(*shard));
+                // What was known of these accounts while another host counted is out of date.
+                self.context.limiter.forget(is_taken).await;
                 self.next_look = Instant::now();
                 self.next_due = Some(Instant::now());
                 for suspect in suspects {
@@ -298,7 +301,7 @@ impl Scheduler {
                 self.queues.clear();
                 self.releasing.clear();
                 self.context.claims.clear();
-                self.context.limiter.forget_all().await;
+                self.context.limiter.forget(|_| true).await;
             }
         }
     }

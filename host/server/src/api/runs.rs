@@ -110,14 +110,16 @@ fn item(summary: RunSummary) -> RunItem {
 }
 
 fn view(detail: RunDetail) -> Result<RunView, Problem> {
-    let unreadable = |error: serde_json::Error| {
-        tracing::error!(run = %detail.summary.run, %error, "a stored run is not readable");
+    let run = detail.summary.run;
+    let unreadable = |error| {
+        let error: serde_json::Error = error;
+        tracing::error!(%run, %error, "a stored run is not readable");
         Problem::internal()
     };
     let event: trellis_model::run::Event = serde_json::from_slice(&detail.event).map_err(unreadable)?;
     let nodes = detail.nodes.as_deref().map(serde_json::from_slice).transpose().map_err(unreadable)?;
     Ok(RunView {
-        item: item(detail.summary.clone()),
+        item: item(detail.summary),
         event: EventView { attributes: event.attributes.into_iter().collect(), data: event.data },
         nodes: nodes.unwrap_or_default(),
     })

@@ -58,7 +58,12 @@ pub async fn run(args: DeployArgs, output: &mut Output, progress: &Progress) -> 
 ///
 /// # Errors
 /// What was not built or not accepted, with places in the folder's manifest.
-pub async fn deploy(client: &Client, project: &Project, dry_run: bool, progress: &Progress) -> Result<Deployed, Failure> {
+pub async fn deploy(
+    client: &Client,
+    project: &Project,
+    dry_run: bool,
+    progress: &Progress,
+) -> Result<Deployed, Failure> {
     let local = build(project, progress)?;
     for plugin in &local {
         upload(client, plugin, progress).await?;
@@ -102,7 +107,8 @@ pub fn describe(step: BuildProgress<'_>) -> String {
 }
 
 async fn upload(client: &Client, plugin: &LocalPlugin, progress: &Progress) -> Result<(), Failure> {
-    let task = progress.bytes(&format!("uploading {} {}", plugin.built.name, plugin.version), plugin.built.bytes.len() as u64);
+    let task =
+        progress.bytes(&format!("uploading {} {}", plugin.built.name, plugin.version), plugin.built.bytes.len() as u64);
     let path = ["v1", "plugins", &plugin.built.name, &plugin.version];
     let body = Bytes::from(plugin.built.bytes.clone());
     let _: serde_json::Value = client.put_bytes(&path, "application/wasm", body).await?;

@@ -36,7 +36,8 @@ pub async fn run(args: ServeArgs, output: &mut Output) -> CommandResult {
         Check::of("database", database(&args).await),
     ];
     output.show(&checks, |checks| {
-        let line = |check: &Check| format!("{} {}: {}\n", if check.is_fine { '✓' } else { '✗' }, check.name, check.message);
+        let line =
+            |check: &Check| format!("{} {}: {}\n", if check.is_fine { '✓' } else { '✗' }, check.name, check.message);
         checks.iter().map(line).collect()
     })?;
     match checks.iter().filter(|check| !check.is_fine).count() {

@@ -1,5 +1,6 @@
 //! The command line: what a person or a script types, and what it is answered.
 
+mod account;
 mod deploy;
 mod dev;
 mod doctor;
@@ -30,7 +31,11 @@ use self::{
 ///
 /// `trellis new NAME` makes a project, `trellis dev` runs it on this machine, `trellis deploy` brings it to a server.
 #[derive(Debug, Parser)]
-#[command(name = "trellis", version, after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 unavailable.")]
+#[command(
+    name = "trellis",
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 unavailable."
+)]
 struct Cli {
     #[command(flatten)]
     output: OutputArgs,
@@ -58,6 +63,9 @@ enum Command {
     /// Look at one run
     #[command(subcommand)]
     Run(runs::RunCommand),
+    /// Make accounts
+    #[command(subcommand)]
+    Account(account::AccountCommand),
     /// Make access tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -90,6 +98,7 @@ async fn run(command: Command, output: &mut Output, progress: &Progress) -> Comm
         Command::Send(args) => send::run(args, output, progress).await,
         Command::Runs(args) => runs::list(args, output).await,
         Command::Run(command) => runs::run(command, output).await,
+        Command::Account(command) => account::run(command, output).await,
         Command::Token(command) => token::run(command, output).await,
         Command::Migrate(args) => serve::migrate(args, output).await,
         Command::Doctor(args) => doctor::run(args, output).await,

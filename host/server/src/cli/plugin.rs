@@ -83,9 +83,8 @@ pub async fn run(command: PluginCommand, output: &mut Output, progress: &Progres
 
 fn build(dir: &Path, progress: &Progress) -> Result<BuiltPlugin, Failure> {
     let task = progress.task("building");
-    let built = tokio::task::block_in_place(|| {
-        trellis_build::build_plugin(dir, &mut |step| task.detail(&describe(step)))
-    });
+    let built =
+        tokio::task::block_in_place(|| trellis_build::build_plugin(dir, &mut |step| task.detail(&describe(step))));
     let built = built.map_err(ProjectError::from)?;
     task.done(&format!("{} {}", built.name, built.version));
     Ok(built)
@@ -126,7 +125,9 @@ async fn compile(bytes: Bytes) -> Result<Compiled, Failure> {
     config.instances_max = 1;
     let engine = Engine::new(&config).map_err(|error| Failure::new(Exit::Failed, error))?;
     engine.compile(bytes).await.map_err(|error| match error {
-        UploadError::Faults(faults) => Failure::new(Exit::Refused, format!("the plugin is not accepted:\n{}", listed(&faults))),
+        UploadError::Faults(faults) => {
+            Failure::new(Exit::Refused, format!("the plugin is not accepted:\n{}", listed(&faults)))
+        }
         error @ UploadError::Unavailable(_) => Failure::new(Exit::Failed, error),
     })
 }
@@ -135,7 +136,8 @@ async fn push(args: PushArgs, output: &mut Output, progress: &Progress) -> Comma
     let client = args.connection.client(Path::new("."))?;
     let (bytes, built) = component(&args.file, progress)?;
     let (built_name, built_version) = built.map(|built| (built.name, built.version)).unzip();
-    let missing = |what: &str| Failure::new(Exit::Usage, format!("a component has no {what} of its own: give --{what}"));
+    let missing =
+        |what: &str| Failure::new(Exit::Usage, format!("a component has no {what} of its own: give --{what}"));
     let name = args.name.or(built_name).ok_or_else(|| missing("name"))?;
     let version = args.version.or(built_version).ok_or_else(|| missing("version"))?;
     let task = progress.bytes(&format!("uploading {name} {version}"), bytes.len() as u64);

@@ -151,7 +151,8 @@ pub async fn wait(client: &Client, run: &str, at_most: Duration, progress: &Prog
             Ok(answer)
         }
         Err(_) => {
-            let message = format!("{run} has not ended within {} s; `trellis run show {run}` tells more", at_most.as_secs());
+            let message =
+                format!("{run} has not ended within {} s; `trellis run show {run}` tells more", at_most.as_secs());
             Err(Failure::new(Exit::Failed, message))
         }
     }
@@ -159,7 +160,8 @@ pub async fn wait(client: &Client, run: &str, at_most: Duration, progress: &Prog
 
 /// A run as a person reads it.
 pub fn human(run: &RunAnswer) -> String {
-    let mut text = format!("{}  {}/{}  {}  revision {}\n", run.run, run.project, run.grid, run.state.name(), run.revision);
+    let mut text =
+        format!("{}  {}/{}  {}  revision {}\n", run.run, run.project, run.grid, run.state.name(), run.revision);
     let _ = writeln!(text, "accepted {}{}", run.accepted_at, ended(run));
     if let Some(error) = &run.error {
         let _ = writeln!(text, "error: {}", printable_lines(error));

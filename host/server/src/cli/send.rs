@@ -1,6 +1,10 @@
 //! `trellis send`: start a run by API.
 
-use std::{io::Read as _, path::{Path, PathBuf}, time::Duration};
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use reqwest::Method;

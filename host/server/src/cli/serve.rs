@@ -48,7 +48,8 @@ pub async fn run(args: ServeArgs, output: &mut Output) -> CommandResult {
 
 /// Waits for SIGINT or SIGTERM. A second one ends the process at once.
 pub async fn stop_signal() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         // Without handlers the signals end the process by themselves.
         return std::future::pending().await;
     };

@@ -20,7 +20,7 @@ use super::{args::ConfigArgs, mistake::ConfigMistake};
 pub(super) const SECTIONS: [&str; 8] = ["database", "postgres", "http", "queue", "limiter", "sandbox", "egress", "log"];
 
 /// Variables that begin with `TRELLIS_` but belong to others: the command line as a client, and this module.
-const NO_SETTINGS: [&str; 3] = ["TRELLIS_CONFIG", "TRELLIS_TOKEN", "TRELLIS_URL"];
+const NO_SETTINGS: [&str; 4] = ["TRELLIS_CONFIG", "TRELLIS_ACCOUNT", "TRELLIS_TOKEN", "TRELLIS_URL"];
 
 /// Where something was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

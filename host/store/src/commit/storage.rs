@@ -15,6 +15,11 @@ use crate::Result;
 /// Account, project, store, key.
 type Key<'c> = (AccountId, ProjectId, &'c str, &'c str);
 
+/// The same as the database returns it.
+type StoredKey = (i64, i64, String, String);
+/// Key, value and version.
+type StoredRow = (i64, i64, String, String, Vec<u8>, i64);
+
 /// A key as this transaction sees it.
 #[derive(Default)]
 struct Cell {
@@ -114,7 +119,7 @@ async fn load<'c>(
         }
     }
     let (accounts, projects, stores, names) = columns(cells.keys().copied());
-    let rows: Vec<(i64, i64, String, String, Vec<u8>, i64)> = sqlx::query_as(
+    let rows: Vec<StoredRow> = sqlx::query_as(
         "select account_id, project_id, store, key, value, version
          from keyvalue join unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[])
               as wanted (account_id, project_id, store, key) using (account_id, project_id, store, key)
@@ -126,10 +131,8 @@ async fn load<'c>(
     .bind(names)
     .fetch_all(connection)
     .await?;
-    let mut found: HashMap<(i64, i64, String, String), (Vec<u8>, i64)> = rows
-        .into_iter()
-        .map(|(account, project, store, key, value, version)| ((account, project, store, key), (value, version)))
-        .collect();
+    let address = |(account, project, store, key, value, version)| ((account, project, store, key), (value, version));
+    let mut found: HashMap<StoredKey, (Vec<u8>, i64)> = rows.into_iter().map(address).collect();
     for (key, cell) in &mut cells {
         let stored = found.remove(&(key.0.0, key.1.0, key.2.to_owned(), key.3.to_owned()));
         if let Some((value, version)) = stored {

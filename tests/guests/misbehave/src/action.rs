@@ -16,43 +16,94 @@ use crate::{
 pub enum Action {
     /// Emits the whole event and the config.
     Echo,
-    Emit { emissions: Vec<(String, String)> },
-    EmitBytes { bytes: usize },
-    Fail { kind: String, message: String, after_ms: Option<u64> },
+    Emit {
+        emissions: Vec<(String, String)>,
+    },
+    EmitBytes {
+        bytes: usize,
+    },
+    Fail {
+        kind: String,
+        message: String,
+        after_ms: Option<u64>,
+    },
 
     Spin,
-    SpinFor { ms: u64 },
-    Allocate { mib: usize },
-    AllocateAndGoOn { mib: usize },
+    SpinFor {
+        ms: u64,
+    },
+    Allocate {
+        mib: usize,
+    },
+    AllocateAndGoOn {
+        mib: usize,
+    },
     Recurse,
-    Panic { message: String },
+    Panic {
+        message: String,
+    },
     CopyForEver,
-    PassString { bytes: usize },
-    LeakFields { count: usize },
-    Remember { secret: String },
-    Recall { secret: String },
+    PassString {
+        bytes: usize,
+    },
+    LeakFields {
+        count: usize,
+    },
+    Remember {
+        secret: String,
+    },
+    Recall {
+        secret: String,
+    },
 
-    Exit { code: u8 },
-    Sleep { ms: u64 },
+    Exit {
+        code: u8,
+    },
+    Sleep {
+        ms: u64,
+    },
     PollForEver,
-    Print { line: String, times: usize },
-    PrintError { line: String, times: usize },
-    Random { bytes: u64 },
+    Print {
+        line: String,
+        times: usize,
+    },
+    PrintError {
+        line: String,
+        times: usize,
+    },
+    Random {
+        bytes: u64,
+    },
     Environment,
     Clock,
 
-    Log { message: String, times: usize },
+    Log {
+        message: String,
+        times: usize,
+    },
     Config,
 
-    Storage { operations: Vec<store::Operation> },
+    Storage {
+        operations: Vec<store::Operation>,
+    },
     /// Storage, then a failure: nothing may remain.
-    StorageThenPanic { operations: Vec<store::Operation> },
+    StorageThenPanic {
+        operations: Vec<store::Operation>,
+    },
 
     Fetch(http::Request),
-    FetchTimes { request: http::Request, times: u32 },
+    FetchTimes {
+        request: http::Request,
+        times: u32,
+    },
     WasiHttp(http::Request),
-    WasiHttpAtOnce { request: http::Request, times: u32 },
-    ManyHeaders { count: u32 },
+    WasiHttpAtOnce {
+        request: http::Request,
+        times: u32,
+    },
+    ManyHeaders {
+        count: u32,
+    },
 }
 
 impl Action {

@@ -7,9 +7,7 @@ use crate::bindings::{
     trellis::plugin::web,
     wasi::http::{
         outgoing_handler,
-        types::{
-            Fields, FutureIncomingResponse, Method, OutgoingBody, OutgoingRequest, Scheme,
-        },
+        types::{Fields, FutureIncomingResponse, Method, OutgoingBody, OutgoingRequest, Scheme},
     },
     wasi::io::streams::StreamError,
 };

@@ -37,7 +37,8 @@ impl Guest for Misbehave {
 
     fn transform(event: Event, config: String) -> Result<Vec<Emission>, Failure> {
         let input = event.inputs.iter().find(|(port, _)| port == "in").map_or("null", |(_, json)| json.as_str());
-        let action: action::Action = serde_json::from_str(input).map_err(|error| Failure::InvalidInput(error.to_string()))?;
+        let action: action::Action =
+            serde_json::from_str(input).map_err(|error| Failure::InvalidInput(error.to_string()))?;
         action.perform(&event, &config)
     }
 }

@@ -29,9 +29,9 @@ impl Operation {
         match self {
             Self::Get(store, key) => {
                 let entry = storage::get(&store, &key)?;
-                return Ok(entry.map_or(Value::Null, |entry| {
-                    json!([String::from_utf8_lossy(&entry.value), entry.revision])
-                }));
+                return Ok(
+                    entry.map_or(Value::Null, |entry| json!([String::from_utf8_lossy(&entry.value), entry.revision]))
+                );
             }
             Self::Set(store, key, value) => storage::set(&store, &key, value.as_bytes(), no_options)?,
             Self::SetIf(store, key, value, revision) => {

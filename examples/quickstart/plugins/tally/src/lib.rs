@@ -56,7 +56,10 @@ pub enum Tally {
 pub fn tally(input: Purchase, config: Config) -> Result<Vec<Tally>> {
     let cents = input.order.total * input.rate.euros * 100.0;
     if !cents.is_finite() || cents < 0.0 {
-        return Err(Error::invalid_input(format_args!("order {}: {} {} is no total", input.order.id, input.order.total, input.order.currency)));
+        return Err(Error::invalid_input(format_args!(
+            "order {}: {} {} is no total",
+            input.order.id, input.order.total, input.order.currency
+        )));
     }
     let store = storage::store(STORE);
     // Additions commute: orders that come in at the same time never get into each other's way.

@@ -1,11 +1,15 @@
 //! `trellis dev`: a project folder on a host of its own, built, deployed and watched; with `--once`, one event through
 //! all of it.
 
-mod settings;
 mod services;
+mod settings;
 mod watch;
 
-use std::{net::SocketAddr, path::{Path, PathBuf}, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -138,7 +142,11 @@ async fn sign_in(server: &Server) -> Result<Client, Failure> {
 
 /// `base_url` may be a public name that this machine cannot reach.
 fn local_url(address: SocketAddr) -> String {
-    if address.ip().is_unspecified() { format!("http://127.0.0.1:{}", address.port()) } else { format!("http://{address}") }
+    if address.ip().is_unspecified() {
+        format!("http://127.0.0.1:{}", address.port())
+    } else {
+        format!("http://{address}")
+    }
 }
 
 /// A project folder and the host it is tried on.
@@ -168,7 +176,8 @@ impl Workshop<'_> {
             .map_err(|error| Failure::new(Exit::NotFound, format!("cannot read {}: {error}", path.display())))?;
         let method = Method::from_bytes(trigger.methods.first().map_or("POST", String::as_str).as_bytes())
             .map_err(|error| Failure::new(Exit::Failed, error))?;
-        let url = trigger.url.parse().map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", trigger.url)))?;
+        let url =
+            trigger.url.parse().map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", trigger.url)))?;
         output.note(&format!("{method} {}", trigger.url))?;
         let accepted: Accepted = self.client.send_raw(method, url, Bytes::from(body)).await?;
         output.note(&format!("202 {}", accepted.run))?;
@@ -199,9 +208,11 @@ impl Workshop<'_> {
     fn greeting(&self, settings: &DevSettings, deployed: &Deployed) -> String {
         let mut text = format!("\nproject {} is deployed; the API is at {}v1\n", deployed.project, self.client.base());
         for trigger in &deployed.triggers {
-            let file = settings.event.as_ref().filter(|event| event.trigger == trigger.name).map(|event| {
-                self.dir.join(&event.file).display().to_string()
-            });
+            let file = settings
+                .event
+                .as_ref()
+                .filter(|event| event.trigger == trigger.name)
+                .map(|event| self.dir.join(&event.file).display().to_string());
             let method = trigger.methods.first().map_or("POST", String::as_str);
             let body = file.map_or_else(|| "'{}'".to_owned(), |file| format!("@{file}"));
             text.push_str(&format!(
@@ -218,7 +229,11 @@ impl Workshop<'_> {
 fn find_trigger<'d>(deployed: &'d Deployed, event: &DevEvent) -> Result<&'d DeployedTrigger, Failure> {
     deployed.triggers.iter().find(|trigger| trigger.name == event.trigger).ok_or_else(|| {
         let known: Vec<&str> = deployed.triggers.iter().map(|trigger| trigger.name.as_str()).collect();
-        let message = format!("`[dev]` names the trigger `{}`, which does not exist; there are: {}", event.trigger, known.join(", "));
+        let message = format!(
+            "`[dev]` names the trigger `{}`, which does not exist; there are: {}",
+            event.trigger,
+            known.join(", ")
+        );
         Failure::new(Exit::Refused, message)
     })
 }

@@ -14,11 +14,7 @@ use tokio::{
 };
 
 use super::settings::DevService;
-use crate::cli::{
-    failure::Failure,
-    output::Exit,
-    progress::Progress,
-};
+use crate::cli::{failure::Failure, output::Exit, progress::Progress};
 
 /// A service may have to be compiled first.
 const READY_TIMEOUT: Duration = Duration::from_secs(300);

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use http_request::{Answer, Config, http_request};
 use trellis_sdk::*;
+
+use super::{Answer, Config, http_request};
 
 const URL: &str = "https://api.example.com/users/7";
 

@@ -1,0 +1,237 @@
+//! A plugin under test, with the world that its calls find.
+
+use std::{path::Path, sync::Arc};
+
+use bytes::Bytes;
+use serde_json::Value;
+use trellis_engine::{Call, CallReport, Event, Outbound, Outcome, Storage, Transformer, WallClock};
+use trellis_model::{
+    call_limits::CallLimits,
+    description::Description,
+    fault::did_you_mean,
+    grant::{Grants, HttpGrant, StorageGrant},
+};
+
+use crate::{
+    clock::FixedClock,
+    component,
+    http::{FakeHttp, Mock, Reply},
+    report::Report,
+    storage::FakeStorage,
+};
+
+/// A plugin and what its calls will find: config, mocks, stored values, time, limits.
+///
+/// Each method takes the plugin and gives it back, so that a test reads as one sentence. Calls do not use it up: a second
+/// call finds what the first one stored.
+pub struct Plugin {
+    transformer: Arc<Transformer>,
+    event: Event,
+    config: Value,
+    limits: CallLimits,
+    /// What the test says is granted; none: what it mocks and stores.
+    grants: Option<Grants>,
+    mocks: Vec<Mock>,
+    storage: Arc<FakeStorage>,
+    stores: Vec<StorageGrant>,
+    clock: Option<Arc<FixedClock>>,
+}
+
+impl Plugin {
+    /// Builds the crate in `folder` (in its own tests: `env!("CARGO_MANIFEST_DIR")`) to a component and loads it, once per
+    /// test process. Panics with cargo's output when it does not build, and with all faults when it is no plugin.
+    #[track_caller]
+    pub fn build(folder: impl AsRef<Path>) -> Self {
+        let folder = folder.as_ref();
+        match component::of_crate(folder) {
+            Ok(transformer) => Self::of(transformer),
+            Err(error) => panic!("cannot build the plugin in {}: {error}", folder.display()),
+        }
+    }
+
+    /// Loads a component that was built already, in whatever language. Panics with all faults when it is no plugin.
+    #[track_caller]
+    pub fn from_bytes(component: impl Into<Vec<u8>>) -> Self {
+        match component::load(Bytes::from(component.into()), None) {
+            Ok(transformer) => Self::of(transformer),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn of(transformer: Arc<Transformer>) -> Self {
+        let run = "run_0000000000001".to_owned();
+        let node = "node".to_owned();
+        let idempotency_key = format!("{run}-{node}");
+        Self {
+            transformer,
+            event: Event { run, node, attempt: 1, idempotency_key, attributes: Vec::new(), inputs: Vec::new() },
+            config: Value::Object(serde_json::Map::new()),
+            limits: CallLimits::default(),
+            grants: None,
+            mocks: Vec::new(),
+            storage: Arc::default(),
+            stores: Vec::new(),
+            clock: None,
+        }
+    }
+
+    /// The node's config. Default: an empty object.
+    #[must_use]
+    pub fn config(mut self, config: impl Into<Value>) -> Self {
+        self.config = config.into();
+        self
+    }
+
+    /// Answers requests. `url` is matched as in a grant: exactly, or up to a `*` at its end; the query does not count.
+    /// `method` may be several (`GET,HEAD`) or `*`. Of several mocks that match, the last one added answers.
+    #[must_use]
+    #[track_caller]
+    pub fn http_mock(mut self, method: &str, url: &str, reply: impl Reply) -> Self {
+        match format!("{method} {url}").parse::<HttpGrant>() {
+            Ok(pattern) => self.mocks.push(Mock { pattern, reply: Arc::new(reply) }),
+            Err(error) => panic!("{error}"),
+        }
+        self
+    }
+
+    /// Puts a committed value into a store.
+    #[must_use]
+    #[track_caller]
+    pub fn storage(self, store: &str, key: &str, value: impl AsRef<[u8]>) -> Self {
+        self.storage.set(store, key, value.as_ref().to_vec());
+        self.store(store)
+    }
+
+    /// Lets the plugin read and write a store, which may be empty.
+    #[must_use]
+    #[track_caller]
+    pub fn store(mut self, store: &str) -> Self {
+        match format!("{store}:rw").parse::<StorageGrant>() {
+            Ok(grant) => self.stores.push(grant),
+            Err(error) => panic!("{error}"),
+        }
+        self
+    }
+
+    /// Grants exactly this, as a manifest would: `.grants(&["GET https://api.example.com/*"], &["cache:r"])`.
+    #[must_use]
+    #[track_caller]
+    pub fn grants(mut self, http: &[&str], storage: &[&str]) -> Self {
+        fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(texts: &[&str]) -> Result<Vec<T>, String> {
+            texts.iter().map(|text| text.parse().map_err(|error: T::Err| error.to_string())).collect()
+        }
+        match (parse(http), parse(storage)) {
+            (Ok(http), Ok(storage)) => self.grants = Some(Grants { http, storage }),
+            (Err(error), _) | (_, Err(error)) => panic!("{error}"),
+        }
+        self
+    }
+
+    /// The limits of each call. Default: those of a host.
+    #[must_use]
+    pub fn limits(mut self, limits: CallLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The time of day that the plugin sees, which stands still: RFC 3339, such as `2026-05-01T12:00:00Z`. Default: now.
+    #[must_use]
+    #[track_caller]
+    pub fn clock(mut self, time: &str) -> Self {
+        self.clock = Some(Arc::new(FixedClock::at(time)));
+        self
+    }
+
+    /// Adds an attribute of the event, such as `trigger`.
+    #[must_use]
+    pub fn attribute(mut self, name: &str, value: &str) -> Self {
+        self.event.attributes.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Which attempt each call is. Default: 1.
+    #[must_use]
+    pub fn attempt(mut self, attempt: u32) -> Self {
+        self.event.attempt = attempt;
+        self
+    }
+
+    /// What the plugin says of itself.
+    pub fn description(&self) -> &Description {
+        self.transformer.description()
+    }
+
+    /// Interfaces that the plugin imports.
+    pub fn imports(&self) -> &[String] {
+        self.transformer.imports()
+    }
+
+    /// A committed value: one that the test stored, or a successful call.
+    pub fn stored(&self, store: &str, key: &str) -> Option<Vec<u8>> {
+        self.storage.value(store, key)
+    }
+
+    /// Calls the plugin once with one input.
+    #[track_caller]
+    pub fn call(&self, port: &str, json: impl Into<Value>) -> Report {
+        self.call_with([(port, json.into())])
+    }
+
+    /// Calls the plugin once with several inputs, or none. Panics if an input has no such port, or a required one is
+    /// missing: a host would never call it so.
+    #[track_caller]
+    pub fn call_with<'a>(&self, inputs: impl IntoIterator<Item = (&'a str, Value)>) -> Report {
+        let inputs: Vec<(&str, Value)> = inputs.into_iter().collect();
+        self.check_inputs(&inputs);
+        let http = Arc::new(FakeHttp::new(self.mocks.clone()));
+        let call = self.prepare(&inputs, &http);
+        let report = component::block_on(self.transformer.call(call));
+        self.commit(&report);
+        Report::new(report, http.requests())
+    }
+
+    fn prepare(&self, inputs: &[(&str, Value)], http: &Arc<FakeHttp>) -> Call {
+        let inputs = inputs.iter().map(|(port, value)| ((*port).to_owned(), value.to_string())).collect();
+        Call {
+            event: Event { inputs, ..self.event.clone() },
+            config: self.config.to_string().into(),
+            limits: self.limits,
+            grants: Arc::new(self.effective_grants()),
+            storage: Arc::clone(&self.storage) as Arc<dyn Storage>,
+            outbound: Arc::clone(http) as Arc<dyn Outbound>,
+            clock: self.clock.clone().map(|clock| clock as Arc<dyn WallClock>),
+        }
+    }
+
+    fn effective_grants(&self) -> Grants {
+        self.grants.clone().unwrap_or_else(|| Grants {
+            http: self.mocks.iter().map(|mock| mock.pattern.clone()).collect(),
+            storage: self.stores.clone(),
+        })
+    }
+
+    #[track_caller]
+    fn check_inputs(&self, inputs: &[(&str, Value)]) {
+        let known = &self.description().inputs;
+        for (port, _) in inputs {
+            if !known.contains_key(*port) {
+                let near = did_you_mean(port, known.keys().map(String::as_str));
+                let hint = near.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+                panic!("the plugin has no input `{port}`, only {:?}{hint}", known.keys().collect::<Vec<_>>());
+            }
+        }
+        for (name, port) in known {
+            let given = inputs.iter().any(|(given, _)| given == name);
+            assert!(given || !port.required, "the input `{name}` is required: a host skips the node without it");
+        }
+    }
+
+    #[track_caller]
+    fn commit(&self, report: &CallReport) {
+        if let Outcome::Emitted(effects) = &report.outcome
+            && let Err(error) = self.storage.commit(&effects.writes)
+        {
+            panic!("{error}");
+        }
+    }
+}

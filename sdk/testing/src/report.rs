@@ -1,0 +1,128 @@
+//! What came of a call, with assertions that say what happened instead.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use trellis_engine::{CallReport, Change, Effects, Failure, FailureKind, LogLine, Metering, Outcome, Write};
+
+use crate::http::Request;
+
+/// The result of one call.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Output port and value. Empty for a call that failed.
+    pub emissions: BTreeMap<String, Value>,
+    /// Why the call failed, if it did.
+    pub failure: Option<Failure>,
+    pub log: Vec<LogLine>,
+    /// Requests that went out, in order. Those that were denied are not among them; the log says why.
+    pub requests: Vec<Request>,
+    /// What the call wrote, by store and key. Empty for a call that failed.
+    pub writes: Vec<Write>,
+    /// Whether any request other than GET and HEAD was about to be sent.
+    pub outside_effect: bool,
+    pub metering: Metering,
+}
+
+impl Report {
+    pub(crate) fn new(report: CallReport, requests: Vec<Request>) -> Self {
+        let CallReport { outcome, log, outside_effect, metering } = report;
+        let (emissions, writes, failure) = match outcome {
+            Outcome::Emitted(Effects { emissions, writes, .. }) => {
+                let emissions = emissions.into_iter().map(|emission| {
+                    let value = serde_json::from_str(emission.json.get()).expect("the engine emits only JSON");
+                    (emission.port, value)
+                });
+                (emissions.collect(), writes, None)
+            }
+            Outcome::Failed(failure) => (BTreeMap::new(), Vec::new(), Some(failure)),
+        };
+        Self { emissions, failure, log: log.lines, requests, writes, outside_effect, metering }
+    }
+
+    /// The value that was emitted to `port`. Panics if there is none.
+    #[track_caller]
+    pub fn emitted(&self, port: &str) -> &Value {
+        match self.emissions.get(port) {
+            Some(value) => value,
+            None => panic!("nothing was emitted to `{port}`\n{}", self.story()),
+        }
+    }
+
+    /// The value that was emitted to `port`, as a type. Panics if there is none, or of another shape.
+    #[track_caller]
+    pub fn output<T: DeserializeOwned>(&self, port: &str) -> T {
+        let value = self.emitted(port);
+        T::deserialize(value).unwrap_or_else(|error| panic!("{value} on `{port}` has another shape: {error}"))
+    }
+
+    /// Panics unless the call succeeded and left every port empty.
+    #[track_caller]
+    pub fn assert_emitted_nothing(&self) {
+        assert!(
+            self.failure.is_none() && self.emissions.is_empty(),
+            "something else came of the call\n{}",
+            self.story()
+        );
+    }
+
+    /// The failure. Panics if the call succeeded.
+    #[track_caller]
+    pub fn failed(&self) -> &Failure {
+        match &self.failure {
+            Some(failure) => failure,
+            None => panic!("the call did not fail\n{}", self.story()),
+        }
+    }
+
+    /// Panics unless the call failed in this way, with `text` in its message.
+    #[track_caller]
+    pub fn assert_failed(&self, kind: FailureKind, text: &str) {
+        let failure = self.failed();
+        let as_expected = failure.kind == kind && failure.message.contains(text);
+        assert!(as_expected, "expected {kind:?} with `{text}` in its message\n{}", self.story());
+    }
+
+    /// Panics unless some line of the log has `text` in it.
+    #[track_caller]
+    pub fn assert_logged(&self, text: &str) {
+        let logged = self.log.iter().any(|line| line.message.contains(text));
+        assert!(logged, "`{text}` was not logged\n{}", self.story());
+    }
+
+    /// What the call did to a key, if anything.
+    pub fn written(&self, store: &str, key: &str) -> Option<&Change> {
+        self.writes.iter().find(|write| write.store == store && write.key == key).map(|write| &write.change)
+    }
+
+    /// The value that the call set a key to, as text. Panics if it did not.
+    #[track_caller]
+    pub fn written_text(&self, store: &str, key: &str) -> &str {
+        match self.written(store, key) {
+            Some(Change::Set { value, .. }) => match str::from_utf8(value) {
+                Ok(text) => text,
+                Err(error) => panic!("the value of `{key}` in store `{store}` is no text: {error}"),
+            },
+            other => panic!("`{key}` in store `{store}` was not set but {other:?}\n{}", self.story()),
+        }
+    }
+
+    /// All that happened, for the message of an assertion.
+    fn story(&self) -> String {
+        let mut story = match &self.failure {
+            Some(failure) => format!("outcome: failed ({:?}): {failure}\n", failure.kind),
+            None => format!("outcome: emitted {}\n", serde_json::json!(self.emissions)),
+        };
+        for request in &self.requests {
+            story.push_str(&format!("request: {request:?}\n"));
+        }
+        for write in &self.writes {
+            story.push_str(&format!("write: {} {}: {:?}\n", write.store, write.key, write.change));
+        }
+        for line in &self.log {
+            story.push_str(&format!("log: {:?} {} {}\n", line.level, line.context, line.message));
+        }
+        story
+    }
+}
