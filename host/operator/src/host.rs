@@ -20,7 +20,7 @@ use crate::{
     lease::{Lease, LeaseConfig, LeaseKeeper},
     limiter::{Limiter, LimiterConfig},
     run::{Callee, RunContext},
-    scheduler::{Message, Scheduler, Wakeups},
+    scheduler::{Message, RunStarter, Scheduler, Wakeups},
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -57,19 +57,44 @@ pub struct Host {
 pub struct HostStop {
     database: Database,
     lease: Arc<Lease>,
-    ingest: CancellationToken,
-    ingest_task: JoinHandle<()>,
-    scheduler: CancellationToken,
-    scheduler_task: JoinHandle<()>,
+    ingest: Task,
+    scheduler: Task,
     runs: TaskTracker,
     abandon: CancellationToken,
-    committer: CancellationToken,
-    committer_task: JoinHandle<()>,
-    limiter: CancellationToken,
-    limiter_task: JoinHandle<()>,
-    /// Lease keeper, listener, notices.
-    background: CancellationToken,
-    background_tasks: Vec<JoinHandle<()>>,
+    committer: Task,
+    limiter: Task,
+    background: Vec<Task>,
+}
+
+/// A background task with its one stop signal and its awaited end.
+struct Task {
+    name: &'static str,
+    stop: CancellationToken,
+    handle: JoinHandle<()>,
+}
+
+impl Task {
+    /// Starts a task that gives its users a handle.
+    fn with_handle<T>(name: &'static str, start: impl FnOnce(CancellationToken) -> (T, JoinHandle<()>)) -> (T, Self) {
+        let stop = CancellationToken::new();
+        let (user_handle, handle) = start(stop.clone());
+        (user_handle, Self { name, stop, handle })
+    }
+
+    fn spawn<F>(name: &'static str, run: impl FnOnce(CancellationToken) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let stop = CancellationToken::new();
+        Self { name, handle: tokio::spawn(run(stop.clone())), stop }
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        if let Err(error) = self.handle.await {
+            tracing::error!(name = self.name, %error, "a task of the host had failed");
+        }
+    }
 }
 
 impl Host {
@@ -88,72 +113,67 @@ impl Host {
         let notices = database.listen().await?;
         catalog.refresh(true).await?;
 
-        let background = CancellationToken::new();
         let (changes, shard_changes) = mpsc::channel(SHARD_CHANGES_MAX);
         let keeper = LeaseKeeper::register(database.clone(), config.lease, clock.clone(), changes).await?;
         let lease = keeper.lease();
-        let (wakeups, messages, wakeups_task) = Wakeups::start(database.clone(), background.clone());
-
-        let limiter_stop = CancellationToken::new();
+        let ((wakeups, messages), notifier) =
+            Task::with_handle("notifier", |stop| Wakeups::start(database.clone(), stop));
         let (limiter, limiter_task) =
-            Limiter::start(database.clone(), config.limiter, clock.clone(), limiter_stop.clone());
-        let claims = Arc::new(Claims::default());
-        let committer_stop = CancellationToken::new();
-        let (committer, committer_task) =
-            Committer::start(database.clone(), Arc::clone(&lease), Arc::clone(&claims), committer_stop.clone());
-
-        let context = Arc::new(RunContext {
-            database: database.clone(),
-            engine: engine.clone(),
-            callee: config.callee,
-            catalog: Arc::clone(&catalog),
-            limiter: limiter.clone(),
-            committer,
-            claims,
-            lease: Arc::clone(&lease),
-            clock: clock.clone(),
-            call_limits: config.call_limits,
+            Task::with_handle("limiter", |stop| Limiter::start(database.clone(), config.limiter, clock.clone(), stop));
+        let (ingest, ingest_task) = Task::with_handle("ingest", |stop| {
+            Ingest::start(database.clone(), Arc::clone(&lease), clock.clone(), wakeups.clone(), stop)
         });
-        let (runs, abandon, scheduler_stop) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
-        let scheduler = Scheduler::new(
-            context,
-            messages,
-            shard_changes,
-            wakeups.clone(),
-            config.runs_max,
-            runs.clone(),
-            abandon.clone(),
-        );
-        let scheduler_task = tokio::spawn(scheduler.run(scheduler_stop.clone()));
-        let keeper_task = tokio::spawn(keeper.run(background.clone()));
-        let listener = Listener {
-            database: database.clone(),
-            catalog: Arc::clone(&catalog),
-            limiter: limiter.clone(),
-            wakeups: wakeups.clone(),
-        };
-        let listener_task = tokio::spawn(listener.run(notices, background.clone()));
-        let ingest_stop = CancellationToken::new();
-        let (ingest, ingest_task) =
-            Ingest::start(database.clone(), Arc::clone(&lease), clock.clone(), wakeups.clone(), ingest_stop.clone());
+        let host = Arc::new(Self { database, engine, catalog, limiter, ingest, clock, lease, wakeups });
+
+        let claims = Arc::new(Claims::default());
+        let (committer, committer_task) = Task::with_handle("committer", |give_up| {
+            Committer::start(host.database.clone(), Arc::clone(&host.lease), Arc::clone(&claims), give_up)
+        });
+        let context = host.run_context(committer, claims, config);
+        let (runs, abandon) = (TaskTracker::new(), CancellationToken::new());
+        let starter =
+            RunStarter { context, wakeups: host.wakeups.clone(), tasks: runs.clone(), abandon: abandon.clone() };
+        let scheduler = Scheduler::new(starter, messages, shard_changes, config.runs_max);
         let stop = HostStop {
-            database: database.clone(),
-            lease: Arc::clone(&lease),
-            ingest: ingest_stop,
-            ingest_task,
-            scheduler: scheduler_stop,
-            scheduler_task,
+            database: host.database.clone(),
+            lease: Arc::clone(&host.lease),
+            ingest: ingest_task,
+            scheduler: Task::spawn("scheduler", |stop| scheduler.run(stop)),
             runs,
             abandon,
-            committer: committer_stop,
-            committer_task,
-            limiter: limiter_stop,
-            limiter_task,
-            background,
-            background_tasks: vec![keeper_task, listener_task, wakeups_task],
+            committer: committer_task,
+            limiter: limiter_task,
+            background: vec![
+                Task::spawn("lease keeper", |stop| keeper.run(stop)),
+                Task::spawn("listener", |stop| host.listener().run(notices, stop)),
+                notifier,
+            ],
         };
-        let host = Self { database, engine, catalog, limiter, ingest, clock, lease, wakeups };
-        Ok((Arc::new(host), stop))
+        Ok((host, stop))
+    }
+
+    fn run_context(&self, committer: Committer, claims: Arc<Claims>, config: HostConfig) -> Arc<RunContext> {
+        Arc::new(RunContext {
+            database: self.database.clone(),
+            engine: self.engine.clone(),
+            catalog: Arc::clone(&self.catalog),
+            limiter: self.limiter.clone(),
+            committer,
+            claims,
+            lease: Arc::clone(&self.lease),
+            clock: self.clock.clone(),
+            call_limits: config.call_limits,
+            callee: config.callee,
+        })
+    }
+
+    fn listener(&self) -> Listener {
+        Listener {
+            database: self.database.clone(),
+            catalog: Arc::clone(&self.catalog),
+            limiter: self.limiter.clone(),
+            wakeups: self.wakeups.clone(),
+        }
     }
 
     /// Whether this host holds a live lease: events it accepts will be run.
@@ -192,32 +212,21 @@ impl HostStop {
     /// # Errors
     /// The database could not be told; other hosts take over when the lease has run out.
     pub async fn shutdown(self, grace: Duration) -> Result<(), StoreError> {
-        self.ingest.cancel();
-        ended("ingest", self.ingest_task).await;
-        self.scheduler.cancel();
-        ended("scheduler", self.scheduler_task).await;
+        self.ingest.end().await;
+        self.scheduler.end().await;
         self.runs.close();
         if tokio::time::timeout(grace, self.runs.wait()).await.is_err() {
             tracing::warn!(runs = self.runs.len(), "runs did not end in time; they are left to the next owner");
             self.abandon.cancel();
             self.runs.wait().await;
         }
-        self.committer.cancel();
-        ended("committer", self.committer_task).await;
-        self.limiter.cancel();
-        ended("limiter", self.limiter_task).await;
-        self.background.cancel();
-        for task in self.background_tasks {
-            ended("background task", task).await;
+        self.committer.end().await;
+        self.limiter.end().await;
+        for task in self.background {
+            task.end().await;
         }
         self.database.release_claims(&self.lease.holdings()).await?;
         self.database.deregister_host(self.lease.identity().host).await
-    }
-}
-
-async fn ended(name: &str, task: JoinHandle<()>) {
-    if let Err(error) = task.await {
-        tracing::error!(name, %error, "a task of the host had failed");
     }
 }
 

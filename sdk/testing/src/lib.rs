@@ -5,20 +5,17 @@
 //! use serde_json::json;
 //! use trellis_testing::{Plugin, Response};
 //!
-//! #[test]
-//! fn a_repository_becomes_a_report() {
-//!     let report = Plugin::build(env!("CARGO_MANIFEST_DIR"))
-//!         .config(json!({ "api_url": "https://api.example.com" }))
-//!         .http_mock("GET", "https://api.example.com/repos/*", Response::json(200, json!({ "stars": 3 })))
-//!         .storage("cache", "seen", "1")
-//!         .clock("2026-05-01T12:00:00Z")
-//!         .call("task", json!({ "repository": "trellis" }));
+//! // In a `#[test]` of the plugin's own crate:
+//! let report = Plugin::build(env!("CARGO_MANIFEST_DIR"))
+//!     .config(json!({ "api_url": "https://api.example.com" }))
+//!     .http_mock("GET", "https://api.example.com/repos/*", Response::json(200, json!({ "stars": 3 })))
+//!     .storage("cache", "seen", "1")
+//!     .clock("2026-05-01T12:00:00Z")
+//!     .call("task", json!({ "repository": "trellis" }));
 //!
-//!     assert_eq!(report.emitted("report"), &json!({ "stars": 3 }));
-//!     assert_eq!(report.requests[0].url, "https://api.example.com/repos/trellis");
-//!     report.assert_logged("3 stars");
-//! }
-//! # a_repository_becomes_a_report();
+//! assert_eq!(report.emitted("report"), &json!({ "stars": 3 }));
+//! assert_eq!(report.requests[0].url, "https://api.example.com/repos/trellis");
+//! report.assert_logged("3 stars");
 //! ```
 //!
 //! What a test mocks or puts into a store counts as granted, until the test says with [`Plugin::grants`] what is. Knows

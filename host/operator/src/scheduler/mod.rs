@@ -47,19 +47,40 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// Jobs moved back to the queue at a time, per shard.
 const PROMOTE_JOBS_MAX: i64 = 500;
 
+/// What it takes to start a run.
+pub struct RunStarter {
+    pub context: Arc<RunContext>,
+    pub wakeups: Wakeups,
+    /// The runs that were started.
+    pub tasks: TaskTracker,
+    /// Ends runs that did not end within the grace of a stop; they are left to the next owner.
+    pub abandon: CancellationToken,
+}
+
+impl RunStarter {
+    fn start(&self, job: FetchedJob) {
+        let (context, wakeups, abandon) = (Arc::clone(&self.context), self.wakeups.clone(), self.abandon.clone());
+        self.tasks.spawn(async move {
+            let (account, run, claim) = (job.account, job.run, (job.shard, job.claim));
+            let end = abandon.run_until_cancelled(run_job(&context, job)).await.unwrap_or(RunEnd::Fenced);
+            if !matches!(end, RunEnd::Fenced) {
+                context.claims.conclude(claim);
+            }
+            wakeups.ended(account, run, end).await;
+        });
+    }
+}
+
 pub struct Scheduler {
     context: Arc<RunContext>,
+    starter: RunStarter,
     messages: mpsc::Receiver<Message>,
     changes: mpsc::Receiver<ShardChange>,
-    wakeups: Wakeups,
     /// Runs in flight at most.
     runs_max: usize,
     queues: Queues,
     running: usize,
     releasing: HashSet<Shard>,
-    tasks: TaskTracker,
-    /// Ends runs that did not end within the grace of a stop; they are left to the next owner.
-    abandon: CancellationToken,
     next_look: Instant,
     /// When the first waiting job is due, as far as is known.
     next_due: Option<Instant>,
@@ -70,25 +91,20 @@ pub struct Scheduler {
 
 impl Scheduler {
     pub fn new(
-        context: Arc<RunContext>,
+        starter: RunStarter,
         messages: mpsc::Receiver<Message>,
         changes: mpsc::Receiver<ShardChange>,
-        wakeups: Wakeups,
         runs_max: usize,
-        tasks: TaskTracker,
-        abandon: CancellationToken,
     ) -> Self {
         Self {
-            context,
+            context: Arc::clone(&starter.context),
+            starter,
             messages,
             changes,
-            wakeups,
             runs_max,
             queues: Queues::default(),
             running: 0,
             releasing: HashSet::new(),
-            tasks,
-            abandon,
             next_look: Instant::now() + LOOK_INTERVAL,
             next_due: None,
             paused_until: None,
@@ -259,24 +275,12 @@ impl Scheduler {
         for job in jobs {
             runs.entry(job.account).or_default().push(job.run);
             self.context.claims.open((job.shard, job.claim));
-            self.spawn(job);
+            self.running += 1;
+            self.starter.start(job);
         }
         for asked in &turn.accounts {
             self.queues.fetched(asked, runs.get(&asked.account).map_or(&[], Vec::as_slice));
         }
-    }
-
-    fn spawn(&mut self, job: FetchedJob) {
-        self.running += 1;
-        let (context, wakeups, abandon) = (Arc::clone(&self.context), self.wakeups.clone(), self.abandon.clone());
-        self.tasks.spawn(async move {
-            let (account, run, claim) = (job.account, job.run, (job.shard, job.claim));
-            let end = abandon.run_until_cancelled(run_job(&context, job)).await.unwrap_or(RunEnd::Fenced);
-            if !matches!(end, RunEnd::Fenced) {
-                context.claims.conclude(claim);
-            }
-            wakeups.ended(account, run, end).await;
-        });
     }
 
     async fn change_shards(&mut self, change: ShardChange) {
@@ -289,7 +293,7 @@ impl Scheduler {
                 self.next_look = Instant::now();
                 self.next_due = Some(Instant::now());
                 for suspect in suspects {
-                    self.tasks.spawn(crate::run::bury_suspect(Arc::clone(&self.context), suspect));
+                    self.starter.tasks.spawn(crate::run::bury_suspect(Arc::clone(&self.context), suspect));
                 }
             }
             ShardChange::Release(shards) => {

@@ -26,11 +26,11 @@ pub struct Wakeups {
 
 impl Wakeups {
     /// Makes the scheduler's mailbox and starts the task that sends notices.
-    pub fn start(database: Database, stop: CancellationToken) -> (Self, mpsc::Receiver<Message>, JoinHandle<()>) {
+    pub fn start(database: Database, stop: CancellationToken) -> ((Self, mpsc::Receiver<Message>), JoinHandle<()>) {
         let (scheduler, messages) = mpsc::channel(MESSAGES_MAX);
         let (notices, waiting) = mpsc::channel(NOTICES_MAX);
         let task = tokio::spawn(send_notices(database, waiting, stop));
-        (Self { scheduler, notices }, messages, task)
+        ((Self { scheduler, notices }, messages), task)
     }
 
     // The scheduler ends only with the host: what it is not told any more, the next owner finds by itself.

@@ -284,9 +284,9 @@ mod tests {
 
     #[test]
     fn the_stand_in_for_a_folder_is_always_the_same_and_its_own() {
-        let one = fallback_for(Path::new("/root/a/.trellis/postgres"));
-        assert_eq!(one, fallback_for(Path::new("/root/a/.trellis/postgres")));
-        assert_ne!(one, fallback_for(Path::new("/root/b/.trellis/postgres")));
+        let one = fallback_for(Path::new("/home/a/.trellis/postgres"));
+        assert_eq!(one, fallback_for(Path::new("/home/a/.trellis/postgres")));
+        assert_ne!(one, fallback_for(Path::new("/home/b/.trellis/postgres")));
         assert!(one.starts_with(FALLBACK_PARENT) && one.to_string_lossy().contains("/postgres-"), "{one:?}");
     }
 }

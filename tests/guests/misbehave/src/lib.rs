@@ -1,7 +1,8 @@
 //! A guest that does what its input says: hostile things above all, and some good ones for comparison.
 //!
 //! Written on the bare WIT, without the SDK: what the host holds to must not rest on a well-meaning library. The input
-//! port `in` takes an [`action::Action`] as JSON; its result is emitted to `out`.
+//! port `in` takes an [`action::Action`] as JSON; its result is emitted to `out`. What comes to the port `after` is not
+//! looked at: it puts nodes in an order.
 #![cfg(target_family = "wasm")]
 #![allow(unsafe_code, reason = "what the WIT macros expand to")]
 
@@ -32,7 +33,8 @@ struct Misbehave;
 
 impl Guest for Misbehave {
     fn describe() -> String {
-        r#"{"title":"Misbehave","inputs":{"in":{}},"outputs":{"out":{},"other":{}}}"#.to_owned()
+        r#"{"title":"Misbehave","inputs":{"in":{},"after":{"required":false}},"outputs":{"out":{},"other":{}}}"#
+            .to_owned()
     }
 
     fn transform(event: Event, config: String) -> Result<Vec<Emission>, Failure> {

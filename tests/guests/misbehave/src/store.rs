@@ -1,5 +1,7 @@
 //! Storage, operation by operation.
 
+use std::{thread, time::Duration};
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,6 +17,8 @@ pub enum Operation {
     SetFor(String, String, String, u64),
     Delete(String, String),
     Add(String, String, i64),
+    /// Reads an integer, waits for some milliseconds and writes the next one: what `add` is there to avoid.
+    Increment(String, String, u64),
     List(String, String, Option<String>, u32),
 }
 
@@ -45,6 +49,7 @@ impl Operation {
             }
             Self::Delete(store, key) => storage::delete(&store, &key)?,
             Self::Add(store, key, delta) => storage::add(&store, &key, delta)?,
+            Self::Increment(store, key, wait_ms) => return increment(&store, &key, wait_ms),
             Self::List(store, prefix, after, limit) => {
                 let page = storage::list(&store, &prefix, after.as_deref(), limit)?;
                 return Ok(json!([page.keys, page.next]));
@@ -52,6 +57,15 @@ impl Operation {
         }
         Ok(json!("ok"))
     }
+}
+
+fn increment(store: &str, key: &str, wait_ms: u64) -> Result<Value, StorageError> {
+    let entry = storage::get(store, key)?;
+    let read = entry.and_then(|entry| String::from_utf8_lossy(&entry.value).parse::<i64>().ok()).unwrap_or(0);
+    thread::sleep(Duration::from_millis(wait_ms));
+    let written = read + 1;
+    storage::set(store, key, written.to_string().as_bytes(), WriteOptions { if_revision: None, ttl_ms: None })?;
+    Ok(json!(written))
 }
 
 fn shown(error: &StorageError) -> Value {

@@ -1,0 +1,121 @@
+//! The load: many kept connections over loopback that post the same event again and again.
+//!
+//! Bounded by its connections, by its pace and by [`Load::stop`]. Anything but a 202 ends a connection and fails the
+//! measurement. Deliberately does not know what answers.
+
+mod connection;
+mod pace;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use tokio::{runtime::Handle, task::JoinSet, time::timeout};
+
+pub use self::{connection::Connection, pace::Pace};
+use self::pace::Pacer;
+use crate::samples::Samples;
+
+/// Far more than a running host takes for an answer, so that a stuck one ends the measurement.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What is posted, and where to.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub address: SocketAddr,
+    pub path: String,
+    /// None: nobody asks who is posting.
+    pub token: Option<String>,
+    pub body: Bytes,
+}
+
+/// A running load.
+pub struct Load {
+    accepted: Arc<AtomicU64>,
+    pacer: Arc<Pacer>,
+    connections: JoinSet<anyhow::Result<Samples>>,
+    runtime: Handle,
+}
+
+/// What a load came to.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Events that were answered with 202.
+    pub accepted: u64,
+    /// From the moment when an event was due to its 202.
+    pub latencies: Samples,
+}
+
+impl Load {
+    /// Opens the connections on the load's own threads and begins.
+    pub fn start(runtime: &Handle, target: &Target, connections: usize, pace: Pace) -> Self {
+        let (accepted, pacer) = (Arc::new(AtomicU64::new(0)), Arc::new(Pacer::new(pace)));
+        let mut load =
+            Self { accepted, pacer: Arc::clone(&pacer), connections: JoinSet::new(), runtime: runtime.clone() };
+        for _ in 0..connections {
+            let sender = Sender {
+                target: target.clone(),
+                pacer: Arc::clone(&load.pacer),
+                accepted: Arc::clone(&load.accepted),
+            };
+            load.connections.spawn_on(sender.run(), runtime);
+        }
+        runtime.spawn(async move { pacer.run().await });
+        load
+    }
+
+    /// Events that were answered with 202 so far.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Relaxed)
+    }
+
+    /// Stops sending, and waits for the answers that are still due.
+    ///
+    /// # Errors
+    /// The first answer that was no 202, or a connection that broke.
+    pub async fn stop(mut self) -> anyhow::Result<Loaded> {
+        self.pacer.stop();
+        let mut latencies = Samples::default();
+        while let Some(joined) = self.connections.join_next().await {
+            latencies.append(joined.context("a connection of the load panicked")??);
+        }
+        Ok(Loaded { accepted: self.accepted.load(Relaxed), latencies })
+    }
+
+    /// One event on a connection of its own, for a measurement that sends them one by one.
+    pub async fn connect(runtime: &Handle, target: &Target) -> anyhow::Result<Connection> {
+        let target = target.clone();
+        runtime.spawn(async move { Connection::open(target).await }).await.context("the load's thread panicked")?
+    }
+
+    /// The threads that the load runs on.
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+}
+
+struct Sender {
+    target: Target,
+    pacer: Arc<Pacer>,
+    accepted: Arc<AtomicU64>,
+}
+
+impl Sender {
+    async fn run(self) -> anyhow::Result<Samples> {
+        let mut connection = Connection::open(self.target).await?;
+        let mut latencies = Samples::default();
+        while let Some(due) = self.pacer.next().await {
+            timeout(ANSWER_TIMEOUT, connection.post()).await.context("no answer to an event")??;
+            latencies.push(due.elapsed());
+            self.accepted.fetch_add(1, Relaxed);
+        }
+        Ok(latencies)
+    }
+}

@@ -1,0 +1,65 @@
+//! What all measurements share: a private Postgres in a temporary folder, the load's threads, and the echo guest, built.
+
+use std::{fs::Permissions, os::unix::fs::PermissionsExt as _, path::Path};
+
+use anyhow::Context as _;
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tempfile::TempDir;
+use tokio::runtime::Handle;
+use trellis::postgres::{EmbeddedPostgres, StartOptions};
+use trellis_build::{BuiltPlugin, build_plugin};
+use url::Url;
+
+pub struct Rig {
+    postgres: EmbeddedPostgres,
+    folder: TempDir,
+    /// Where the load runs.
+    pub load: Handle,
+    /// The guest that is called.
+    pub echo: BuiltPlugin,
+}
+
+impl Rig {
+    /// `settings` are laid over those of every private Postgres.
+    ///
+    /// # Errors
+    /// No Postgres on this machine, or the guest does not build.
+    pub async fn start(load: Handle, settings: Vec<(String, String)>) -> anyhow::Result<Self> {
+        eprintln!("building the guest");
+        let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/echo");
+        let build = move || build_plugin(&crate_dir, &mut |_| {});
+        let echo = tokio::task::spawn_blocking(build).await.context("the guest's build panicked")??;
+        eprintln!("starting Postgres");
+        // Postgres runs as another user when this program is root.
+        let open = Permissions::from_mode(0o755);
+        let folder = tempfile::Builder::new().prefix("trellis-bench-").permissions(open).tempdir()?;
+        let mut options = StartOptions::new(folder.path().join("postgres"));
+        options.extra_settings = settings;
+        let postgres = EmbeddedPostgres::start(options).await?;
+        Ok(Self { postgres, folder, load, echo })
+    }
+
+    /// Makes an empty database and returns its address.
+    ///
+    /// # Errors
+    /// Postgres refuses.
+    pub async fn database(&self, name: &str) -> anyhow::Result<String> {
+        let mut connection = PgConnection::connect(self.postgres.url()).await?;
+        let statement = sqlx::AssertSqlSafe(format!("create database {name}"));
+        connection.execute(statement).await.with_context(|| format!("cannot make the database {name}"))?;
+        connection.close().await?;
+        let mut url = Url::parse(self.postgres.url()).context("the address of Postgres is no URL")?;
+        url.set_path(name);
+        Ok(url.into())
+    }
+
+    /// A folder for the files of one host.
+    pub fn folder(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.postgres.stop().await?;
+        self.folder.close().context("the temporary folder stays behind")
+    }
+}
