@@ -192,6 +192,7 @@ fn bad_configs_are_invalid_config_and_say_where() {
         (json!({}), "missing field `factor`"),
         (json!({ "factor": "two" }), "at `factor`: invalid type"),
         (json!({ "factor": 2, "faktor": 3 }), "unknown key `faktor`"),
+        (json!({ "faktor": 3 }), "missing field `factor` at line 1 column 12; unknown key `faktor`"),
         (
             json!({ "factor": 2, "rounding": { "digit": 3, "mode": "up" } }),
             "unknown key `rounding.digit`, `rounding.mode`",

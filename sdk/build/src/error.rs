@@ -21,7 +21,7 @@ pub enum BuildError {
     #[error("{} is a workspace without a package; name the directory of one of its crates", .0.display())]
     NoPackage(PathBuf),
     #[error(
-        "package `{package}` in {} builds no component; add this to its Cargo.toml:\n[lib]\ncrate-type = [\"cdylib\", \"rlib\"]",
+        "package `{package}` in {} builds no component; add this to its Cargo.toml:\n[lib]\ncrate-type = [\"cdylib\"]",
         .crate_dir.display()
     )]
     NoComponent { package: String, crate_dir: PathBuf },

@@ -17,7 +17,7 @@ fn write(path: &Path, text: &str) {
 
 fn write_crate(dir: &Path, name: &str, extra_manifest: &str, source: &str) {
     let manifest = format!(
-        "[package]\nname = \"{name}\"\nversion = \"1.2.3\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\", \"rlib\"]\n{extra_manifest}"
+        "[package]\nname = \"{name}\"\nversion = \"1.2.3\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n{extra_manifest}"
     );
     write(&dir.join("Cargo.toml"), &manifest);
     write(&dir.join("src/lib.rs"), source);

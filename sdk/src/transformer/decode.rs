@@ -21,8 +21,13 @@ pub(super) fn leniently<T: DeserializeOwned>(json: &str) -> Result<T, String> {
 /// As for [`leniently`].
 pub(super) fn strictly<T: DeserializeOwned>(json: &str) -> Result<T, String> {
     let mut unknown = Vec::new();
-    let value = read(json, &mut |key| unknown.push(key.to_string()))?;
-    if unknown.is_empty() { Ok(value) } else { Err(format!("unknown key `{}`", unknown.join("`, `"))) }
+    let value = read(json, &mut |key| unknown.push(key.to_string()));
+    if unknown.is_empty() {
+        return value;
+    }
+    let unknown = format!("unknown key `{}`", unknown.join("`, `"));
+    // A key that is missing is often one that is misspelt.
+    Err(value.map_or_else(|reason| format!("{reason}; {unknown}"), |_: T| unknown.clone()))
 }
 
 // Lenient and strict reading are one and the same code: the more types of decoders, the larger the component.

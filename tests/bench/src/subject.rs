@@ -58,9 +58,7 @@ pub struct Subject {
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
     pub at: Instant,
-    /// Runs that have ended well, of those that were counted from.
-    pub succeeded: u64,
-    /// Runs that have ended in any way.
+    /// Runs that have ended, of those that were counted from.
     pub ended: u64,
     /// Accepted, and not ended.
     pub queued: u64,
@@ -108,7 +106,7 @@ impl Subject {
     /// Shards are taken after the start.
     async fn wait_until_ready(&self) -> anyhow::Result<()> {
         let until = Instant::now() + READY_TIMEOUT;
-        while self.server.host.shard_count() < usize::from(SHARD_COUNT) {
+        while self.server.host.shard_count() < SHARD_COUNT as usize {
             if Instant::now() > until {
                 bail!("the host holds {} shards after {READY_TIMEOUT:?}", self.server.host.shard_count());
             }
@@ -145,38 +143,56 @@ impl Subject {
         Ok(RunId(id.unwrap_or(0)))
     }
 
-    /// Counts what has become of the events that were accepted after a run.
+    /// Counts runs that have ended, of the events that were accepted after a run, and those that have not.
     ///
     /// # Errors
     /// Postgres is away.
     pub async fn look(&self, after: RunId) -> sqlx::Result<Look> {
         let at = Instant::now();
-        let (ended, succeeded, queued): (i64, i64, i64) = sqlx::query_as(
-            "select count(*), count(*) filter (where state = 'succeeded'),
-                    (select count(*) from job) + (select count(*) from job_later)
-             from run where account_id = $1 and id > $2",
-        )
-        .bind(self.account.0)
-        .bind(after.0)
-        .fetch_one(&self.tables)
-        .await?;
-        let [ended, succeeded, queued] = [ended, succeeded, queued].map(i64::unsigned_abs);
-        Ok(Look { at, succeeded, ended, queued })
+        let (ended, queued): (i64, i64) =
+            sqlx::query_as("select (select count(*) from run where account_id = $1 and id > $2), (select count(*) from job)")
+                .bind(self.account.0)
+                .bind(after.0)
+                .fetch_one(&self.tables)
+                .await?;
+        Ok(Look { at, ended: ended.unsigned_abs(), queued: queued.unsigned_abs() })
     }
 
-    /// Waits until no accepted event is left, and makes sure that each of these many came to its end.
+    /// Events in the queue.
+    ///
+    /// # Errors
+    /// Postgres is away.
+    pub async fn queued(&self) -> sqlx::Result<u64> {
+        let count: i64 = sqlx::query_scalar("select count(*) from job").fetch_one(&self.tables).await?;
+        Ok(count.unsigned_abs())
+    }
+
+    async fn unfinished(&self) -> sqlx::Result<i64> {
+        sqlx::query_scalar("select (select count(*) from job) + (select count(*) from job_later)")
+            .fetch_one(&self.tables)
+            .await
+    }
+
+    /// Waits until no accepted event is left, and makes sure that each of these many has succeeded, once.
     ///
     /// # Errors
     /// They do not end, or not well, or there are more or fewer.
     pub async fn drain(&self, after: RunId, accepted: u64) -> anyhow::Result<()> {
         let until = Instant::now() + DRAIN_TIMEOUT;
-        let mut look = self.look(after).await?;
-        while look.queued > 0 && Instant::now() < until {
+        while self.unfinished().await? > 0 {
+            if Instant::now() > until {
+                bail!("{} of {accepted} events have not ended within {DRAIN_TIMEOUT:?}", self.unfinished().await?);
+            }
             tokio::time::sleep(POLL).await;
-            look = self.look(after).await?;
         }
-        if look.queued > 0 || look.succeeded != accepted || look.ended != accepted {
-            bail!("{accepted} events were accepted, and this is what became of them: {look:?}");
+        let succeeded: i64 =
+            sqlx::query_scalar("select count(*) from run where account_id = $1 and id > $2 and state = 'succeeded'")
+                .bind(self.account.0)
+                .bind(after.0)
+                .fetch_one(&self.tables)
+                .await?;
+        if succeeded.unsigned_abs() != accepted {
+            bail!("{accepted} events were accepted, and {succeeded} of them have succeeded");
         }
         Ok(())
     }

@@ -41,7 +41,6 @@ pub struct Load {
     accepted: Arc<AtomicU64>,
     pacer: Arc<Pacer>,
     connections: JoinSet<anyhow::Result<Samples>>,
-    runtime: Handle,
 }
 
 /// What a load came to.
@@ -57,8 +56,7 @@ impl Load {
     /// Opens the connections on the load's own threads and begins.
     pub fn start(runtime: &Handle, target: &Target, connections: usize, pace: Pace) -> Self {
         let (accepted, pacer) = (Arc::new(AtomicU64::new(0)), Arc::new(Pacer::new(pace)));
-        let mut load =
-            Self { accepted, pacer: Arc::clone(&pacer), connections: JoinSet::new(), runtime: runtime.clone() };
+        let mut load = Self { accepted, pacer: Arc::clone(&pacer), connections: JoinSet::new() };
         for _ in 0..connections {
             let sender = Sender {
                 target: target.clone(),
@@ -93,11 +91,6 @@ impl Load {
     pub async fn connect(runtime: &Handle, target: &Target) -> anyhow::Result<Connection> {
         let target = target.clone();
         runtime.spawn(async move { Connection::open(target).await }).await.context("the load's thread panicked")?
-    }
-
-    /// The threads that the load runs on.
-    pub fn runtime(&self) -> &Handle {
-        &self.runtime
     }
 }
 

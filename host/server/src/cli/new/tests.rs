@@ -53,7 +53,7 @@ fn the_plugin_is_a_crate_that_cargo_understands() {
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let package = &metadata["packages"][0];
     assert_eq!(package["name"], "hello");
-    assert_eq!(package["targets"][0]["crate_types"], serde_json::json!(["cdylib", "rlib"]));
+    assert_eq!(package["targets"][0]["crate_types"], serde_json::json!(["cdylib"]));
     let sdk = &package["dependencies"][0];
     assert_eq!(sdk["name"], "trellis-sdk");
     assert!(Path::new(sdk["path"].as_str().expect("a path")).join("Cargo.toml").is_file());

@@ -1,1 +1,0 @@
-//! Whole-system tests: the real host, real Postgres, hostile guests, faults.

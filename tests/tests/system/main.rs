@@ -1,0 +1,23 @@
+//! The real program, real Postgres, real components; only the world outside is played.
+//!
+//! Each test has a database of its own, and hosts that are processes of their own: they can be killed.
+
+mod support;
+
+mod crash;
+mod hosts;
+mod limits;
+mod postgres_restart;
+mod stop;
+
+mod hostile_guests;
+mod refusals;
+mod tenancy;
+
+mod branches;
+mod retries;
+mod storage;
+
+mod first_command;
+mod tidy;
+mod tutorial;

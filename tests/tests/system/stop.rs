@@ -1,0 +1,42 @@
+//! A host that is asked to stop while it works.
+
+use serde_json::json;
+
+use crate::support::{HostPlan, Outside, Stage, grants, node, project};
+
+#[tokio::test]
+async fn a_run_in_flight_is_finished_before_the_host_stops() {
+    let outside = Outside::start().await;
+    let stage = Stage::facing(&outside).await;
+    let account = stage.account("acme").await;
+    let nodes = json!({
+        "ask": {
+            "plugin": "http-request",
+            "inputs": { "in": "event" },
+            "config": { "url": format!("{}/hold/answer", outside.url) },
+            "grants": grants(&outside),
+        },
+        "shape": { "plugin": "json-map", "inputs": { "in": "ask.response#/status" }, "config": { "expression": ". + 1" } },
+    });
+    account.deploy(&project("patient", &nodes)).await;
+    let run = account.start("patient", &json!(null)).await;
+    outside.asked("/hold/answer").await;
+
+    stage.host.terminate().await;
+    // New events are refused from now on, by a closed door or a 503.
+    crate::support::eventually("the host takes no more events", async || {
+        let sent = account.api.try_send(reqwest::Method::POST, &account.hook("patient"), "", "1".into()).await;
+        sent.map_or(true, |answer| answer.status == 503).then_some(())
+    })
+    .await;
+    outside.release("/hold/answer");
+    let status = stage.host.ended().await;
+    assert!(status.success(), "{status}");
+
+    assert_eq!(stage.database.history().await.get(&run).map(String::as_str), Some("succeeded"));
+    stage.database.settled().await;
+    assert_eq!(outside.received("/hold/answer").len(), 1);
+    let next = HostPlan::on(&stage.database.url).start().await;
+    let shown = account.at(&next).show(&run).await;
+    assert_eq!(node(&shown, "shape")["outputs"]["out"], 201, "{shown:#}");
+}

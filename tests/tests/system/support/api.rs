@@ -1,0 +1,129 @@
+//! The HTTP API as a test speaks to it: every answer can be looked at, the refusals above all.
+
+use std::sync::Once;
+
+use bytes::Bytes;
+use reqwest::{Method, header::HeaderMap};
+use serde_json::Value;
+
+/// One host, and who is asking.
+#[derive(Clone)]
+pub struct Api {
+    http: reqwest::Client,
+    base: String,
+    token: Option<String>,
+    /// Whom an operator token acts for.
+    acting_for: Option<String>,
+}
+
+/// What a host answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    /// Null if it is no JSON.
+    pub body: Value,
+    asked: String,
+}
+
+impl Api {
+    pub fn new(base: &str, token: Option<&str>) -> Self {
+        static TLS: Once = Once::new();
+        TLS.call_once(|| {
+            // Another part of this process may have been first.
+            drop(rustls::crypto::ring::default_provider().install_default());
+        });
+        Self {
+            http: reqwest::Client::new(),
+            base: base.to_owned(),
+            token: token.map(str::to_owned),
+            acting_for: None,
+        }
+    }
+
+    /// The same caller at another host.
+    pub fn at(&self, base: &str) -> Self {
+        Self { base: base.to_owned(), ..self.clone() }
+    }
+
+    pub fn with_token(&self, token: Option<&str>) -> Self {
+        Self { token: token.map(str::to_owned), ..self.clone() }
+    }
+
+    pub fn acting_for(&self, account: &str) -> Self {
+        Self { acting_for: Some(account.to_owned()), ..self.clone() }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, "", Bytes::new()).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(Method::DELETE, path, "", Bytes::new()).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::POST, path, "application/json", body.to_string().into()).await
+    }
+
+    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::PUT, path, "application/json", body.to_string().into()).await
+    }
+
+    /// Any request; one that is not answered is a failure of the test.
+    pub async fn send(&self, method: Method, path: &str, content_type: &str, body: Bytes) -> Answer {
+        let asked = format!("{method} {path}");
+        self.try_send(method, path, content_type, body).await.unwrap_or_else(|error| panic!("{asked}: {error:?}"))
+    }
+
+    /// Any request, of a host that may be dying.
+    pub async fn try_send(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Bytes,
+    ) -> Result<Answer, reqwest::Error> {
+        let asked = format!("{method} {path}");
+        let mut request = self.http.request(method, format!("{}{path}", self.base)).body(body);
+        if !content_type.is_empty() {
+            request = request.header("content-type", content_type);
+        }
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(account) = &self.acting_for {
+            request = request.header("trellis-account", account);
+        }
+        let response = request.send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await?;
+        Ok(Answer { status, headers, body: serde_json::from_slice(&body).unwrap_or_default(), asked })
+    }
+}
+
+impl Answer {
+    /// The body of an answer that must have this status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}: {:#}", self.asked, self.body);
+        self.body
+    }
+
+    /// The text of a refusal, which must be a problem with this status.
+    #[track_caller]
+    pub fn problem(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}: {:#}", self.asked, self.body);
+        let kind = self.headers.get("content-type").and_then(|kind| kind.to_str().ok());
+        assert_eq!(kind, Some("application/problem+json"), "{}", self.asked);
+        assert_eq!(self.body["status"], status, "{}", self.asked);
+        for field in ["type", "title", "detail"] {
+            assert!(self.body[field].as_str().is_some_and(|text| !text.is_empty()), "{}: no {field}", self.asked);
+        }
+        self.body
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}

@@ -1,0 +1,175 @@
+//! A host as a process: started with settings, asked to stop, killed.
+
+use std::{
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, ChildStdout, Command},
+};
+
+use super::{Api, Outside, eventually, janitor, scratch};
+
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_trellis-host");
+
+const START_LONGEST: Duration = Duration::from_secs(60);
+const STOP_LONGEST: Duration = Duration::from_secs(60);
+/// How much of a host's log is shown with a failure, in lines.
+const LOG_TAIL_LINES: usize = 60;
+
+/// How to start a host; each start is a new process.
+#[derive(Clone)]
+pub struct HostPlan {
+    arguments: Vec<String>,
+}
+
+/// A running host. Dropped, it is killed.
+pub struct Host {
+    pub url: String,
+    operator_token: Option<String>,
+    child: Child,
+    process: u32,
+    log: PathBuf,
+}
+
+impl HostPlan {
+    /// A host on this database. Leases are short, so that what a killed host did goes on soon.
+    pub fn on(database_url: &str) -> Self {
+        Self { arguments: Vec::new() }
+            .set("database.url", database_url)
+            // Many hosts share one server here.
+            .set("database.connections_max", "5")
+            .set("queue.lease", "2s")
+    }
+
+    /// A host that starts a Postgres of its own.
+    pub fn with_own_postgres(data_dir: &str) -> Self {
+        Self { arguments: Vec::new() }.set("data_dir", data_dir)
+    }
+
+    #[must_use]
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        self.arguments.extend(["--set".to_owned(), format!("{key}={value}")]);
+        self
+    }
+
+    /// Lets guests reach the world outside of a test, which lies on this machine.
+    #[must_use]
+    pub fn allow(self, outside: &Outside) -> Self {
+        self.set("egress.allow_private", &outside.address.to_string())
+    }
+
+    /// Starts a host and waits until it is ready.
+    pub async fn start(&self) -> Host {
+        self.start_as(Command::new(PROGRAM)).await
+    }
+
+    /// Starts a host by a command that is or becomes the program.
+    pub async fn start_as(&self, mut command: Command) -> Host {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let log = scratch().join(format!("host-{}.log", COUNT.fetch_add(1, Ordering::Relaxed)));
+        let errors = std::fs::File::create(&log).expect("the scratch folder is ours");
+        without_settings(&mut command);
+        // Compiled components are shared by all hosts of this process; a setting of the plan's own comes later and wins.
+        let shared = scratch().join("shared");
+        command.args(["serve", "--listen", "127.0.0.1:0", "--set"]).arg(format!("data_dir={}", shared.display()));
+        command.args(&self.arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).kill_on_drop(true);
+        let mut child = command.spawn().expect("the program starts");
+        let process = child.id().expect("it was just started");
+        janitor::host_started(process);
+        let output = child.stdout.take().expect("stdout is piped");
+        let mut host = Host { url: String::new(), operator_token: None, child, process, log };
+        host.read_greeting(output).await;
+        host.until_ready().await;
+        host
+    }
+}
+
+/// Takes away what the environment of the test says to a host.
+pub fn without_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("TRELLIS_") || name == "DATABASE_URL" {
+            command.env_remove(&*name);
+        }
+    }
+}
+
+impl Host {
+    /// With the token that this host made at the first start on its database.
+    pub fn operator(&self) -> Api {
+        let token = self.operator_token.as_deref().expect("this host was the first on its database");
+        Api::new(&self.url, Some(token))
+    }
+
+    pub fn process(&self) -> u32 {
+        self.process
+    }
+
+    /// SIGKILL: nothing of the host's own runs any more.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("it is our child");
+    }
+
+    /// SIGTERM: asks for a graceful stop.
+    pub async fn terminate(&self) {
+        let mut command = Command::new("kill");
+        let status = command.args(["-TERM", &self.process.to_string()]).status().await.expect("`kill` runs");
+        assert!(status.success(), "the host is not there to be stopped");
+    }
+
+    /// Waits for the end of a host that was asked to stop.
+    pub async fn ended(mut self) -> ExitStatus {
+        match tokio::time::timeout(STOP_LONGEST, self.child.wait()).await {
+            Ok(status) => status.expect("it is our child"),
+            Err(_) => panic!("the host did not stop within {} s", STOP_LONGEST.as_secs()),
+        }
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// What it says when it serves: a new operator token, and its address.
+    async fn read_greeting(&mut self, output: ChildStdout) {
+        let mut lines = BufReader::new(output).lines();
+        let greeting = async {
+            while let Some(line) = lines.next_line().await.expect("lines of text") {
+                if let Some((_, token)) = line.split_once("operator token, shown this one time: ") {
+                    self.operator_token = Some(token.to_owned());
+                } else if let Some(url) = line.strip_prefix("trellis serves ") {
+                    self.url = url.to_owned();
+                    return;
+                }
+            }
+        };
+        let in_time = tokio::time::timeout(START_LONGEST, greeting).await.is_ok();
+        assert!(in_time && !self.url.is_empty(), "the host does not start");
+        // It must never wait for somebody who reads.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    }
+
+    async fn until_ready(&self) {
+        let api = Api::new(&self.url, None);
+        eventually("the host is ready", async || (api.get("/readyz").await.status == 200).then_some(())).await;
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        janitor::host_ended(self.process);
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n");
+            eprintln!("the end of the log of {}:\n{tail}", self.url);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The stage of a test: a database, hosts, accounts with their projects, and a world outside to speak to.
+
+mod account;
+mod api;
+mod database;
+mod guests;
+mod host;
+mod janitor;
+mod manifest;
+mod outside;
+mod wait;
+
+pub use account::{Account, node, reason};
+pub use api::{Answer, Api};
+pub use database::{Audit, Database, private_postgres};
+pub use guests::guest;
+pub use host::{Host, HostPlan, PROGRAM, without_settings};
+pub use janitor::scratch;
+pub use manifest::{action, grants, project};
+pub use outside::Outside;
+pub use wait::{eventually, eventually_within};
+
+use std::path::{Path, PathBuf};
+
+/// A database, and one host on it.
+pub struct Stage {
+    pub database: Database,
+    pub host: Host,
+}
+
+impl Stage {
+    pub async fn new() -> Self {
+        Self::with(|plan| plan).await
+    }
+
+    pub async fn with(settings: impl FnOnce(HostPlan) -> HostPlan) -> Self {
+        let database = Database::fresh().await;
+        let host = settings(HostPlan::on(&database.url)).start().await;
+        Self { database, host }
+    }
+
+    /// A host whose guests may reach the world outside of this test.
+    pub async fn facing(outside: &Outside) -> Self {
+        Self::with(|plan| plan.allow(outside)).await
+    }
+
+    /// A new account with a token of its own.
+    pub async fn account(&self, name: &str) -> Account {
+        Account::new(&self.host.operator(), name).await
+    }
+}
+
+/// The folder of the repository.
+pub fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().expect("this package lies in the repository").to_owned()
+}
+
+/// Says that a test cannot be made here. On CI, where it must be, that is a failure.
+pub fn skip(why: &str) {
+    assert!(std::env::var("CI").map_or(true, |ci| ci != "true"), "cannot be tested here: {why}");
+    eprintln!("skipped: {why}");
+}
