@@ -1,6 +1,6 @@
-//! Values that the operator of the host or the project hands to a plugin by name (`wasi:config`).
+//! The fields of the node's config by name, as text (`wasi:config`).
 //!
-//! Not the node's `config` of the manifest: that is the second argument of the transformer.
+//! The config as a whole, with its types, is the second argument of the transformer; this is for code that has no part in it.
 
 use crate::host;
 

@@ -19,8 +19,8 @@
 //! # assert_eq!(open_issue("a bug").unwrap(), 7);
 //! ```
 //!
-//! The host sends the request, if the node's grants and the operator's policy allow it, and adds what the grants add: a
-//! credential's header, an idempotency key. Redirects come back as answers. Does not know any of these rules.
+//! The host sends the request, if the node's grants and the operator's policy allow it, and adds
+//! an idempotency key. Redirects come back as answers. Does not know any of these rules.
 //!
 //! By `?` a timeout, trouble on the way and, through [`Response::error_for_status`], the statuses 408, 425, 429 and 5xx are
 //! retryable, after as long as `Retry-After` says; everything else is permanent.
@@ -108,7 +108,7 @@ impl Request {
         self
     }
 
-    /// Adds `Authorization: Bearer …`. A credential of the project needs no code: grant it to the node, and the host adds it.
+    /// Adds `Authorization: Bearer …`.
     pub fn bearer_token(self, token: impl AsRef<str>) -> Self {
         self.header("authorization", format!("Bearer {}", token.as_ref()))
     }

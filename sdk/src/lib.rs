@@ -124,14 +124,15 @@
 //!
 //! Nothing but what its node was granted, through these modules:
 //!
-//! - [`http`]: requests to granted hosts. Credentials are added by the host; a transformer never sees them.
+//! - [`http`]: requests to granted hosts.
 //! - [`storage`]: the project's durable stores. Writes commit together with the node's completion, or not at all.
 //! - [`log`]: messages into the run's log.
-//! - [`mod@config`]: values that operator and project hand over by name.
+//! - [`mod@config`]: the fields of the node's config by name, for code that has no part in the config's type.
 //! - [`event`]: the run, node and attempt of this call, and the event's attributes.
 //!
 //! A node may be called again after a crash or a failed attempt. Its storage writes and outputs take effect once; what it did
-//! to the outside world may happen twice. Every request therefore carries an idempotency key that is the same on a retry.
+//! to the outside world may happen twice. Every request but GET and HEAD therefore carries an idempotency key that is the same
+//! on a retry.
 //!
 //! # Tests
 //!

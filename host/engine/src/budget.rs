@@ -1,15 +1,16 @@
 //! CPU budget of one call: how long its guest really ran on a CPU, and when that is enough.
 //!
-//! Time is taken from the thread's CPU clock around every poll of the call, so that neither waiting nor a busy machine
-//! counts against the guest. The epoch ticker makes a running guest look at its budget every tick. Knows nothing of wall
-//! time.
+//! Time is taken around every poll of the call, so that waiting costs nothing. From a call's first tick on it is the
+//! thread's CPU clock, so that a busy machine does not count against the guest either; that clock can cost a microsecond,
+//! and most calls are over before their first tick, so until then it is the ordinary one. The epoch ticker makes a running
+//! guest look at its budget every tick. Knows nothing of wall time limits.
 
 use std::{
     future::Future,
     pin::Pin,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Only the thread that polls the call writes; the fields are atomic because the call may move between threads.
@@ -17,19 +18,33 @@ use std::{
 pub(crate) struct CpuBudget {
     /// Finished polls, in nanoseconds.
     spent_ns: AtomicU64,
-    /// The thread's CPU clock when the running poll began, in nanoseconds.
+    /// When the running poll began, on its clock, in nanoseconds.
     poll_began_ns: AtomicU64,
+    /// Whether the running poll is measured on the thread's CPU clock.
+    poll_is_exact: AtomicBool,
+    /// Whether the call has seen a tick: the next polls are measured exactly.
+    ticked: AtomicBool,
+    began: Instant,
     max_ns: u64,
 }
 
 impl CpuBudget {
     pub fn new(max: Duration) -> Self {
-        Self { spent_ns: AtomicU64::new(0), poll_began_ns: AtomicU64::new(0), max_ns: nanoseconds(max) }
+        Self {
+            spent_ns: AtomicU64::new(0),
+            poll_began_ns: AtomicU64::new(0),
+            poll_is_exact: AtomicBool::new(false),
+            ticked: AtomicBool::new(false),
+            began: Instant::now(),
+            max_ns: nanoseconds(max),
+        }
     }
 
-    /// Whether the budget is used up. To be asked from within a poll of [`CpuBudget::count`]'s future.
-    pub fn is_used_up(&self) -> bool {
-        let this_poll = thread_cpu_ns().saturating_sub(self.poll_began_ns.load(Relaxed));
+    /// To be called at a tick, from within a poll of [`CpuBudget::count`]'s future: whether the budget is used up.
+    pub fn tick(&self) -> bool {
+        self.ticked.store(true, Relaxed);
+        let now = self.now_ns(self.poll_is_exact.load(Relaxed));
+        let this_poll = now.saturating_sub(self.poll_began_ns.load(Relaxed));
         self.spent_ns.load(Relaxed) + this_poll >= self.max_ns
     }
 
@@ -42,6 +57,10 @@ impl CpuBudget {
     pub fn count<'a, F: Future>(&'a self, future: Pin<&'a mut F>) -> Counted<'a, F> {
         Counted { budget: self, future }
     }
+
+    fn now_ns(&self, exact: bool) -> u64 {
+        if exact { thread_cpu_ns() } else { nanoseconds(self.began.elapsed()) }
+    }
 }
 
 pub(crate) struct Counted<'a, F> {
@@ -53,10 +72,13 @@ impl<F: Future> Future for Counted<'_, F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let began = thread_cpu_ns();
-        self.budget.poll_began_ns.store(began, Relaxed);
+        let budget = self.budget;
+        let exact = budget.ticked.load(Relaxed);
+        let began = budget.now_ns(exact);
+        budget.poll_is_exact.store(exact, Relaxed);
+        budget.poll_began_ns.store(began, Relaxed);
         let result = self.future.as_mut().poll(context);
-        self.budget.spent_ns.fetch_add(thread_cpu_ns().saturating_sub(began), Relaxed);
+        budget.spent_ns.fetch_add(budget.now_ns(exact).saturating_sub(began), Relaxed);
         result
     }
 }
@@ -71,7 +93,7 @@ fn thread_cpu_ns() -> u64 {
 /// Without a thread clock, time in the poll stands for CPU time.
 #[cfg(not(unix))]
 fn thread_cpu_ns() -> u64 {
-    use std::{sync::LazyLock, time::Instant};
+    use std::sync::LazyLock;
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     nanoseconds(START.elapsed())
 }
@@ -82,14 +104,15 @@ fn nanoseconds(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::{hint::black_box, pin::pin, time::Instant};
+    use std::{hint::black_box, pin::pin};
 
     use super::*;
 
     async fn spin_until_used_up(budget: &CpuBudget) -> u64 {
         let mut rounds = 0_u64;
-        while !budget.is_used_up() {
+        while !budget.tick() {
             rounds = black_box(rounds + 1);
+            tokio::task::yield_now().await;
         }
         rounds
     }
@@ -109,5 +132,18 @@ mod tests {
         budget.count(pin!(tokio::time::sleep(Duration::from_millis(30)))).await;
         assert!(began.elapsed() >= Duration::from_millis(30));
         assert!(budget.spent() < Duration::from_millis(5), "{:?}", budget.spent());
+    }
+
+    #[tokio::test]
+    async fn from_the_first_tick_on_a_busy_machine_does_not_count() {
+        let budget = CpuBudget::new(Duration::from_millis(5));
+        let preempted = async {
+            budget.tick();
+            tokio::task::yield_now().await;
+            // As if others had the CPU meanwhile.
+            std::thread::sleep(Duration::from_millis(50));
+            budget.tick()
+        };
+        assert!(!budget.count(pin!(preempted)).await, "{:?}", budget.spent());
     }
 }

@@ -2,8 +2,6 @@
 //!
 //! Effects exist only where a call succeeded: of a failed one, no read and no write survives.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use trellis_model::{call_limits::CallLimits, description::Description};
@@ -86,10 +84,10 @@ pub(crate) fn check_emissions(
         let message = format!("emitted {total} bytes, more than its limit of {}", bytes(limits.output_bytes));
         return Err(Failure::new(FailureKind::LimitExceeded, message));
     }
-    let mut seen = BTreeSet::new();
-    for emission in &emitted {
+    for (place, emission) in emitted.iter().enumerate() {
         check_port(&emission.port, description)?;
-        if !seen.insert(emission.port.as_str()) {
+        // Few enough to compare: every one before was to another declared port.
+        if emitted[..place].iter().any(|earlier| earlier.port == emission.port) {
             let message = format!("emitted twice to the port `{}`", emission.port);
             return Err(Failure::new(FailureKind::Permanent, message));
         }

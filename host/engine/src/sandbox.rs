@@ -91,7 +91,7 @@ impl Sandbox {
 
 /// At each tick that finds the guest running: end it if its budget is used up, else let others run too.
 fn on_tick(cpu: &CpuBudget) -> UpdateDeadline {
-    if cpu.is_used_up() {
+    if cpu.tick() {
         UpdateDeadline::Interrupt
     } else {
         UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))

@@ -46,6 +46,9 @@ fn yes() -> bool {
     true
 }
 
+/// Largest description, in bytes: lists of plugins carry it.
+pub const DESCRIPTION_BYTES_MAX: usize = 256 * 1024;
+
 /// Ports of one plugin, inputs and outputs each: more than a person can wire.
 pub const PORTS_MAX: usize = 64;
 
@@ -55,6 +58,16 @@ impl Description {
     /// # Errors
     /// Everything that is wrong with it, as faults with pointers into the description.
     pub fn parse(json: &str) -> Result<Self, Vec<Fault>> {
+        if json.len() > DESCRIPTION_BYTES_MAX {
+            let message = format!("`describe` returned {} bytes, at most {DESCRIPTION_BYTES_MAX} are kept", json.len());
+            return Err(vec![Fault::at("", message).fix("leave out what the schemas do not need")]);
+        }
+        // The database holds no NUL; JSON can write it in this one way alone.
+        if json.contains("\\u0000") {
+            return Err(vec![
+                Fault::at("", "`describe` returned text with a NUL character").fix("take the character out"),
+            ]);
+        }
         let description: Self = serde_json::from_str(json).map_err(|error| {
             vec![
                 Fault::at("", format!("`describe` returned no valid description: {error}"))
@@ -76,7 +89,7 @@ impl Description {
                     format!("{} ports, at most {PORTS_MAX} are allowed", names.len()),
                 ));
             }
-            for name in names {
+            for name in names.into_iter().take(PORTS_MAX) {
                 if let Err(reason) = check_name(name) {
                     faults.push(Fault::at(format!("/{side}/{name}"), format!("port name `{name}` {reason}")));
                 }

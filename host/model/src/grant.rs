@@ -107,13 +107,28 @@ impl PathPattern {
     }
 }
 
-/// `Url` resolves plain dot segments; a percent-encoded one (`%2e%2e`) could still climb out of a granted prefix at a
-/// lenient server.
+/// `Url` resolves plain dot segments; an encoded one (`%2e%2e`, `..%2f`, even encoded twice) could still climb out of a
+/// granted prefix at a lenient server.
 fn has_dot_segment(path: &str) -> bool {
-    path.split(['/', '\\']).any(|segment| {
-        let plain = segment.replace("%2e", ".").replace("%2E", ".");
-        plain == "." || plain == ".." || segment.to_ascii_lowercase().contains("%2f..")
-    })
+    let decoded = percent_decoded(&percent_decoded(path.as_bytes()));
+    decoded.split(|byte| matches!(byte, b'/' | b'\\')).any(|segment| matches!(segment, b"." | b".."))
+}
+
+fn percent_decoded(text: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, behind @ ..] = rest {
+        let escape = if *first == b'%' { behind.get(..2).and_then(hex_byte) } else { None };
+        decoded.push(escape.unwrap_or(*first));
+        rest = if escape.is_some() { &behind[2..] } else { behind };
+    }
+    decoded
+}
+
+fn hex_byte(digits: &[u8]) -> Option<u8> {
+    // `from_str_radix` alone would take a sign.
+    let text = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+    u8::from_str_radix(text, 16).ok()
 }
 
 impl FromStr for HttpGrant {
@@ -275,6 +290,10 @@ mod tests {
         check("GET https://api.example.com/*", "GET", "https://api.example.com.evil.net/", false);
         check("GET,POST https://api.example.com/v1/*", "POST", "https://api.example.com/v1/a", true);
         check("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v1/%2e%2e/admin", false);
+        check("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v1/..%2fadmin", false);
+        check("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v1/x%2f%2E%2e%5cadmin", false);
+        check("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v1/%252e%252e/admin", false);
+        check("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v1/100%25/a..b/%2", true);
         check("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v2", false);
         check("GET https://api.example.com/v1", "GET", "https://api.example.com/v1/a", false);
         check("* https://*.example.com/*", "DELETE", "https://eu.api.example.com/x", true);

@@ -24,6 +24,8 @@ pub enum ClientError {
     Problem(Box<Problem>),
     #[error("{url} answered {status} with what is no answer of Trellis")]
     Foreign { url: Url, status: StatusCode },
+    #[error("this machine cannot make HTTP requests")]
+    Setup(#[source] reqwest::Error),
     #[error("`{0}` is no address of a host, such as http://127.0.0.1:7800")]
     Address(String),
 }
@@ -33,8 +35,17 @@ impl ClientError {
         match self {
             Self::Problem(problem) => Some(problem.status),
             Self::Foreign { status, .. } => Some(status.as_u16()),
-            Self::Unreachable { .. } | Self::Address(_) => None,
+            Self::Unreachable { .. } | Self::Setup(_) | Self::Address(_) => None,
         }
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 
@@ -61,11 +72,14 @@ impl Client {
             return Err(invalid());
         }
         crate::tls::install_provider();
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder()
             .timeout(REQUEST_TIMEOUT)
-            .user_agent(concat!("trellis/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|source| ClientError::Unreachable { url: url.clone(), source })?;
+            .user_agent(concat!("trellis/", env!("CARGO_PKG_VERSION")));
+        if is_loopback(&url) {
+            // A proxy of the environment is not for this machine's own host.
+            http = http.no_proxy();
+        }
+        let http = http.build().map_err(ClientError::Setup)?;
         Ok(Self { http, base: url, token: token.into(), account })
     }
 

@@ -115,9 +115,13 @@ impl Project {
         manifest
     }
 
-    /// The `[dev]` table.
-    pub fn dev(&self) -> Option<&Item> {
-        self.document.find("/dev")
+    /// The project's folder and those of its local plugins.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let local = self.manifest.plugins.values().filter_map(|reference| match reference {
+            PluginReference::Local { path } => Some(self.dir.join(path)),
+            PluginReference::Uploaded { .. } => None,
+        });
+        std::iter::once(self.dir.clone()).chain(local).collect()
     }
 
     /// Gives the server's faults the lines and columns of this folder's manifest.

@@ -1,6 +1,6 @@
 //! Sends one HTTP request, put together from the node's config and the input.
 //!
-//! Does not know what may be reached or which credential goes along: that is in the node's grants, and the host's to apply.
+//! Does not know what may be reached: that is in the node's grants, and the host's to apply.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

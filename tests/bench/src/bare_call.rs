@@ -1,7 +1,6 @@
 //! The other side of P4: the same call with wasmtime alone, as an embedder would write it. A fresh store, a fresh instance
 //! with WASI, one call; no limits, and our interfaces do nothing.
 
-use anyhow::Context as _;
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Store,
     component::{Component, HasSelf, Linker, ResourceTable},
@@ -71,31 +70,35 @@ struct State {
 }
 
 impl BareCall {
-    pub fn new(component: &[u8], setup: Setup, event: trellis_engine::Event, config: &str) -> anyhow::Result<Self> {
-        let plugin = || {
-            let engine = Engine::new(&setup.config())?;
-            let component = Component::from_binary(&engine, component)?;
-            let mut linker = Linker::new(&engine);
-            wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-            Plugin::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
-            let plugin = PluginPre::new(linker.instantiate_pre(&component)?)?;
-            wasmtime::Result::Ok((engine, plugin))
-        };
-        let (engine, plugin) = plugin().map_err(anyhow::Error::from).context("bare wasmtime does not take the guest")?;
+    /// # Errors
+    /// Wasmtime does not take the component.
+    pub fn new(component: &[u8], setup: Setup, event: trellis_engine::Event, config: &str) -> wasmtime::Result<Self> {
+        let engine = Engine::new(&setup.config())?;
+        let component = Component::from_binary(&engine, component)?;
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        Plugin::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+        let plugin = PluginPre::new(linker.instantiate_pre(&component)?)?;
         let trellis_engine::Event { run, node, attempt, idempotency_key, attributes, inputs } = event;
         let event = events::Event { run, node, attempt, idempotency_key, attributes, inputs };
         Ok(Self { engine, plugin, event, config: config.to_owned() })
     }
 
     /// One call; returns how many emissions there were.
-    pub async fn call(&self) -> anyhow::Result<usize> {
+    ///
+    /// # Errors
+    /// The guest trapped or failed.
+    pub async fn call(&self) -> wasmtime::Result<usize> {
         let state = State { wasi: WasiCtx::builder().build(), table: ResourceTable::new() };
         let mut store = Store::new(&self.engine, state);
         // The engine takes its own copies of these, too.
         let (event, config) = (self.event.clone(), self.config.clone());
         let plugin = self.plugin.instantiate_async(&mut store).await?;
         let emitted = plugin.trellis_plugin_transformer().call_transform(&mut store, &event, &config).await?;
-        emitted.map(|emissions| emissions.len()).map_err(|failure| anyhow::anyhow!("the guest failed: {failure:?}"))
+        match emitted {
+            Ok(emissions) => Ok(emissions.len()),
+            Err(failure) => wasmtime::bail!("the guest failed: {failure:?}"),
+        }
     }
 }
 

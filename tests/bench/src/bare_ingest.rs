@@ -46,7 +46,7 @@ impl BareIngest {
         Ok(Self { address, pool, stop, task })
     }
 
-    pub fn target(&self, body: bytes::Bytes) -> Target {
+    pub fn target(&self, body: Bytes) -> Target {
         Target { address: self.address, path: PATH.to_owned(), token: None, body }
     }
 

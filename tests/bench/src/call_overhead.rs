@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use bytes::Bytes;
 use trellis_engine::{
     Call, Engine, EngineConfig, Entry, Event, ListedKey, Outbound, Outcome, Storage, StorageUnavailable, Transformer,
@@ -24,84 +24,73 @@ use crate::{
 const CALLS_A_TURN: u32 = 1_000;
 
 pub async fn measure(rig: &Rig, seconds: Duration) -> anyhow::Result<Measurement> {
-    let component = rig.echo.bytes.clone();
-    let folder = rig.folder("call_overhead");
+    let component = Bytes::from(rig.echo.bytes.clone());
+    let engine = Engine::new(&EngineConfig::new(rig.folder("call_overhead")))?;
+    let bare = |setup| BareCall::new(&component, setup, event(), CONFIG).map_err(|error| anyhow!("{error:#}"));
+    let sides = [
+        Callee::Engine(ThroughEngine::new(&engine, component.clone()).await?),
+        Callee::Bare(bare(Setup::AsTheEngine)?),
+        Callee::Bare(bare(Setup::Defaults)?),
+    ];
     // On a worker of the runtime, as in a host.
-    let sides = tokio::spawn(async move {
-        let mut sides = Sides::prepare(component, &folder).await?;
-        sides.take_turns(seconds).await?;
-        anyhow::Ok(sides)
-    });
-    let sides = sides.await.context("a side panicked")??;
-    let (ours, bare) = (median(sides.ours_us), median(sides.bare_us));
-    Ok(Measurement::new("P4", "µs", ours, ("bare wasmtime, set up alike", bare))
-        .taken(seconds, sides.turns * CALLS_A_TURN as usize)
-        .with("bare_defaults_us", median(sides.bare_defaults_us))
-        .with("is_pooling", sides.engine.is_pooling()))
+    let turns = tokio::spawn(take_turns(sides.map(Side::new), seconds * 3));
+    let [ours, bare, bare_defaults] = turns.await.context("a side panicked")??;
+    let samples = ours.call_us.len() * CALLS_A_TURN as usize;
+    Ok(Measurement::new("P4", "µs", ours.median_us(), ("bare wasmtime, set up alike", bare.median_us()))
+        .taken(seconds, samples)
+        .with("bare_defaults_us", bare_defaults.median_us())
+        .with("is_pooling", engine.is_pooling()))
 }
 
-/// The sides, and the microseconds a call of each of their turns.
-struct Sides {
-    engine: Engine,
-    through_engine: ThroughEngine,
-    bare: BareCall,
-    bare_defaults: BareCall,
-    ours_us: Vec<f64>,
-    bare_us: Vec<f64>,
-    bare_defaults_us: Vec<f64>,
-    turns: usize,
+/// One after the other, again and again.
+async fn take_turns(mut sides: [Side; 3], span: Duration) -> anyhow::Result<[Side; 3]> {
+    let until = Instant::now() + span;
+    eprintln!("call-overhead: {} s", span.as_secs());
+    loop {
+        for side in &mut sides {
+            side.take_turn().await?;
+        }
+        if Instant::now() > until {
+            return Ok(sides);
+        }
+    }
 }
 
-impl Sides {
-    async fn prepare(component: Vec<u8>, folder: &std::path::Path) -> anyhow::Result<Self> {
-        let engine = Engine::new(&EngineConfig::new(folder))?;
-        let bare = |setup| BareCall::new(&component, setup, event(), CONFIG);
-        let (bare, bare_defaults) = (bare(Setup::AsTheEngine)?, bare(Setup::Defaults)?);
-        let compiled = engine.compile(Bytes::from(component)).await?;
-        let transformer = engine.load(compiled.digest, async || anyhow::Ok(Bytes::new())).await?;
-        let through_engine =
-            ThroughEngine { transformer, outbound: engine.outbound(AccountId(1)), storage: Arc::new(NoStorage) };
-        Ok(Self {
-            engine,
-            through_engine,
-            bare,
-            bare_defaults,
-            ours_us: Vec::new(),
-            bare_us: Vec::new(),
-            bare_defaults_us: Vec::new(),
-            turns: 0,
-        })
+/// What is called.
+enum Callee {
+    Engine(ThroughEngine),
+    Bare(BareCall),
+}
+
+struct Side {
+    callee: Callee,
+    /// Microseconds of a call, one figure a turn.
+    call_us: Vec<f64>,
+}
+
+impl Side {
+    fn new(callee: Callee) -> Self {
+        Self { callee, call_us: Vec::new() }
     }
 
-    /// Until each of the two sides of the ratio had its time.
-    async fn take_turns(&mut self, span: Duration) -> anyhow::Result<()> {
-        let until = Instant::now() + span * 3;
-        while Instant::now() < until || self.turns == 0 {
-            self.ours_us.push(turn(async || self.through_engine.call().await).await?);
-            self.bare_us.push(turn(async || self.bare.call().await).await?);
-            self.bare_defaults_us.push(turn(async || self.bare_defaults.call().await).await?);
-            self.turns += 1;
-            if self.turns.is_multiple_of(100) {
-                eprintln!("call-overhead: {} turns", self.turns);
-            }
+    async fn take_turn(&mut self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        for _ in 0..CALLS_A_TURN {
+            let emissions = match &self.callee {
+                Callee::Engine(engine) => engine.call().await?,
+                Callee::Bare(bare) => bare.call().await.map_err(|error| anyhow!("{error:#}"))?,
+            };
+            ensure!(emissions == 1, "the guest emitted {emissions} values");
         }
+        self.call_us.push(began.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS_A_TURN));
         Ok(())
     }
-}
 
-/// Many calls; returns the microseconds of one.
-async fn turn(call: impl AsyncFn() -> anyhow::Result<usize>) -> anyhow::Result<f64> {
-    let began = Instant::now();
-    for _ in 0..CALLS_A_TURN {
-        let emissions = call().await?;
-        ensure!(emissions == 1, "the guest emitted {emissions} values");
+    fn median_us(&self) -> f64 {
+        let mut call_us = self.call_us.clone();
+        call_us.sort_by(f64::total_cmp);
+        call_us[call_us.len() / 2]
     }
-    Ok(began.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS_A_TURN))
-}
-
-fn median(mut samples: Vec<f64>) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
 }
 
 const CONFIG: &str = "{}";
@@ -129,6 +118,12 @@ struct ThroughEngine {
 }
 
 impl ThroughEngine {
+    async fn new(engine: &Engine, component: Bytes) -> anyhow::Result<Self> {
+        let compiled = engine.compile(component).await?;
+        let transformer = engine.load(compiled.digest, || async { anyhow::Ok(Bytes::new()) }).await?;
+        Ok(Self { transformer, outbound: engine.outbound(AccountId(1)), storage: Arc::new(NoStorage) })
+    }
+
     async fn call(&self) -> anyhow::Result<usize> {
         let call = Call {
             event: event(),
@@ -141,7 +136,7 @@ impl ThroughEngine {
         };
         match self.transformer.call(call).await.outcome {
             Outcome::Emitted(effects) => Ok(effects.emissions.len()),
-            Outcome::Failed(failure) => Err(anyhow::anyhow!("the guest failed: {failure}")),
+            Outcome::Failed(failure) => Err(anyhow!("the guest failed: {failure}")),
         }
     }
 }

@@ -87,9 +87,11 @@ impl Side {
 /// What the guest does, without a sandbox around it.
 fn echo(call: Call) -> CallReport {
     let input = call.event.inputs.into_iter().find(|(port, _)| port == "in").map(|(_, json)| json);
-    let echoed = input.as_deref().unwrap_or_default().parse::<Value>().and_then(|value| {
-        serde_json::to_string(&value).and_then(RawValue::from_string)
-    });
+    let echoed = input
+        .as_deref()
+        .unwrap_or_default()
+        .parse::<Value>()
+        .and_then(|value| serde_json::to_string(&value).and_then(RawValue::from_string));
     let outcome = match echoed {
         Ok(json) => {
             let emissions = vec![Emission { port: "out".to_owned(), json }];

@@ -3,10 +3,10 @@
 //! What counts is the ratio of two sides that ran in one process on one machine; the figures themselves are only hints.
 //! Knows how to drive a host and how to read its tables, and nothing of how it works inside.
 
+mod call_overhead;
 mod durable_echo;
 mod ingest;
 mod start_latency;
-mod call_overhead;
 
 mod bare_call;
 mod bare_ingest;

@@ -82,7 +82,8 @@ mod tests {
 
     #[test]
     fn figures_keep_four_digits() {
-        for (figure, expected) in [(0.0, 0.0), (12_345.678, 12_346.0), (1.234_56, 1.235), (0.000_123_456, 0.000_123_5)] {
+        for (figure, expected) in [(0.0, 0.0), (12_345.678, 12_346.0), (1.234_56, 1.235), (0.000_123_456, 0.000_123_5)]
+        {
             assert!((rounded(figure) - expected).abs() < 1e-12, "{figure}");
         }
     }

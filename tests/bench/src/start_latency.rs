@@ -115,7 +115,7 @@ fn stamp(nodes: &[u8]) -> anyhow::Result<Duration> {
 async fn call_directly(rig: &Rig, subject: &Subject, count: usize) -> anyhow::Result<Samples> {
     let engine = &subject.server.host.engine;
     let compiled = engine.compile(Bytes::from(rig.echo.bytes.clone())).await?;
-    let transformer = engine.load(compiled.digest, async || anyhow::Ok(Bytes::new())).await?;
+    let transformer = engine.load(compiled.digest, || async { anyhow::Ok(Bytes::new()) }).await?;
     let mut latencies = Samples::default();
     for pause_ms in PAUSES_MS.into_iter().cycle().take(count) {
         // As idle as between two events.

@@ -149,12 +149,13 @@ impl Subject {
     /// Postgres is away.
     pub async fn look(&self, after: RunId) -> sqlx::Result<Look> {
         let at = Instant::now();
-        let (ended, queued): (i64, i64) =
-            sqlx::query_as("select (select count(*) from run where account_id = $1 and id > $2), (select count(*) from job)")
-                .bind(self.account.0)
-                .bind(after.0)
-                .fetch_one(&self.tables)
-                .await?;
+        let (ended, queued): (i64, i64) = sqlx::query_as(
+            "select (select count(*) from run where account_id = $1 and id > $2), (select count(*) from job)",
+        )
+        .bind(self.account.0)
+        .bind(after.0)
+        .fetch_one(&self.tables)
+        .await?;
         Ok(Look { at, ended: ended.unsigned_abs(), queued: queued.unsigned_abs() })
     }
 

@@ -33,9 +33,7 @@ async fn branches_run_at_the_same_time() {
 async fn nodes_behind_a_port_that_stays_empty_are_skipped_and_the_run_succeeds() {
     let stage = Stage::new().await;
     let account = stage.account("acme").await;
-    let map = |input: &str, expression: &str| {
-        json!({ "plugin": "json-map", "inputs": { "in": input }, "config": { "expression": expression } })
-    };
+    let map = |input: &str, expression: &str| json!({ "plugin": "json-map", "inputs": { "in": input }, "config": { "expression": expression } });
     let nodes = json!({
         "big": { "plugin": "filter", "inputs": { "in": "event" }, "config": { "expression": ".total > 1000" } },
         "ask": map("big.out", "\"ask for \\(.total)\""),

@@ -36,7 +36,8 @@ async fn send_all(account: &Account) -> BTreeSet<String> {
 
 /// Kills a host in the middle of its work, and starts another one in its place.
 async fn killed_when(ended: i64, host: Host, database: &Database, plan: &HostPlan) -> Host {
-    eventually(&format!("{ended} runs have ended"), async || (database.ended_count().await >= ended).then_some(())).await;
+    eventually(&format!("{ended} runs have ended"), async || (database.ended_count().await >= ended).then_some(()))
+        .await;
     host.kill().await;
     assert!(database.unfinished_count().await > 0, "the host was killed too late: there was nothing left to do");
     let claimed = database.number("select count(*) from job join claim on job.id = any (claim.ids)").await;

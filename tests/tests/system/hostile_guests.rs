@@ -60,7 +60,8 @@ fn project_of(guest: &Hostile) -> Value {
 async fn hostile_guests_end_as_failed_nodes_with_readable_reasons_and_disturb_nobody() {
     let stage = Stage::new().await;
     let (bad, good) = (stage.account("bad").await, stage.account("good").await);
-    let canary = json!({ "same": { "plugin": "json-map", "inputs": { "in": "event" }, "config": { "expression": ". + 1" } } });
+    let canary =
+        json!({ "same": { "plugin": "json-map", "inputs": { "in": "event" }, "config": { "expression": ". + 1" } } });
     good.deploy(&project("canary", &canary)).await;
     good.run("canary", &json!(0)).await;
 

@@ -15,7 +15,8 @@ const EVENTS: usize = 300;
 async fn insist(account: &Account, number: usize) -> String {
     eventually("an event is accepted", async || {
         let body = Bytes::from(number.to_string());
-        let answer = account.api.try_send(Method::POST, &account.hook("counter"), "application/json", body).await.ok()?;
+        let answer =
+            account.api.try_send(Method::POST, &account.hook("counter"), "application/json", body).await.ok()?;
         match answer.status {
             202 => answer.body["run"].as_str().map(str::to_owned),
             503 => None,

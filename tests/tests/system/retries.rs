@@ -26,7 +26,9 @@ async fn a_node_that_fails_twice_succeeds_at_the_third_attempt() {
     let run = account.run("stubborn", &json!(null)).await;
     assert_eq!(node(&run, "ask")["attempts"], 3, "{run:#}");
     assert_eq!(node(&run, "ask")["outputs"]["response"]["status"], 200);
-    assert_eq!(outside.received("/flaky/2/x").len(), 3);
+    let received = outside.received("/flaky/2/x");
+    assert_eq!(received.len(), 3);
+    assert!(received.iter().all(|request| request.method == "GET"), "{received:?}");
     stage.database.settled().await;
 }
 

@@ -89,7 +89,11 @@ async fn nothing_that_a_failed_node_has_written_remains() {
     assert_eq!(node(&run, "fails")["attempts"], 2);
     assert_eq!(reason(&run, "fails").0, "trap");
     assert_eq!(stage.database.stored(&account, "half").await, None);
-    assert_eq!(stage.database.stored(&account, "count").await.as_deref(), Some("10"), "the node before it stands, once");
+    assert_eq!(
+        stage.database.stored(&account, "count").await.as_deref(),
+        Some("10"),
+        "the node before it stands, once"
+    );
 }
 
 #[tokio::test]

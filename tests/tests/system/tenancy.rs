@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 use crate::support::{Account, Api, Stage, eventually, project};
 
 fn small(name: &str) -> Value {
-    project(name, &json!({ "same": { "plugin": "json-map", "inputs": { "in": "event" }, "config": { "expression": "." } } }))
+    project(
+        name,
+        &json!({ "same": { "plugin": "json-map", "inputs": { "in": "event" }, "config": { "expression": "." } } }),
+    )
 }
 
 /// An account with all that an account can have.
@@ -70,7 +73,11 @@ async fn what_belongs_to_another_account_does_not_exist() {
     stranger.deploy(&small("vault")).await;
     let own = account.api.get("/v1/projects/vault").await.expect(200);
     stranger.run("vault", &json!(1)).await;
-    assert_eq!(account.api.get("/v1/projects/vault").await.expect(200), own, "a project of the same name is another one");
+    assert_eq!(
+        account.api.get("/v1/projects/vault").await.expect(200),
+        own,
+        "a project of the same name is another one"
+    );
     assert_eq!(count(&stranger.api, "/v1/runs").await, 1);
 }
 
@@ -80,7 +87,8 @@ async fn a_token_of_one_project_sees_nothing_of_the_others() {
     let owner = tenant(&stage, "owner", "vault").await;
     owner.account.deploy(&small("shed")).await;
     let shed_run = owner.account.run("shed", &json!(1)).await["run"].as_str().expect("a run").to_owned();
-    let wanted = json!({ "name": "shed", "project": "shed", "scopes": ["runs:read", "events:write", "projects:write"] });
+    let wanted =
+        json!({ "name": "shed", "project": "shed", "scopes": ["runs:read", "events:write", "projects:write"] });
     let made = owner.account.api.post("/v1/tokens", &wanted).await.expect(201);
     let api = owner.account.api.with_token(made["token"].as_str());
 

@@ -60,7 +60,7 @@ impl WasiHttpHooks for Hooks {
 }
 
 async fn send(
-    guard: &EgressGuard,
+    guard: &Arc<EgressGuard>,
     request: http::Request<WasiBody>,
     options: RequestOptions,
 ) -> Result<http::Response<WasiBody>, SendError> {
@@ -102,6 +102,7 @@ fn to_wasi(error: SendError) -> Error {
         SendError::TooLarge { limit } => Error::HttpResponseBodySize(Some(limit)),
         SendError::Dns(_) => Error::DestinationNotFound,
         SendError::Connect(_) => Error::ConnectionRefused,
+        SendError::Tls(_) => Error::TlsProtocolError,
         SendError::Transport(text) => Error::InternalError(Some(text)),
     }
 }

@@ -60,7 +60,7 @@ impl wit::Host for Web {
                 SendError::Invalid(reason) => WebError::InvalidRequest(reason),
                 SendError::Timeout(_) => WebError::Timeout,
                 SendError::TooLarge { .. } => WebError::TooLarge,
-                SendError::Dns(_) | SendError::Connect(_) | SendError::Transport(_) => {
+                SendError::Dns(_) | SendError::Connect(_) | SendError::Tls(_) | SendError::Transport(_) => {
                     WebError::Transport(error.to_string())
                 }
             }

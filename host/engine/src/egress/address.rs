@@ -25,6 +25,8 @@ pub enum Forbidden {
     Reserved,
     /// An IPv6 form that carries an IPv4 address: mapped, compatible, NAT64, 6to4, Teredo, ISATAP.
     Translated,
+    /// An address of this host, public or not.
+    Own,
 }
 
 impl fmt::Display for Forbidden {
@@ -42,6 +44,7 @@ impl fmt::Display for Forbidden {
             Self::Benchmarking => "a benchmarking address",
             Self::Reserved => "a reserved address",
             Self::Translated => "an IPv6 form of an IPv4 address",
+            Self::Own => "an address of this host",
         })
     }
 }

@@ -17,7 +17,7 @@ use trellis_model::{call_limits::CallLimits, grant::Grants};
 use url::{Host, Url};
 
 use super::{
-    body::CountedBody,
+    body::{CountedBody, Counter},
     outbound::{Outbound, OutboundBody, OutboundRequest, OutboundResponse, SendError},
     policy::EgressPolicy,
 };
@@ -57,8 +57,8 @@ pub(crate) struct EgressGuard {
     requests: AtomicU32,
     /// Requests other than GET and HEAD. Counted apart, so that their numbers stay the same when a retry reads less.
     changing_requests: AtomicU32,
-    request_bytes: Arc<AtomicU64>,
-    response_bytes: Arc<AtomicU64>,
+    pub(super) request_bytes: AtomicU64,
+    pub(super) response_bytes: AtomicU64,
     outside_effect: AtomicBool,
 }
 
@@ -80,8 +80,8 @@ impl EgressGuard {
             at_once: Semaphore::new(limits.requests_at_once.max(1) as usize),
             requests: AtomicU32::new(0),
             changing_requests: AtomicU32::new(0),
-            request_bytes: Arc::default(),
-            response_bytes: Arc::default(),
+            request_bytes: AtomicU64::new(0),
+            response_bytes: AtomicU64::new(0),
             outside_effect: AtomicBool::new(false),
         }
     }
@@ -127,7 +127,7 @@ impl EgressGuard {
     /// # Errors
     /// Why there is no response. [`SendError::Denied`] when nothing was sent because of a rule.
     pub async fn send(
-        &self,
+        self: &Arc<Self>,
         method: Method,
         url: &str,
         headers: HeaderMap,
@@ -144,7 +144,7 @@ impl EgressGuard {
         let body = self.counted(body);
         let response = self.outbound.send(OutboundRequest { method, url, headers, body, timeout }).await?;
         drop(waiting);
-        let body = CountedBody::new(response.body, Arc::clone(&self.response_bytes), self.response_bytes_max);
+        let body = CountedBody::new(response.body, Counter::Response(Arc::clone(self)), self.response_bytes_max);
         Ok(OutboundResponse { body: body.boxed_unsync(), ..response })
     }
 
@@ -188,7 +188,7 @@ impl EgressGuard {
         Ok(headers)
     }
 
-    fn counted(&self, body: OutboundBody) -> OutboundBody {
+    fn counted(self: &Arc<Self>, body: OutboundBody) -> OutboundBody {
         match body {
             OutboundBody::Empty => OutboundBody::Empty,
             OutboundBody::Full(bytes) => {
@@ -196,7 +196,7 @@ impl EgressGuard {
                 OutboundBody::Full(bytes)
             }
             OutboundBody::Stream(stream) => {
-                let counted = CountedBody::new(stream, Arc::clone(&self.request_bytes), u64::MAX);
+                let counted = CountedBody::new(stream, Counter::Request(Arc::clone(self)), u64::MAX);
                 OutboundBody::Stream(counted.boxed_unsync())
             }
         }
@@ -281,7 +281,7 @@ mod tests {
         }
     }
 
-    fn guard(grants: &[&str], limits: CallLimits) -> (EgressGuard, Arc<Recorder>) {
+    fn guard(grants: &[&str], limits: CallLimits) -> (Arc<EgressGuard>, Arc<Recorder>) {
         let http = grants.iter().map(|grant| grant.parse().expect("valid grant")).collect();
         let outbound = Arc::new(Recorder { answer: 11, ..Recorder::default() });
         let guard = EgressGuard::new(
@@ -291,7 +291,7 @@ mod tests {
             &limits,
             "run_1-node".to_owned(),
         );
-        (guard, outbound)
+        (Arc::new(guard), outbound)
     }
 
     const ANYWHERE: [&str; 8] = [
@@ -354,7 +354,7 @@ mod tests {
     }
 
     async fn send(
-        guard: &EgressGuard,
+        guard: &Arc<EgressGuard>,
         method: Method,
         headers: &[(&str, &str)],
     ) -> Result<OutboundResponse, SendError> {
@@ -400,6 +400,14 @@ mod tests {
         let sent = recorder.sent.lock().expect("not poisoned");
         let names: Vec<_> = sent[0].headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["accept"]);
+    }
+
+    #[tokio::test]
+    async fn a_response_body_of_exactly_its_limit_passes() {
+        let (guard, _) = guard(&ANYWHERE, CallLimits { response_bytes: 11, ..CallLimits::default() });
+        let body = send(&guard, Method::GET, &[]).await.expect("sent").body;
+        assert_eq!(body.collect().await.expect("within the limit").to_bytes().len(), 11);
+        assert_eq!(guard.traffic().response_bytes, 11);
     }
 
     #[tokio::test]

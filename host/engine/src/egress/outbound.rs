@@ -2,7 +2,7 @@
 //!
 //! Implemented by the sender of this crate, and by the fakes of the test harness.
 
-use std::{error::Error as _, fmt, time::Duration};
+use std::{error::Error as _, fmt, io, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
@@ -89,18 +89,25 @@ pub enum SendError {
     Dns(String),
     #[error("cannot connect: {0}")]
     Connect(String),
+    #[error("no secure connection: {0}")]
+    Tls(String),
     #[error("{0}")]
     Transport(String),
 }
 
 /// The first error of type `T` in a chain.
 pub(crate) fn find<T: std::error::Error + 'static>(error: &reqwest::Error) -> Option<&T> {
-    let mut source = error.source();
-    while let Some(cause) = source {
+    let mut next = error.source();
+    while let Some(cause) = next {
         if let Some(found) = cause.downcast_ref::<T>() {
             return Some(found);
         }
-        source = cause.source();
+        // An I/O error passes over what it was made of when it is asked for its source.
+        let within = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match within {
+            Some(within) => Some(within),
+            None => cause.source(),
+        };
     }
     None
 }

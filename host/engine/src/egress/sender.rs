@@ -48,7 +48,7 @@ type ClientKey = (AccountId, Option<u16>);
 pub(crate) struct Senders {
     policy: Arc<EgressPolicy>,
     /// Made at the first request: reading the platform's trust roots takes a while.
-    tls: OnceLock<Result<rustls::ClientConfig, SendError>>,
+    tls: OnceLock<rustls::ClientConfig>,
     clients: Mutex<Clients>,
 }
 
@@ -84,7 +84,7 @@ impl Senders {
     }
 
     fn build_client(&self, exception_port: Option<u16>) -> Result<Client, SendError> {
-        let tls = self.tls.get_or_init(tls_config).clone()?;
+        let tls = self.tls.get_or_init(tls_config).clone();
         Client::builder()
             .tls_backend_preconfigured(tls)
             .dns_resolver(JudgingResolver { policy: Arc::clone(&self.policy), exception_port })
@@ -103,17 +103,22 @@ impl Senders {
 }
 
 /// TLS 1.2 and 1.3 with ring, trusting the platform's roots. Shared by all clients: only the settings, not connections.
-fn tls_config() -> Result<rustls::ClientConfig, SendError> {
+fn tls_config() -> rustls::ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .and_then(BuilderVerifierExt::with_platform_verifier)
-        .map_err(|error| SendError::Transport(format!("cannot set up TLS with the platform's trust roots: {error}")))?;
-    let mut config = config.with_no_client_auth();
+        .expect("ring speaks TLS 1.2 and 1.3");
+    let mut config = match builder.clone().with_platform_verifier() {
+        Ok(builder) => builder.with_no_client_auth(),
+        Err(error) => {
+            tracing::warn!(%error, "this machine has no trust roots; every HTTPS request of a guest will fail");
+            builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
+        }
+    };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // Sessions could be resumed across accounts, which would tell a server that they share a host.
     config.resumption = rustls::client::Resumption::disabled();
-    Ok(config)
+    config
 }
 
 /// Resolves names and refuses those of which any address is forbidden.
@@ -173,6 +178,9 @@ fn explain(error: &reqwest::Error) -> SendError {
     if let Some(guest_side) = find::<SendError>(error) {
         return guest_side.clone();
     }
+    if let Some(tls) = find::<rustls::Error>(error) {
+        return SendError::Tls(tls.to_string());
+    }
     let cause = root_cause(error);
     if error.is_dns() {
         SendError::Dns(cause)
@@ -195,5 +203,37 @@ fn root_cause(error: &reqwest::Error) -> String {
     match cause.downcast_ref::<reqwest::Error>() {
         Some(_) => "the request failed".to_owned(),
         None => cause.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_kept_per_account_and_the_least_used_go() {
+        let senders = Senders::new(Arc::default());
+        let accounts = i64::try_from(CLIENTS_MAX).expect("small");
+        for account in 0..=accounts {
+            senders.client(AccountId(0), 443).expect("a client");
+            senders.client(AccountId(account), 443).expect("a client");
+        }
+        let clients = senders.clients.lock().expect("not poisoned");
+        assert_eq!(clients.by_key.len(), CLIENTS_MAX);
+        assert!(clients.by_key.contains_key(&(AccountId(0), None)), "used all the time");
+        assert!(!clients.by_key.contains_key(&(AccountId(1), None)), "used least recently");
+    }
+
+    #[test]
+    fn a_port_with_an_exception_has_a_client_of_its_own() {
+        let policy = EgressPolicy::new(["127.0.0.1:8080".parse().expect("valid")]);
+        let senders = Senders::new(Arc::new(policy));
+        for port in [443, 80, 8080] {
+            senders.client(AccountId(1), port).expect("a client");
+        }
+        let clients = senders.clients.lock().expect("not poisoned");
+        let mut ports: Vec<_> = clients.by_key.keys().map(|(_, port)| *port).collect();
+        ports.sort_unstable();
+        assert_eq!(ports, [None, Some(8080)]);
     }
 }

@@ -6,11 +6,12 @@
 //! Whoever can read the key can run code as this host anyway.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File, OpenOptions},
     hash::{Hash, Hasher},
     io::{self, Read, Write},
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -24,6 +25,9 @@ const KEY_FILE: &str = "artefacts.key";
 const KEY_BYTES: usize = 32;
 const MAC_BYTES: usize = 32;
 const EXTENSION: &str = "artefact";
+const TEMPORARY: &str = "tmp";
+/// No file takes this long to write.
+const TEMPORARY_AGE_MAX: Duration = Duration::from_secs(3_600);
 /// Says what is authenticated, so that a MAC of this key can mean nothing else.
 const DOMAIN: &[u8] = b"trellis artefact 1\0";
 
@@ -122,14 +126,20 @@ impl Artefacts {
         Ok(bytes)
     }
 
-    /// Removes the artefacts that were not used for longest until the rest is within its limit.
+    /// Removes the artefacts that were not used for longest until the rest is within its limit, and what a host that was
+    /// killed while it wrote left behind.
     fn remove_oldest(&self) -> io::Result<()> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
-            if entry.path().extension().is_some_and(|extension| extension == EXTENSION) {
-                let metadata = entry.metadata()?;
-                files.push((metadata.modified()?, metadata.len(), entry.path()));
+            let (path, metadata) = (entry.path(), entry.metadata()?);
+            let modified = metadata.modified()?;
+            match path.extension().and_then(OsStr::to_str) {
+                Some(EXTENSION) => files.push((modified, metadata.len(), path)),
+                Some(TEMPORARY) if modified.elapsed().is_ok_and(|age| age > TEMPORARY_AGE_MAX) => {
+                    fs::remove_file(path)?;
+                }
+                _ => {}
             }
         }
         files.sort();
@@ -176,7 +186,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn temporary_name(path: &Path) -> io::Result<PathBuf> {
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
-    Ok(path.with_extension(format!("{:016x}.tmp", u64::from_be_bytes(random))))
+    Ok(path.with_extension(format!("{:016x}.{TEMPORARY}", u64::from_be_bytes(random))))
 }
 
 /// The key of the folder. Of two hosts that make it at the same time, the first one's is kept.

@@ -120,6 +120,19 @@ async fn old_artefacts_make_room_for_new_ones() {
 }
 
 #[tokio::test]
+async fn what_a_killed_host_left_half_written_is_removed() {
+    let folder = Folder::new();
+    let left = folder.0.path().join("left.0123.tmp");
+    fs::write(&left, "half").expect("written");
+    folder.engine().compile(harmless()).await.expect("accepted");
+    assert!(left.exists(), "it may still be written");
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(7_200);
+    fs::File::options().write(true).open(&left).and_then(|file| file.set_modified(old)).expect("changed");
+    folder.engine().compile(harmless_titled("other")).await.expect("accepted");
+    assert!(!left.exists());
+}
+
+#[tokio::test]
 async fn bytes_of_another_digest_are_refused() {
     let folder = Folder::new();
     let load = || async { Ok::<_, String>(Bytes::from_static(b"something else")) };

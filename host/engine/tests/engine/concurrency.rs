@@ -31,15 +31,15 @@ async fn calls_beyond_the_pool_wait_for_a_slot_before_their_time_begins() {
 async fn a_spinning_guest_lets_others_run() {
     let limits = CallLimits { cpu_ms: 1_000, ..CallLimits::default() };
     let fixture = Fixture { limits, ..Fixture::new().await };
+    // Both on the one thread of this test's runtime, the spinning guest first.
+    let began = Instant::now();
     let spinning = fixture.call(json!({"do": "spin"}));
     let others = async {
-        let began = Instant::now();
         for _ in 0..5 {
             fixture.is_well().await;
         }
         began.elapsed()
     };
-    // On the one thread of this test's runtime.
     let (_, took) = tokio::join!(spinning, others);
     assert!(took < Duration::from_millis(800), "{took:?}");
 }
@@ -76,20 +76,48 @@ async fn a_cold_component_is_loaded_once_for_all_callers() {
 }
 
 #[tokio::test]
-async fn the_cache_keeps_to_its_size() {
-    let engine = Engine::new(&EngineConfig { components_max: 1, ..config() }).expect("an engine");
-    let asked = AtomicU32::new(0);
-    let load = |bytes: Bytes| {
-        asked.fetch_add(1, Relaxed);
-        async { Ok::<_, String>(bytes) }
+async fn the_cache_keeps_to_its_size_and_gives_up_what_was_not_used_for_longest() {
+    let engine = Engine::new(&EngineConfig { components_max: 2, ..config() }).expect("an engine");
+    let load = async |title: &str| {
+        let bytes = crate::hostile_components::harmless_titled(title);
+        let transformer = engine.load(Digest::of(&bytes), || async { Ok::<_, String>(bytes) }).await.expect("accepted");
+        assert_eq!(transformer.description().title, title);
+        Arc::downgrade(&transformer)
     };
-    let first = misbehave();
-    let second = crate::hostile_components::harmless();
-    for bytes in [&first, &second, &first] {
-        engine.load(Digest::of(bytes), || load(bytes.clone())).await.expect("accepted");
-    }
-    // Both come back from disk without being asked for, once they were compiled; the second one is compiled here at most.
-    assert!(asked.load(Relaxed) <= 1, "{asked:?}");
-    let transformer = engine.load(Digest::of(&second), || load(second.clone())).await.expect("accepted");
-    assert_eq!(transformer.description().title, "harmless");
+    let (first, second) = (load("first").await, load("second").await);
+    assert!(load("first").await.ptr_eq(&first), "from memory");
+    let third = load("third").await;
+    let in_memory = [&first, &second, &third].map(|transformer| transformer.upgrade().is_some());
+    assert_eq!(in_memory, [true, false, true]);
+    assert!(load("second").await.upgrade().is_some(), "comes back");
+}
+
+/// In this process, guests come from a pool; in one with little address space, each call has to do without.
+#[tokio::test]
+async fn guests_come_from_a_pool_where_address_space_allows() {
+    let limited = std::env::var_os(LIMITED).is_some();
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.engine.is_pooling(), !limited);
+    fixture.is_well().await;
+    let text = "asked for more memory than its limit of 64 MiB";
+    fixture.fails(json!({"do": "allocate", "mib": 65}), trellis_engine::FailureKind::LimitExceeded, text).await;
+}
+
+const LIMITED: &str = "TRELLIS_TEST_ADDRESS_SPACE_IS_LIMITED";
+
+#[cfg(target_os = "linux")]
+#[test]
+fn where_address_space_is_limited_guests_run_without_a_pool() {
+    // The guest must be built outside: a compiler needs more address space than this.
+    misbehave();
+    let test = "concurrency::guests_come_from_a_pool_where_address_space_allows";
+    let output = std::process::Command::new("sh")
+        .args(["-c", "ulimit -v 4000000 && exec \"$0\" --exact \"$1\""])
+        .arg(std::env::current_exe().expect("this test"))
+        .arg(test)
+        .env(LIMITED, "yes")
+        .output()
+        .expect("a shell");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -269,6 +269,24 @@ async fn a_server_that_is_not_there_is_trouble_of_the_transport() {
 }
 
 #[tokio::test]
+async fn a_server_that_does_not_speak_tls_gets_no_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // The guest may have hung up.
+            _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let url = format!("https://{address}/");
+    let fixture = fixture(&[address], &[&format!("* {url}*")]).await;
+    let answer = fixture.output(request("fetch", "GET", &url)).await;
+    assert!(answer["error"].as_str().expect("refused").contains("no secure connection"), "{answer}");
+    let answer = fixture.output(request("wasi-http", "GET", &url)).await;
+    assert!(answer["error"].as_str().expect("refused").contains("TlsProtocolError"), "{answer}");
+}
+
+#[tokio::test]
 async fn requests_are_bounded_in_number_and_at_once() {
     let server = Server::answering(answer("200 OK", &[], b"x"), Duration::from_millis(100));
     let limits = CallLimits { requests: 5, requests_at_once: 2, ..CallLimits::default() };

@@ -137,7 +137,10 @@ pub fn harmless_titled(title: &str) -> Bytes {
 const ENDLESS: &str = "(loop $again (br $again)) unreachable";
 
 async fn refused(parts: Parts<'_>, text: &str) {
-    let engine = Engine::new(&config()).expect("an engine");
+    // A folder of its own: what was accepted once is not asked again.
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = EngineConfig { artefacts_folder: folder.path().to_owned(), ..config() };
+    let engine = Engine::new(&config).expect("an engine");
     let error = engine.compile(parts.component()).await.expect_err("refused");
     assert!(matches!(error, UploadError::Faults(_)), "{error}");
     assert!(error.to_string().contains(text), "{error}");

@@ -168,7 +168,9 @@ async fn handles_cannot_be_hoarded() {
 async fn random_bytes_are_bounded() {
     let fixture = Fixture::new().await;
     assert_eq!(fixture.output(json!({"do": "random", "bytes": 65_536})).await, json!(65_536));
-    fixture.fails(json!({"do": "random", "bytes": 1_u64 << 40}), Trapped, "trapped: ").await;
+    for bytes in [65_537, 1 << 40, u64::MAX] {
+        fixture.fails(json!({"do": "random", "bytes": bytes}), Trapped, "trapped: ").await;
+    }
 }
 
 #[tokio::test]

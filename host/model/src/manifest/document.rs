@@ -141,7 +141,26 @@ pub fn from_toml(text: &str) -> Result<Item, Vec<Fault>> {
     let mut faults = Vec::new();
     let kind = toml_table(table.get_ref(), "", &lines, &mut faults);
     let item = Item { place: Place { pointer: String::new(), line_column: Some((1, 1)) }, kind };
+    check_text(&item, &mut faults);
     if faults.is_empty() { Ok(item) } else { Err(faults) }
+}
+
+/// The one character that the database cannot hold.
+fn check_text(item: &Item, faults: &mut Vec<Fault>) {
+    let fault = |place: &Place| place.fault("text with a NUL character").fix("take the character out");
+    match &item.kind {
+        ItemKind::Text(text) if text.contains('\0') => faults.push(fault(&item.place)),
+        ItemKind::List(items) => items.iter().for_each(|item| check_text(item, faults)),
+        ItemKind::Table(entries) => {
+            for entry in entries {
+                if entry.name.contains('\0') {
+                    faults.push(fault(&entry.key_place));
+                }
+                check_text(&entry.item, faults);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn check_size(text: &str) -> Result<(), Vec<Fault>> {
@@ -242,6 +261,7 @@ pub fn from_json(text: &str) -> Result<Item, Vec<Fault>> {
     })?;
     let mut faults = Vec::new();
     let item = json_item(tree, String::new(), &mut faults);
+    check_text(&item, &mut faults);
     if faults.is_empty() { Ok(item) } else { Err(faults) }
 }
 

@@ -105,4 +105,7 @@ fn hostile_documents_end_in_faults_and_not_in_a_crash() {
     assert!(Manifest::from_toml(&huge).expect_err("too large")[0].message.contains("at most"));
     assert!(Manifest::from_json("null").is_err());
     assert!(Manifest::from_json("[]").is_err());
+    let faults =
+        Manifest::from_json(r#"{"project":{"name":"a"},"grids":{"a\u0000":{"nodes":{}}}}"#).expect_err("a NUL");
+    assert!(faults[0].message.contains("NUL"), "{faults:?}");
 }

@@ -7,6 +7,7 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio_util::task::AbortOnDropHandle;
 use trellis_engine::{CallReport, Outcome};
 use trellis_model::{
+    RunId,
     plan::GridPlan,
     run::{
         Event, Inputs, LOST_HOSTS_MAX, Metering, NodeResult, NodeState, Outputs, Progress, Reason, ReasonKind, RunState,
@@ -107,7 +108,7 @@ impl<'c> Execution<'c> {
         Ok(Self {
             context,
             holding,
-            attributes: Arc::new(event.attributes.clone()),
+            attributes: Arc::new(attributes(&event, job.run)),
             progress: saved.progress.clone(),
             saved,
             started_at_ms: context.clock.now_ms(),
@@ -201,7 +202,7 @@ impl<'c> Execution<'c> {
                 return self.fail(call, call::reason(&failure), asked, log, metering);
             }
         };
-        if self.pending.merge(&call.storage.snapshot, call.storage.base_reads(), &effects).is_err() {
+        if self.pending.merge(&call.storage.snapshot, call.storage.take_overlaid_reads(), &effects).is_err() {
             if report.outside_effect {
                 self.fail(call, conflict(), None, log, metering);
             }
@@ -359,6 +360,15 @@ impl<'c> Execution<'c> {
             has_checkpoint: self.saved.sequence > 0 || self.job.is_resumed,
         })
     }
+}
+
+/// What a guest is told of the event besides its data.
+fn attributes(event: &Event, run: RunId) -> Vec<(String, String)> {
+    let mut attributes = event.attributes.clone();
+    if let Ok(received_at) = jiff::Timestamp::from_millisecond(run.accepted_at_ms()) {
+        attributes.push(("received-at".to_owned(), format!("{received_at:.3}")));
+    }
+    attributes
 }
 
 fn start(context: Arc<RunContext>, call: NodeCall, is_alone: bool) -> CallFuture {

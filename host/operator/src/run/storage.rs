@@ -21,6 +21,8 @@ type Key = (String, String);
 #[derive(Clone, Debug, Default)]
 pub struct Pending {
     effects: Effects,
+    /// Writes of this run that were here and are committed by now.
+    writes_committed: usize,
 }
 
 /// A node's reads were overtaken by another node of the same run.
@@ -29,6 +31,7 @@ pub struct Overtaken;
 
 impl Pending {
     pub fn take(&mut self) -> Effects {
+        self.writes_committed += self.effects.writes.len();
         std::mem::take(&mut self.effects)
     }
 
@@ -42,29 +45,32 @@ impl Pending {
         for write in &self.effects.writes {
             overlay.entry((write.store.clone(), write.key.clone())).or_default().push(write.kind.clone());
         }
-        Snapshot { overlay: Arc::new(overlay), writes_seen: self.effects.writes.len() }
+        let writes_seen = self.writes_committed + self.effects.writes.len();
+        Snapshot { overlay: Arc::new(overlay), writes_committed: self.writes_committed, writes_seen }
     }
 
     /// Adds what a call has read and written.
     ///
     /// # Errors
-    /// A node that ran at the same time wrote what this call had read: the call's effects are void.
+    /// A node that ran at the same time wrote what this call had read, or what it had read of earlier nodes was committed
+    /// meanwhile and may have been changed by others since: the call's effects are void.
     pub fn merge(
         &mut self,
         snapshot: &Snapshot,
-        base_reads: Vec<ReadVersion>,
+        overlaid: OverlaidReads,
         effects: &trellis_engine::Effects,
     ) -> Result<(), Overtaken> {
-        let later = &self.effects.writes[snapshot.writes_seen.min(self.effects.writes.len())..];
+        let later = &self.effects.writes[snapshot.writes_seen.saturating_sub(self.writes_committed)..];
         let written_since: HashSet<(&str, &str)> =
             later.iter().map(|write| (write.store.as_str(), write.key.as_str())).collect();
-        let overtaken =
-            effects.reads.iter().any(|read| written_since.contains(&(read.store.as_str(), read.key.as_str())))
-                || base_reads.iter().any(|read| written_since.contains(&(read.store.as_str(), read.key.as_str())));
+        let overlay_is_committed = snapshot.writes_committed != self.writes_committed && !overlaid.keys.is_empty();
+        let overtaken = overlay_is_committed
+            || effects.reads.iter().any(|read| written_since.contains(&(read.store.as_str(), read.key.as_str())))
+            || overlaid.keys.iter().any(|(store, key)| written_since.contains(&(store.as_str(), key.as_str())));
         if overtaken {
             return Err(Overtaken);
         }
-        self.effects.reads.extend(base_reads);
+        self.effects.reads.extend(overlaid.committed);
         for read in &effects.reads {
             // What an earlier node of this run has written or deleted was no committed version.
             if !snapshot.hides_committed(&read.store, &read.key) {
@@ -95,6 +101,8 @@ fn write(write: &trellis_engine::Write) -> Write {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     overlay: Arc<BTreeMap<Key, Vec<WriteKind>>>,
+    /// Of the run's writes until then: how many were committed, and how many there were in all.
+    writes_committed: usize,
     writes_seen: usize,
 }
 
@@ -109,23 +117,35 @@ impl Snapshot {
     }
 }
 
+/// What one call has read through the overlay, of which the engine sees no committed version.
+#[derive(Debug, Default)]
+pub struct OverlaidReads {
+    /// Every such key: another node of the run may write it at the same time.
+    keys: HashSet<Key>,
+    /// Committed versions that lay under uncommitted additions.
+    committed: Vec<ReadVersion>,
+}
+
 /// The storage of one call.
 pub struct CallStorage {
     database: Database,
     account: AccountId,
     project: ProjectId,
     pub snapshot: Snapshot,
-    /// Committed versions that were read under uncommitted additions.
-    base_reads: Mutex<Vec<ReadVersion>>,
+    overlaid_reads: Mutex<OverlaidReads>,
 }
 
 impl CallStorage {
     pub fn new(database: Database, account: AccountId, project: ProjectId, snapshot: Snapshot) -> Self {
-        Self { database, account, project, snapshot, base_reads: Mutex::default() }
+        Self { database, account, project, snapshot, overlaid_reads: Mutex::default() }
     }
 
-    pub fn base_reads(&self) -> Vec<ReadVersion> {
-        std::mem::take(&mut self.base_reads.lock().unwrap_or_else(PoisonError::into_inner))
+    pub fn take_overlaid_reads(&self) -> OverlaidReads {
+        self.with_overlaid_reads(std::mem::take)
+    }
+
+    fn with_overlaid_reads<T>(&self, change: impl FnOnce(&mut OverlaidReads) -> T) -> T {
+        change(&mut self.overlaid_reads.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn committed(&self, store: &str, key: &str) -> Result<Option<Entry>, StorageUnavailable> {
@@ -141,13 +161,14 @@ impl CallStorage {
         key: &str,
         writes: &[WriteKind],
     ) -> Result<Option<Entry>, StorageUnavailable> {
+        self.with_overlaid_reads(|reads| reads.keys.insert((store.to_owned(), key.to_owned())));
         let mut value = if self.snapshot.hides_committed(store, key) {
             None
         } else {
             let base = self.committed(store, key).await?;
             let version = base.as_ref().map_or(0, |entry| entry.revision.cast_signed());
             let read = ReadVersion { store: store.to_owned(), key: key.to_owned(), version };
-            self.base_reads.lock().unwrap_or_else(PoisonError::into_inner).push(read);
+            self.with_overlaid_reads(|reads| reads.committed.push(read));
             base.map(|entry| entry.value)
         };
         for write in writes {
@@ -209,6 +230,7 @@ impl Storage for CallStorage {
             } else {
                 keys.remove(key);
             }
+            self.with_overlaid_reads(|reads| reads.keys.insert((store.to_owned(), key.to_owned())));
         }
         Ok(keys.into_iter().take(limit as usize).map(|(key, revision)| ListedKey { key, revision }).collect())
     }
@@ -254,16 +276,45 @@ mod tests {
     fn a_parallel_node_that_read_what_another_wrote_is_overtaken() {
         let mut pending = Pending::default();
         let (left, right) = (pending.snapshot(), pending.snapshot());
-        pending.merge(&left, Vec::new(), &effects(&[("a", 3)], &[("a", 4)])).expect("the first");
-        assert_eq!(pending.merge(&right, Vec::new(), &effects(&[("a", 3)], &[("a", 5)])), Err(Overtaken));
-        assert_eq!(pending.merge(&right, Vec::new(), &effects(&[("b", 1)], &[("c", 5)])), Ok(()));
+        pending.merge(&left, OverlaidReads::default(), &effects(&[("a", 3)], &[("a", 4)])).expect("the first");
+        assert_eq!(pending.merge(&right, OverlaidReads::default(), &effects(&[("a", 3)], &[("a", 5)])), Err(Overtaken));
+        assert_eq!(pending.merge(&right, OverlaidReads::default(), &effects(&[("b", 1)], &[("c", 5)])), Ok(()));
+    }
+
+    /// What a call notes that has read the key `a` as an earlier node had written it.
+    fn overlaid_a() -> OverlaidReads {
+        OverlaidReads { keys: HashSet::from([("s".to_owned(), "a".to_owned())]), committed: Vec::new() }
+    }
+
+    #[test]
+    fn a_parallel_node_that_read_an_earlier_ones_write_is_overtaken_as_well() {
+        let mut pending = Pending::default();
+        pending.merge(&pending.snapshot(), OverlaidReads::default(), &effects(&[], &[("a", 1)])).expect("the first");
+        let (left, right) = (pending.snapshot(), pending.snapshot());
+        pending.merge(&left, overlaid_a(), &effects(&[], &[("a", 2)])).expect("the second");
+        assert_eq!(pending.merge(&right, overlaid_a(), &effects(&[], &[("a", 2)])), Err(Overtaken));
+    }
+
+    #[test]
+    fn a_commit_point_does_not_hide_what_was_written_since() {
+        let mut pending = Pending::default();
+        pending.merge(&pending.snapshot(), OverlaidReads::default(), &effects(&[], &[("a", 1)])).expect("the first");
+        let slow = pending.snapshot();
+        pending.take();
+        pending.merge(&pending.snapshot(), OverlaidReads::default(), &effects(&[], &[("b", 1)])).expect("the second");
+        assert_eq!(pending.merge(&slow, OverlaidReads::default(), &effects(&[("b", 0)], &[])), Err(Overtaken));
+        assert_eq!(pending.merge(&slow, OverlaidReads::default(), &effects(&[("c", 0)], &[])), Ok(()));
+        // What it read of the first node is committed by now, and no longer this run's alone.
+        assert_eq!(pending.merge(&slow, overlaid_a(), &effects(&[], &[])), Err(Overtaken));
     }
 
     #[test]
     fn a_later_node_that_read_an_earlier_ones_write_depends_on_no_committed_version() {
         let mut pending = Pending::default();
-        pending.merge(&pending.snapshot(), Vec::new(), &effects(&[], &[("a", 4)])).expect("the first");
-        pending.merge(&pending.snapshot(), Vec::new(), &effects(&[("a", 0)], &[("a", 5)])).expect("the second");
+        pending.merge(&pending.snapshot(), OverlaidReads::default(), &effects(&[], &[("a", 4)])).expect("the first");
+        pending
+            .merge(&pending.snapshot(), OverlaidReads::default(), &effects(&[("a", 0)], &[("a", 5)]))
+            .expect("the second");
         assert!(pending.effects().reads.is_empty());
         assert_eq!(pending.effects().writes.len(), 2);
     }

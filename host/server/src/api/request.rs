@@ -32,6 +32,9 @@ pub fn text(body: &[u8]) -> Result<&str, Problem> {
 
 /// JSON that fits a type.
 pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    if text(body)?.contains("\\u0000") {
+        return Err(Problem::bad_request("text with a NUL character is not taken here"));
+    }
     serde_json::from_slice(body)
         .map_err(|error| Problem::bad_request(format!("the body is not the JSON that is expected here: {error}")))
 }
@@ -43,6 +46,9 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathOf<
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        if has_nul(parts.uri.path()) {
+            return Err(Problem::not_found("nothing has an address with a NUL character"));
+        }
         let Path(value) = Path::from_request_parts(parts, state)
             .await
             .map_err(|error| Problem::not_found(format!("nothing has this address: {}", error.body_text())))?;
@@ -57,9 +63,17 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryOf<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        if parts.uri.query().is_some_and(has_nul) {
+            return Err(Problem::bad_request("the query has a NUL character"));
+        }
         let Query(value) = Query::from_request_parts(parts, state)
             .await
             .map_err(|error| Problem::bad_request(format!("the query is not understood: {}", error.body_text())))?;
         Ok(Self(value))
     }
+}
+
+/// The database holds no NUL, and nothing is named with one.
+fn has_nul(encoded: &str) -> bool {
+    encoded.contains("%00")
 }

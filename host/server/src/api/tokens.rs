@@ -47,7 +47,7 @@ pub struct TokenView {
 }
 
 /// A new token. This is the only time its text is shown.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub struct CreatedToken {
     pub id: TokenId,
     pub token: String,

@@ -1,6 +1,9 @@
 //! Which host a command speaks to, and with which token.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +11,7 @@ use super::{failure::Failure, output::Exit};
 use crate::client::Client;
 
 /// Where the host is and who is asking.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Default, clap::Args)]
 pub struct ConnectionArgs {
     /// The host's address [default: that of `trellis dev` in this folder, or http://127.0.0.1:7800]
     #[arg(long, env = "TRELLIS_URL", value_name = "URL")]
@@ -24,7 +27,7 @@ pub struct ConnectionArgs {
 const DEFAULT_URL: &str = "http://127.0.0.1:7800";
 
 /// What `trellis dev` leaves in the project's `.trellis` folder, so that other commands find it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct SavedConnection {
     pub url: String,
     pub token: String,
@@ -63,13 +66,22 @@ impl SavedConnection {
     }
 }
 
+impl fmt::Debug for ConnectionArgs {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionArgs").field("url", &self.url).field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
 impl ConnectionArgs {
     /// A client of the host that is meant. `dir` is the project folder that the command is about.
     ///
     /// # Errors
     /// There is no token, or the address is none.
     pub fn client(&self, dir: &Path) -> Result<Client, Failure> {
-        let saved = if self.url.is_none() { SavedConnection::load(dir) } else { None };
+        // A token that was given is never sent to an address that a folder names.
+        let is_given = self.url.is_some() || self.token.is_some();
+        let saved = if is_given { None } else { SavedConnection::load(dir) };
         let (saved_url, saved_token) = saved.map(|saved| (saved.url, saved.token)).unzip();
         let url = self.url.clone().or(saved_url).unwrap_or_else(|| DEFAULT_URL.to_owned());
         let token = self.token.clone().or(saved_token).ok_or_else(|| {

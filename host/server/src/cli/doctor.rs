@@ -77,8 +77,11 @@ fn engine() -> Result<String, String> {
 }
 
 async fn database(args: &ServeArgs) -> Result<String, String> {
-    let loaded = load(&args.config).map_err(|failure| failure.error.to_string())?;
-    let (database, postgres) = open_database(&loaded.config).await.map_err(|error| format!("{error:#}"))?;
+    let mut config = load(&args.config).map_err(|failure| failure.error.to_string())?.config;
+    // A private Postgres is tried in a folder of its own: looking must not change anything, nor disturb a running host.
+    let folder = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
+    config.data_dir = folder.path().to_owned();
+    let (database, postgres) = open_database(&config).await.map_err(|error| format!("{error:#}"))?;
     let answer = database.ping().await.map_err(|error| error.to_string());
     database.close().await;
     let found = match postgres {

@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use trellis_store::StoreError;
+
 use super::output::Exit;
 use crate::{client::ClientError, project::ProjectError};
 
@@ -23,7 +25,9 @@ impl Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::new(Exit::Failed, error)
+        let is_unavailable =
+            error.chain().filter_map(|cause| cause.downcast_ref::<StoreError>()).any(StoreError::is_unavailable);
+        Self::new(if is_unavailable { Exit::Unavailable } else { Exit::Failed }, error)
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     connection::ConnectionArgs,
     deploy::describe,
     failure::{CommandResult, Failure},
-    output::{Exit, Output, Table},
+    output::{Exit, Output, Table, printable, printable_lines},
     progress::Progress,
 };
 use crate::project::{ProjectError, listed};
@@ -156,7 +156,7 @@ fn human(inspected: &Inspected) -> String {
     text.push_str(&format!("{} KiB, sha256 {}\n", inspected.size_bytes.div_ceil(1024), inspected.digest));
     let Some(description) = &inspected.description else { return text };
     if !description.summary.is_empty() {
-        text.push_str(&format!("{}\n", super::output::printable_lines(&description.summary)));
+        text.push_str(&format!("{}\n", printable_lines(&description.summary)));
     }
     let mut ports = Table::new(["PORT", "SIDE", "SCHEMA"]);
     for (name, port) in &description.inputs {
@@ -165,5 +165,6 @@ fn human(inspected: &Inspected) -> String {
     for (name, port) in &description.outputs {
         ports.row([name.as_str(), "output", &port.schema.to_string()]);
     }
-    format!("{text}{ports}config: {}\nimports: {}\n", description.config, inspected.imports.join(", "))
+    let config = description.config.to_string();
+    format!("{text}{ports}config: {}\nimports: {}\n", printable(&config), inspected.imports.join(", "))
 }

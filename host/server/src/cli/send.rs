@@ -17,7 +17,7 @@ use super::{
     progress::Progress,
     runs,
 };
-use crate::project::Project;
+use crate::project::{Project, ProjectError};
 
 #[derive(Debug, clap::Args)]
 pub struct SendArgs {
@@ -50,7 +50,7 @@ pub async fn run(args: SendArgs, output: &mut Output, progress: &Progress) -> Co
     let client = args.connection.client(here)?;
     let project = match args.project {
         Some(project) => project,
-        None => Project::open(here, &|name| std::env::var(name).ok().or(Some(String::new())))?.manifest.project,
+        None => project_here(here)?,
     };
     let url = client.url(&["v1", "projects", &project, "grids", &args.grid, "events"]);
     let accepted: Accepted = client.send_raw(Method::POST, url, read(&args.file)?).await?;
@@ -63,6 +63,16 @@ pub async fn run(args: SendArgs, output: &mut Output, progress: &Progress) -> Co
     match &run.error {
         Some(error) => Err(Failure::new(Exit::Failed, format!("the run is a dead letter: {error}"))),
         None => Ok(()),
+    }
+}
+
+fn project_here(here: &Path) -> Result<String, Failure> {
+    // Which project it is does not depend on variables.
+    match Project::open(here, &|_| Some(String::new())) {
+        Err(ProjectError::NoManifest(_)) => {
+            Err(Failure::new(Exit::Usage, "there is no trellis.toml here: name the project with --project"))
+        }
+        project => Ok(project?.manifest.project),
     }
 }
 

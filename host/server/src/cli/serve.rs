@@ -1,5 +1,6 @@
 //! `trellis serve` and `trellis migrate`: a host as an operator runs it.
 
+use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
@@ -22,28 +23,49 @@ pub struct ServeArgs {
 /// # Errors
 /// The mistakes.
 pub fn load(args: &ConfigArgs) -> Result<LoadedConfig, Failure> {
-    Config::load(args, std::env::vars()).map_err(|mistakes| Failure::new(Exit::Usage, mistakes))
+    // A variable that is not UTF-8 cannot be one of ours.
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Config::load(args, environment).map_err(|mistakes| Failure::new(Exit::Usage, mistakes))
 }
 
 pub async fn run(args: ServeArgs, output: &mut Output) -> CommandResult {
     let loaded = load(&args.config)?;
     if args.config.print_config {
-        output.note(&loaded.to_toml())?;
+        output.show(&loaded.to_toml(), Clone::clone)?;
         return Ok(());
     }
     super::logging::start(&loaded.config.log);
     let mut server = Server::start(&loaded.config).await?;
-    if let Some(token) = server.bootstrap_operator().await? {
-        output.note(&format!("operator token, shown this one time: {token}"))?;
-    }
-    output.note(&format!("trellis serves {}", server.base_url))?;
-    let outcome = tokio::select! {
-        () = stop_signal() => Ok(()),
-        error = server.failed() => Err(error),
+    let outcome = match greet(&server, output).await {
+        Ok(()) => tokio::select! {
+            () = stop_signal() => Ok(()),
+            error = server.failed() => Err(error.into()),
+        },
+        Err(failure) => Err(failure),
     };
     tracing::info!("stopping");
     server.shutdown().await?;
-    outcome.map_err(Failure::from)
+    outcome
+}
+
+/// What an operator is told once the host serves.
+#[derive(Serialize)]
+struct Greeting {
+    url: String,
+    /// At the first start alone, and then never again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operator_token: Option<String>,
+}
+
+async fn greet(server: &Server, output: &mut Output) -> CommandResult {
+    let greeting = Greeting { url: server.base_url.clone(), operator_token: server.bootstrap_operator().await? };
+    output.show(&greeting, |greeting| {
+        let token = greeting.operator_token.as_ref();
+        let token = token.map(|token| format!("operator token, shown this one time: {token}\n")).unwrap_or_default();
+        format!("{token}trellis serves {}", greeting.url)
+    })?;
+    Ok(())
 }
 
 /// Waits for SIGINT or SIGTERM. A second one ends the process at once.

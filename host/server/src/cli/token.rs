@@ -36,7 +36,7 @@ pub struct CreateArgs {
     pub connection: ConnectionArgs,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Created {
     id: i64,
     token: String,

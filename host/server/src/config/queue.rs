@@ -8,7 +8,7 @@ use super::Section;
 #[derive(Clone, Debug)]
 pub struct QueueConfig {
     /// For how long a host owns a shard without renewing. Default 10 s: a killed host's work resumes after at most
-    /// that, and a renewal every third of it survives a hiccup of the database. The same on all hosts of a database.
+    /// that, and a renewal every fourth of it survives a hiccup of the database. The same on all hosts of a database.
     pub lease: Duration,
     /// Runs that this host works on at the same time, those included that wait for an answer from outside. Default 1,000:
     /// calls in parallel are bounded by `sandbox.instances_max`, this bounds the memory of all runs.

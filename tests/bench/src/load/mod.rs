@@ -19,8 +19,8 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use tokio::{runtime::Handle, task::JoinSet, time::timeout};
 
-pub use self::{connection::Connection, pace::Pace};
 use self::pace::Pacer;
+pub use self::{connection::Connection, pace::Pace};
 use crate::samples::Samples;
 
 /// Far more than a running host takes for an answer, so that a stuck one ends the measurement.
@@ -58,11 +58,8 @@ impl Load {
         let (accepted, pacer) = (Arc::new(AtomicU64::new(0)), Arc::new(Pacer::new(pace)));
         let mut load = Self { accepted, pacer: Arc::clone(&pacer), connections: JoinSet::new() };
         for _ in 0..connections {
-            let sender = Sender {
-                target: target.clone(),
-                pacer: Arc::clone(&load.pacer),
-                accepted: Arc::clone(&load.accepted),
-            };
+            let sender =
+                Sender { target: target.clone(), pacer: Arc::clone(&load.pacer), accepted: Arc::clone(&load.accepted) };
             load.connections.spawn_on(sender.run(), runtime);
         }
         runtime.spawn(async move { pacer.run().await });

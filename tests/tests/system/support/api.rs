@@ -33,12 +33,7 @@ impl Api {
             // Another part of this process may have been first.
             drop(rustls::crypto::ring::default_provider().install_default());
         });
-        Self {
-            http: reqwest::Client::new(),
-            base: base.to_owned(),
-            token: token.map(str::to_owned),
-            acting_for: None,
-        }
+        Self { http: reqwest::Client::new(), base: base.to_owned(), token: token.map(str::to_owned), acting_for: None }
     }
 
     /// The same caller at another host.

@@ -94,7 +94,8 @@ impl Database {
             ("checkpoint", "select count(*) from checkpoint"),
             ("claim", "select count(*) from claim"),
         ] {
-            eventually(&format!("the table {table} is empty"), async || (self.number(query).await == 0).then_some(())).await;
+            eventually(&format!("the table {table} is empty"), async || (self.number(query).await == 0).then_some(()))
+                .await;
         }
     }
 

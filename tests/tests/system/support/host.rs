@@ -17,6 +17,10 @@ use super::{Api, Outside, eventually, janitor, scratch};
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_trellis-host");
 
+/// Compiled components are shared by all hosts, those of earlier runs included: where a database is given, nothing else
+/// is kept there. A setting of the plan's own comes later and wins.
+const SHARED_DATA: &str = concat!("data_dir=", env!("CARGO_TARGET_TMPDIR"), "/hosts");
+
 const START_LONGEST: Duration = Duration::from_secs(60);
 const STOP_LONGEST: Duration = Duration::from_secs(60);
 /// How much of a host's log is shown with a failure, in lines.
@@ -75,9 +79,7 @@ impl HostPlan {
         let log = scratch().join(format!("host-{}.log", COUNT.fetch_add(1, Ordering::Relaxed)));
         let errors = std::fs::File::create(&log).expect("the scratch folder is ours");
         without_settings(&mut command);
-        // Compiled components are shared by all hosts of this process; a setting of the plan's own comes later and wins.
-        let shared = scratch().join("shared");
-        command.args(["serve", "--listen", "127.0.0.1:0", "--set"]).arg(format!("data_dir={}", shared.display()));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--set", SHARED_DATA]);
         command.args(&self.arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).kill_on_drop(true);
         let mut child = command.spawn().expect("the program starts");
@@ -106,10 +108,6 @@ impl Host {
     pub fn operator(&self) -> Api {
         let token = self.operator_token.as_deref().expect("this host was the first on its database");
         Api::new(&self.url, Some(token))
-    }
-
-    pub fn process(&self) -> u32 {
-        self.process
     }
 
     /// SIGKILL: nothing of the host's own runs any more.

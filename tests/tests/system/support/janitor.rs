@@ -40,6 +40,7 @@ fn janitor() -> &'static Janitor {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", SCRIPT, "sh"]).arg(&scratch).stdin(Stdio::piped()).process_group(0);
         // Whoever waits for the end of this process's output must not wait for the janitor's as well.
+        #[expect(clippy::zombie_processes, reason = "it outlives this process")]
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("`sh` runs");
         let orders = child.stdin.expect("stdin is piped");
         Janitor { scratch, orders: Mutex::new(Box::new(orders)) }

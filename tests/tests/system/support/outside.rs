@@ -75,10 +75,7 @@ impl Outside {
 
     /// Waits until a path was asked for.
     pub async fn asked(&self, prefix: &str) {
-        eventually(&format!("a request to {prefix}"), async || {
-            (!self.received(prefix).is_empty()).then_some(())
-        })
-        .await;
+        eventually(&format!("a request to {prefix}"), async || (!self.received(prefix).is_empty()).then_some(())).await;
     }
 
     /// Answers those who are held, and those who come later.

@@ -15,9 +15,11 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use reqwest::Method;
 use trellis_model::{
-    AccountId,
+    AccountId, TokenId,
     token::{Scope, TokenKind},
 };
+use trellis_store::StoreError;
+use url::Url;
 
 use self::{
     services::Services,
@@ -37,7 +39,7 @@ use super::{
 use crate::{
     api::generate_token,
     client::Client,
-    config::{Config, ConfigArgs},
+    config::{Config, ConfigArgs, LoadedConfig},
     project::Project,
     server::Server,
 };
@@ -62,19 +64,18 @@ const RUN_TIMEOUT: Duration = Duration::from_secs(120);
 
 pub async fn run(args: DevArgs, output: &mut Output, progress: &Progress) -> CommandResult {
     let settings = DevSettings::read(&args.dir)?;
-    let config = configure(&args)?;
+    let loaded = configure(&args)?;
     if args.config.print_config {
-        output.note(&serve::load(&args.config)?.to_toml())?;
+        output.show(&loaded.to_toml(), Clone::clone)?;
         return Ok(());
     }
-    super::logging::start(&config.log);
+    super::logging::start(&loaded.config.log);
     let services = Services::start(&settings.services, &args.dir, progress).await?;
-    let config = with_services(config, &services);
+    let config = with_services(loaded.config, &services);
     let task = progress.task("starting the host");
     let mut server = Server::start(&config).await?;
     task.done(&server.base_url);
     let outcome = use_host(&args, &settings, &services, &mut server, output, progress).await;
-    SavedConnection::forget(&args.dir);
     server.shutdown().await?;
     services.stop().await;
     outcome
@@ -89,35 +90,41 @@ async fn use_host(
     output: &mut Output,
     progress: &Progress,
 ) -> CommandResult {
-    let client = sign_in(server).await?;
+    let (client, token) = sign_in(server).await?;
     let workshop = Workshop { dir: &args.dir, services, client: &client, progress };
-    if args.once {
-        let deployed = workshop.deploy().await?;
-        return workshop.send_sample(settings, &deployed, output).await;
-    }
-    let saved = SavedConnection { url: server.base_url.clone(), token: client.token().to_owned() };
-    saved.save(&args.dir)?;
-    tokio::select! {
-        outcome = workshop.watch(settings, output) => outcome,
-        error = server.failed() => Err(error.into()),
-        () = serve::stop_signal() => Ok(()),
-    }
+    let outcome = if args.once {
+        workshop.once(settings, output).await
+    } else {
+        let saved = SavedConnection { url: local_url(server.address), token: client.token().to_owned() };
+        saved.save(&args.dir)?;
+        let outcome = tokio::select! {
+            outcome = workshop.watch(settings, output) => outcome,
+            error = server.failed() => Err(error.into()),
+            () = serve::stop_signal() => Ok(()),
+        };
+        SavedConnection::forget(&args.dir);
+        outcome
+    };
+    token.revoke(server).await;
+    outcome
 }
 
-/// The configuration as for `serve`, with the data in the project's folder, and any free port for `--once`.
-fn configure(args: &DevArgs) -> Result<Config, Failure> {
+/// The configuration as for `serve`, but for what no flag, variable or file says: the data are in the project's folder,
+/// the log is quiet, and `--once` listens on any free port.
+fn configure(args: &DevArgs) -> Result<LoadedConfig, Failure> {
     let mut config_args = args.config.clone();
-    let is_set = |flag: &Option<String>, name: &str| flag.is_some() || std::env::var_os(name).is_some();
-    if !is_set(&config_args.data_dir, "TRELLIS_DATA_DIR") {
+    let has_file = config_args.config.is_some() || std::env::var_os("TRELLIS_CONFIG").is_some();
+    let is_open = |flag: &Option<String>, name: &str| !has_file && flag.is_none() && std::env::var_os(name).is_none();
+    if is_open(&config_args.data_dir, "TRELLIS_DATA_DIR") {
         config_args.data_dir = Some(args.dir.join(".trellis").display().to_string());
     }
-    if args.once && !is_set(&config_args.listen, "TRELLIS_LISTEN") {
+    if args.once && is_open(&config_args.listen, "TRELLIS_LISTEN") {
         config_args.listen = Some("127.0.0.1:0".to_owned());
     }
-    if !is_set(&config_args.log_filter, "TRELLIS_LOG_FILTER") {
+    if is_open(&config_args.log_filter, "TRELLIS_LOG_FILTER") {
         config_args.log_filter = Some("warn".to_owned());
     }
-    Ok(serve::load(&config_args)?.config)
+    serve::load(&config_args)
 }
 
 /// The project's own services may be reached although they are on this machine.
@@ -126,18 +133,34 @@ fn with_services(mut config: Config, services: &Services) -> Config {
     config
 }
 
+/// The token of this start; good until it is revoked at the end.
+struct DevToken {
+    account: AccountId,
+    id: TokenId,
+}
+
+impl DevToken {
+    async fn revoke(&self, server: &Server) {
+        if let Err(error) = server.host.database.revoke_token(self.account, None, self.id).await {
+            tracing::warn!(%error, "the token of this start was not revoked; it expires by itself");
+        }
+    }
+}
+
 /// Makes the account and a token of it.
-async fn sign_in(server: &Server) -> Result<Client, Failure> {
+async fn sign_in(server: &Server) -> Result<(Client, DevToken), Failure> {
     let database = &server.host.database;
     let token = generate_token(TokenKind::Account)?;
     let create = async {
-        let account: AccountId = database.ensure_account(ACCOUNT).await?;
-        database
-            .create_token(Some(account), None, "trellis dev", token.digest(), &Scope::of_account(), Some(TOKEN_SECONDS))
-            .await
+        let account = database.ensure_account(ACCOUNT).await?;
+        let scopes = Scope::of_account();
+        let id = database
+            .create_token(Some(account), None, "trellis dev", token.digest(), &scopes, Some(TOKEN_SECONDS))
+            .await?;
+        Ok::<_, StoreError>(DevToken { account, id })
     };
-    create.await.context("cannot make a token").map_err(Failure::from)?;
-    Ok(Client::new(&local_url(server.address), token.reveal(), None)?)
+    let made = create.await.context("cannot make a token").map_err(Failure::from)?;
+    Ok((Client::new(&local_url(server.address), token.reveal(), None)?, made))
 }
 
 /// `base_url` may be a public name that this machine cannot reach.
@@ -158,10 +181,23 @@ struct Workshop<'w> {
 }
 
 impl Workshop<'_> {
-    async fn deploy(&self) -> Result<Deployed, Failure> {
+    async fn once(&self, settings: &DevSettings, output: &mut Output) -> CommandResult {
+        let project = self.open()?;
+        let deployed = deploy(self.client, &project, false, self.progress).await?;
+        self.send_sample(settings, &deployed, output).await
+    }
+
+    fn open(&self) -> Result<Project, Failure> {
         let variable = |name: &str| self.services.variable(name).or_else(|| std::env::var(name).ok());
-        let project = Project::open(self.dir, &variable)?;
-        deploy(self.client, &project, false, self.progress).await
+        Ok(Project::open(self.dir, &variable)?)
+    }
+
+    /// Where a trigger is reached from this machine: its published address may be one for others.
+    fn hook(&self, deployed: &Deployed, trigger: &DeployedTrigger) -> Url {
+        let path = trigger.url.find("/hooks/").map_or("", |at| &trigger.url[at + 1..]);
+        let steps: Vec<&str> =
+            if path.is_empty() { vec!["hooks", ACCOUNT, &deployed.project] } else { path.split('/').collect() };
+        self.client.url(&steps)
     }
 
     /// One event, over HTTP as anybody would send it.
@@ -191,9 +227,17 @@ impl Workshop<'_> {
 
     /// Deploys at the start and after every change; a mistake is told and waited out.
     async fn watch(&self, settings: &DevSettings, output: &mut Output) -> CommandResult {
-        let mut watch = Watch::new(self.dir);
+        let mut watch = Watch::new(vec![self.dir.to_owned()]);
         loop {
-            match self.deploy().await {
+            let outcome = match self.open() {
+                Ok(project) => {
+                    // Plugins may lie outside the project's folder.
+                    watch.set_folders(project.folders());
+                    deploy(self.client, &project, false, self.progress).await
+                }
+                Err(failure) => Err(failure),
+            };
+            match outcome {
                 Ok(deployed) => output.note(&self.greeting(settings, &deployed))?,
                 Err(failure) => {
                     output.failure(failure.exit, failure.error.as_ref());
@@ -217,7 +261,7 @@ impl Workshop<'_> {
             let body = file.map_or_else(|| "'{}'".to_owned(), |file| format!("@{file}"));
             text.push_str(&format!(
                 "\ncurl -X {method} {} \\\n  -H 'Authorization: Bearer {}' \\\n  -H 'Content-Type: application/json' -d {body}\n",
-                trigger.url,
+                self.hook(deployed, trigger),
                 self.client.token(),
             ));
         }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
@@ -14,13 +14,20 @@ const FILES_MAX: usize = 10_000;
 type Stamp = (SystemTime, u64);
 
 pub struct Watch {
-    dir: PathBuf,
+    folders: Vec<PathBuf>,
     seen: BTreeMap<PathBuf, Stamp>,
 }
 
 impl Watch {
-    pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), seen: look(dir) }
+    pub fn new(folders: Vec<PathBuf>) -> Self {
+        Self { seen: look(&folders), folders }
+    }
+
+    /// Watches other folders from now on. What is new with them is no change.
+    pub fn set_folders(&mut self, folders: Vec<PathBuf>) {
+        if folders != self.folders {
+            *self = Self::new(folders);
+        }
     }
 
     /// Waits for a change, and then until nothing changes for a moment: editors write in several steps.
@@ -28,8 +35,8 @@ impl Watch {
         let mut is_changed = false;
         loop {
             tokio::time::sleep(LOOK_INTERVAL).await;
-            let dir = self.dir.clone();
-            let Ok(now) = tokio::task::spawn_blocking(move || look(&dir)).await else { continue };
+            let folders = self.folders.clone();
+            let Ok(now) = tokio::task::spawn_blocking(move || look(&folders)).await else { continue };
             if now != self.seen {
                 (self.seen, is_changed) = (now, true);
             } else if is_changed {
@@ -39,15 +46,19 @@ impl Watch {
     }
 }
 
-fn look(dir: &Path) -> BTreeMap<PathBuf, Stamp> {
+/// What a build writes among the sources.
+const BUILD_OUTPUT: [&str; 2] = ["target", "Cargo.lock"];
+
+fn look(folders: &[PathBuf]) -> BTreeMap<PathBuf, Stamp> {
     let mut seen = BTreeMap::new();
-    let mut folders = vec![dir.to_owned()];
+    let mut folders = folders.to_vec();
     while let Some(folder) = folders.pop() {
         // What cannot be read cannot be built either, and the build says so.
         let Ok(entries) = std::fs::read_dir(folder) else { continue };
         for entry in entries.flatten() {
             let name = entry.file_name();
-            let is_left_out = name == "target" || name.as_encoded_bytes().starts_with(b".");
+            let is_left_out =
+                BUILD_OUTPUT.iter().any(|output| name == *output) || name.as_encoded_bytes().starts_with(b".");
             let Ok(metadata) = entry.metadata() else { continue };
             if is_left_out || seen.len() >= FILES_MAX {
                 continue;
@@ -70,9 +81,10 @@ mod tests {
     async fn a_change_is_noticed_and_build_output_is_not() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         std::fs::create_dir(dir.path().join("target")).expect("writable");
-        let mut watch = Watch::new(dir.path());
+        let mut watch = Watch::new(vec![dir.path().to_owned()]);
         std::fs::write(dir.path().join("target/x"), "built").expect("writable");
-        assert_eq!(look(dir.path()), watch.seen);
+        std::fs::write(dir.path().join("Cargo.lock"), "locked").expect("writable");
+        assert_eq!(look(&watch.folders), watch.seen);
         std::fs::write(dir.path().join("trellis.toml"), "[project]").expect("writable");
         tokio::time::timeout(Duration::from_secs(30), watch.changed()).await.expect("noticed");
     }

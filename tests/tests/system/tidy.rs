@@ -1,0 +1,258 @@
+//! The rules of the layout: what lies where, who may depend on whom, and what every file begins with.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::support::repository;
+
+/// What lies at the top, besides files whose names begin with a dot and what cargo builds.
+const TOP_LEVEL: [&str; 14] = [
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+    "examples",
+    "host",
+    "migrations",
+    "plugins",
+    "rust-toolchain.toml",
+    "sdk",
+    "tests",
+    "wit",
+];
+
+/// The packages whose dependencies are ruled: name, folder, and which packages of this workspace they may see.
+const MAY_SEE: [(&str, &str, &[&str]); 13] = [
+    ("trellis-model", "host/model", &[]),
+    ("trellis-store", "host/store", &["trellis-model"]),
+    ("trellis-engine", "host/engine", &["trellis-model"]),
+    ("trellis-operator", "host/operator", &["trellis-model", "trellis-store", "trellis-engine"]),
+    (
+        "trellis",
+        "host/server",
+        &["trellis-model", "trellis-store", "trellis-engine", "trellis-operator", "trellis-build"],
+    ),
+    ("trellis-sdk", "sdk", &["trellis-sdk-macros"]),
+    ("trellis-sdk-macros", "sdk/macros", &[]),
+    ("trellis-build", "sdk/build", &[]),
+    ("trellis-testing", "sdk/testing", &["trellis-model", "trellis-engine", "trellis-build"]),
+    ("expression", "plugins/expression", &["trellis-sdk"]),
+    ("filter", "plugins/filter", &["trellis-sdk", "expression"]),
+    ("http-request", "plugins/http-request", &["trellis-sdk"]),
+    ("json-map", "plugins/json-map", &["trellis-sdk", "expression"]),
+];
+
+/// What belongs to one package alone, by the beginning of its name, and where else only tests may use it.
+const ALONE: [(&str, &[&str]); 3] = [
+    ("sqlx", &["host/store", "tests", "tests/bench"]),
+    ("wasmtime", &["host/engine", "tests/bench"]),
+    ("axum", &["host/server", "tests", "tests/bench"]),
+];
+
+/// Longest file before its tests, in lines.
+const LINES_MAX: usize = 450;
+
+/// Folders that hold source text.
+const SOURCES: [&str; 5] = ["host", "sdk", "plugins", "tests", "examples"];
+
+/// All files below a folder with this extension. What cargo builds and what begins with a dot is left out.
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![repository().join(folder)]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+            let path = entry.expect("a readable folder").path();
+            let name = path.file_name().expect("entries have names").to_string_lossy().into_owned();
+            if name == "target" || name.starts_with('.') {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|own| own == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn rust_files() -> Vec<PathBuf> {
+    SOURCES.iter().flat_map(|folder| files(folder, "rs")).collect()
+}
+
+/// The path from the top of the repository, for messages.
+fn shown(path: &Path) -> String {
+    path.strip_prefix(repository()).expect("it lies in the repository").display().to_string()
+}
+
+fn assert_none(offenders: &[String], rule: &str) {
+    assert!(offenders.is_empty(), "{rule}:\n  {}", offenders.join("\n  "));
+}
+
+#[test]
+fn the_top_level_is_as_agreed() {
+    let entries = fs::read_dir(repository()).expect("the repository is readable");
+    let names: BTreeSet<String> = entries
+        .map(|entry| entry.expect("a readable folder").file_name().to_string_lossy().into_owned())
+        .filter(|name| !name.starts_with('.') && name != "target")
+        .collect();
+    let agreed: BTreeSet<String> = TOP_LEVEL.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(names, agreed);
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    let silent: Vec<String> =
+        rust_files().iter().filter(|path| !read(path).starts_with("//! ")).map(|path| shown(path)).collect();
+    assert_none(&silent, "modules that do not begin with `//!`");
+}
+
+/// The lines of a file before its tests.
+fn lines_before_tests(text: &str) -> usize {
+    text.lines().take_while(|line| line.trim() != "#[cfg(test)]").count()
+}
+
+#[test]
+fn files_are_short_enough_to_be_read() {
+    let long: Vec<String> = rust_files()
+        .iter()
+        .map(|path| (path, lines_before_tests(&read(path))))
+        .filter(|(_, lines)| *lines > LINES_MAX)
+        .map(|(path, lines)| format!("{}: {lines} lines", shown(path)))
+        .collect();
+    assert_none(&long, &format!("files of more than {LINES_MAX} lines before their tests"));
+}
+
+#[test]
+fn every_migration_begins_with_a_comment() {
+    let migrations = files("migrations", "sql");
+    assert!(!migrations.is_empty());
+    let silent: Vec<String> =
+        migrations.iter().filter(|path| !read(path).starts_with("-- ")).map(|path| shown(path)).collect();
+    assert_none(&silent, "migrations that do not begin with a comment");
+}
+
+/// The packages that a manifest depends on in any way, by their own names.
+fn dependencies(manifest: &toml::Table) -> BTreeSet<String> {
+    let mut tables: Vec<&toml::Table> = vec![manifest];
+    tables.extend(
+        manifest
+            .get("target")
+            .and_then(toml::Value::as_table)
+            .into_iter()
+            .flatten()
+            .filter_map(|(_, table)| table.as_table()),
+    );
+    let kinds = ["dependencies", "dev-dependencies", "build-dependencies"];
+    let listed = tables.iter().flat_map(|table| kinds.iter().filter_map(|kind| table.get(*kind)?.as_table()));
+    listed
+        .flatten()
+        .map(|(name, how)| how.get("package").and_then(toml::Value::as_str).unwrap_or(name).to_owned())
+        .collect()
+}
+
+/// Folder, name and dependencies of every package of the workspace.
+fn packages() -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let manifests = SOURCES.iter().flat_map(|folder| files(folder, "toml"));
+    manifests
+        .filter(|path| path.file_name().is_some_and(|name| name == "Cargo.toml"))
+        .map(|path| {
+            let manifest: toml::Table = read(&path).parse().expect("cargo reads it, too");
+            let name = manifest["package"]["name"].as_str().expect("packages have names").to_owned();
+            (shown(path.parent().expect("a file lies in a folder")), (name, dependencies(&manifest)))
+        })
+        .collect()
+}
+
+#[test]
+fn packages_depend_on_each_other_as_the_architecture_says() {
+    let packages = packages();
+    let own: BTreeSet<&str> = packages.values().map(|(name, _)| name.as_str()).collect();
+    let mut offenders = Vec::new();
+    for (name, folder, may_see) in MAY_SEE {
+        let (found, seen) = &packages.get(folder).unwrap_or_else(|| panic!("there is no package in {folder}"));
+        assert_eq!(found, name, "the package in {folder}");
+        for dependency in seen.iter().filter(|seen| own.contains(seen.as_str())) {
+            // Plugins, and only they, are tested on the harness.
+            let is_harness = dependency == "trellis-testing" && folder.starts_with("plugins/");
+            if !may_see.contains(&dependency.as_str()) && !is_harness {
+                // The engine's tests build their guest.
+                let is_guest_builder = dependency == "trellis-build" && folder == "host/engine";
+                if !is_guest_builder {
+                    offenders.push(format!("{name} sees {dependency}"));
+                }
+            }
+        }
+    }
+    for (folder, (name, seen)) in &packages {
+        if !folder.starts_with("tests") && seen.contains("trellis") {
+            offenders.push(format!("{name} sees the server"));
+        }
+    }
+    assert_none(&offenders, "packages that see what they must not");
+}
+
+#[test]
+fn every_package_of_the_host_the_sdk_and_the_plugins_is_under_a_rule() {
+    let ruled: BTreeSet<&str> = MAY_SEE.iter().map(|(_, folder, _)| *folder).collect();
+    let unruled: Vec<String> = packages()
+        .into_keys()
+        .filter(|folder| ["host/", "sdk", "plugins/"].iter().any(|begin| folder.starts_with(begin)))
+        .filter(|folder| !ruled.contains(folder.as_str()))
+        .collect();
+    assert_none(&unruled, "packages that no rule of this file speaks of");
+}
+
+#[test]
+fn sql_wasmtime_and_axum_each_have_one_home() {
+    let mut offenders = Vec::new();
+    for (folder, (name, seen)) in packages() {
+        for (begin, homes) in ALONE {
+            let found = seen.iter().find(|dependency| dependency.starts_with(begin));
+            if let Some(dependency) = found.filter(|_| !homes.contains(&folder.as_str())) {
+                offenders.push(format!("{name} depends on {dependency}"));
+            }
+        }
+    }
+    assert_none(&offenders, "what has another home");
+}
+
+#[test]
+fn no_file_names_a_path_of_one_machine() {
+    // Put together here, so that this file does not name them either. `/home` alone is no sign: packages install there.
+    let mut roots: Vec<String> = ["root", "Users", "work"].map(|root| format!("/{root}/")).into();
+    roots.push(format!("{}/", repository().display()));
+    roots.extend(std::env::var("HOME").ok().filter(|home| home.len() > 1).map(|home| format!("{home}/")));
+    let extensions = ["rs", "toml", "sql", "wit", "md"];
+    let folders = SOURCES.iter().chain(&["migrations", "wit"]);
+    let mut paths: Vec<PathBuf> =
+        folders.flat_map(|folder| extensions.iter().flat_map(|extension| files(folder, extension))).collect();
+    paths.extend(
+        ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "Cargo.toml", ".ci/run"].map(|name| repository().join(name)),
+    );
+    let mut offenders = Vec::new();
+    for path in paths {
+        for (number, line) in read(&path).lines().enumerate() {
+            // At the beginning of a word: a folder in the middle of an address is none.
+            let is_path = |root: &String| {
+                line.match_indices(root.as_str()).any(|(at, _)| {
+                    let before = line[..at].chars().next_back();
+                    before.is_none_or(|before| !before.is_alphanumeric() && !"/.-_}~".contains(before))
+                })
+            };
+            if roots.iter().any(is_path) {
+                offenders.push(format!("{}:{}: {}", shown(&path), number + 1, line.trim()));
+            }
+        }
+    }
+    assert_none(&offenders, "absolute paths");
+}
