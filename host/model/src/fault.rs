@@ -52,8 +52,10 @@ impl fmt::Display for Fault {
 /// The name among `known` that `written` was probably meant to be: at most two edits away, or a third of its length.
 pub fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let farthest = (written.chars().count() / 3).clamp(1, 2);
+    let length = written.chars().count();
     known
         .into_iter()
+        .filter(|name| name.chars().count().abs_diff(length) <= farthest)
         .map(|name| (edit_distance(written, name), name))
         .filter(|(distance, _)| *distance <= farthest)
         .min()

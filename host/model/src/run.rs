@@ -139,7 +139,7 @@ pub struct LogLine {
     pub message: String,
 }
 
-/// What the calls of one node used; times and counts of all attempts of this start together.
+/// What the last call of a node used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Metering {
@@ -196,9 +196,11 @@ impl Progress {
         self.results[node] = Some(result);
     }
 
-    /// Forgets what a node has come to: it will be called again as if it never was.
-    pub fn forget(&mut self, node: usize) {
-        self.results[node] = None;
+    /// The nodes that have failed so far, for now or for good.
+    pub fn unsuccessful(&self) -> Vec<(usize, NodeResult)> {
+        let failed = |result: &NodeResult| matches!(result.state, NodeState::Pending | NodeState::Failed);
+        let results = self.results.iter().enumerate();
+        results.filter_map(|(node, result)| Some((node, result.clone().filter(failed)?))).collect()
     }
 
     fn is_settled(&self, node: usize) -> bool {

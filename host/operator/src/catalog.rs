@@ -15,7 +15,7 @@ use trellis_engine::Digest;
 use trellis_model::{
     AccountId, PluginId, ProjectId, RevisionId,
     fault::Fault,
-    manifest::{Manifest, Trigger},
+    manifest::{Manifest, Trigger, document},
     plan::{GridPlan, ResolvedPlugin, plan_grids},
 };
 use trellis_store::{Database, StoreError, projects::Revision};
@@ -152,7 +152,9 @@ impl Catalog {
             Some((name.clone(), ResolvedPlugin { id: *id, description }))
         };
         let resolved: BTreeMap<String, ResolvedPlugin> = stored.plugins.iter().filter_map(resolve).collect();
-        let manifest = Manifest::from_json(&stored.manifest.to_string()).map_err(|faults| unusable(&faults))?;
+        let manifest = document::from_stored_json(&stored.manifest.to_string())
+            .and_then(|document| Manifest::read(&document))
+            .map_err(|faults| unusable(&faults))?;
         let grids = plan_grids(&manifest, &resolved).map_err(|faults| unusable(&faults))?;
         Ok(Arc::new(LoadedRevision {
             id: stored.id,

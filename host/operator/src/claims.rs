@@ -67,6 +67,11 @@ impl Claims {
         self.with(|state| std::mem::take(&mut state.settled))
     }
 
+    /// Puts back what was taken but not deleted.
+    pub fn put_back(&self, claims: &[SettledClaim]) {
+        self.with(|state| state.settled.extend_from_slice(claims));
+    }
+
     /// Forgets everything: the lease was lost, and the claims belong to the next owners.
     pub fn clear(&self) {
         self.with(|state| *state = State::default());

@@ -1,33 +1,44 @@
 //! The wall clock as the operator sees it: the database's time, so that hosts with odd clocks agree on windows.
 //!
-//! Leases are guarded by the monotonic clock instead; see [`crate::lease`].
+//! Between two looks at the database it runs by the monotonic clock: setting this machine's clock changes nothing. Leases
+//! are guarded by the monotonic clock alone; see [`crate::lease`].
 
 use std::{
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// Unix time in milliseconds, corrected by the offset to the database's clock.
-#[derive(Clone, Debug, Default)]
+/// Unix time in milliseconds, as the database tells it.
+#[derive(Clone, Debug)]
 pub struct Clock {
-    offset_ms: Arc<AtomicI64>,
+    began: Instant,
+    /// Unix milliseconds at `began`.
+    began_ms: Arc<AtomicI64>,
+}
+
+impl Default for Clock {
+    /// This machine's time, until the database was asked.
+    fn default() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let began_ms = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
+        Self { began: Instant::now(), began_ms: Arc::new(AtomicI64::new(began_ms)) }
+    }
 }
 
 impl Clock {
     pub fn now_ms(&self) -> i64 {
-        system_now_ms().saturating_add(self.offset_ms.load(Ordering::Relaxed))
+        self.began_ms.load(Ordering::Relaxed).saturating_add(self.elapsed_ms())
     }
 
     /// Notes what the database's clock says; asked with every renewal of the lease.
     pub fn synchronise(&self, database_now_ms: i64) {
-        self.offset_ms.store(database_now_ms.saturating_sub(system_now_ms()), Ordering::Relaxed);
+        self.began_ms.store(database_now_ms.saturating_sub(self.elapsed_ms()), Ordering::Relaxed);
     }
-}
 
-fn system_now_ms() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+    fn elapsed_ms(&self) -> i64 {
+        i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
 }

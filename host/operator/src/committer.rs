@@ -10,18 +10,24 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
-use trellis_model::run::RunState;
 use trellis_store::{
     Database, StoreError,
     commit::{CommitOutcome, Conclusion, Effects, Finished, RunCommit},
 };
 
-use crate::{claims::Claims, lease::Lease};
+use crate::{
+    claims::{Claims, SettledClaim},
+    lease::Lease,
+};
 
 /// Runs of one flush at most.
 const FLUSH_RUNS_MAX: usize = 500;
-/// Commits that may wait for a flush: runs in flight are bounded, so this is never full.
+/// What one flush writes at most, in bytes, but for a single run.
+const FLUSH_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Commits that may wait for a flush; more wait to be sent, which holds their runs back.
 const WAITING_COMMITS_MAX: usize = 4_096;
+/// A batch that was sent this often without an answer is sent run by run: it may be the batch that the server dies of.
+const TOGETHER_MAX: u32 = 8;
 /// Claims are deleted along with the next flush, or after this long.
 const CLAIMS_INTERVAL: Duration = Duration::from_secs(1);
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -29,7 +35,32 @@ const RETRY_LONGEST: Duration = Duration::from_secs(1);
 
 struct Request {
     commit: RunCommit,
-    reply: oneshot::Sender<CommitOutcome>,
+    reply: oneshot::Sender<CommitEnd>,
+}
+
+/// What became of a run's commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitEnd {
+    Committed,
+    /// See [`CommitOutcome::Conflict`].
+    Conflict,
+    /// See [`CommitOutcome::Impossible`].
+    Impossible,
+    /// The run is somebody else's by now.
+    Fenced,
+    /// The database refuses what the run has come to: it has become a dead letter.
+    Buried,
+}
+
+impl From<CommitOutcome> for CommitEnd {
+    fn from(outcome: CommitOutcome) -> Self {
+        match outcome {
+            CommitOutcome::Committed | CommitOutcome::Repeated => Self::Committed,
+            CommitOutcome::Conflict => Self::Conflict,
+            CommitOutcome::Impossible => Self::Impossible,
+            CommitOutcome::Fenced => Self::Fenced,
+        }
+    }
 }
 
 /// Handle to the committer; cheap to clone.
@@ -53,12 +84,12 @@ impl Committer {
 
     /// Writes what a run has come to, and waits until it is fsynced. While the database is away this waits for it.
     /// A host that gives up at its stop answers `Fenced`: the next owner does the work.
-    pub async fn commit(&self, commit: RunCommit) -> CommitOutcome {
+    pub async fn commit(&self, commit: RunCommit) -> CommitEnd {
         let (reply, answer) = oneshot::channel();
         if self.requests.send(Request { commit, reply }).await.is_err() {
-            return CommitOutcome::Fenced;
+            return CommitEnd::Fenced;
         }
-        answer.await.unwrap_or(CommitOutcome::Fenced)
+        answer.await.unwrap_or(CommitEnd::Fenced)
     }
 }
 
@@ -82,84 +113,93 @@ impl Flusher {
                 () = self.claims.settled(CLAIMS_INTERVAL) => {}
                 () = self.give_up.cancelled() => break,
             }
-            self.flush(std::mem::take(&mut batch)).await;
+            while !batch.is_empty() {
+                let rest = batch.split_off(fitting(&batch));
+                self.flush(std::mem::replace(&mut batch, rest)).await;
+            }
+            self.delete_claims().await;
         }
-        self.flush(Vec::new()).await;
+        self.delete_claims().await;
     }
 
     async fn flush(&self, batch: Vec<Request>) {
         let (commits, replies): (Vec<RunCommit>, Vec<_>) =
             batch.into_iter().map(|request| (request.commit, request.reply)).unzip();
         let claims = self.claims.take_settled();
-        let outcomes = self.write(&commits, &claims).await;
-        for (reply, outcome) in replies.into_iter().zip(outcomes) {
+        let ends = self.write(&commits, &claims).await;
+        for (reply, end) in replies.into_iter().zip(ends) {
             // The run's task waits for this; if it was aborted, nobody needs the answer.
-            let _ = reply.send(outcome);
+            let _ = reply.send(end);
+        }
+    }
+
+    /// Claims that no flush has taken along.
+    async fn delete_claims(&self) {
+        let claims = self.claims.take_settled();
+        if !claims.is_empty() {
+            self.write(&[], &claims).await;
         }
     }
 
     /// Sends the batch until the database has answered.
-    async fn write(&self, commits: &[RunCommit], claims: &[crate::claims::SettledClaim]) -> Vec<CommitOutcome> {
-        if commits.is_empty() && claims.is_empty() {
-            return Vec::new();
-        }
+    async fn write(&self, commits: &[RunCommit], claims: &[SettledClaim]) -> Vec<CommitEnd> {
         let mut pause = RETRY_FIRST;
-        loop {
-            match self.database.commit(self.lease.identity().host, commits, claims).await {
-                Ok(outcomes) => return outcomes,
-                Err(StoreError::Unavailable(error)) => {
-                    tracing::warn!(runs = commits.len(), %error, "a commit was not answered; sending it again");
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => pause = (pause * 2).min(RETRY_LONGEST),
-                        () = self.give_up.cancelled() => return vec![CommitOutcome::Fenced; commits.len()],
-                    }
-                }
-                Err(error) => return Box::pin(self.write_one_by_one(commits, &error)).await,
+        for attempt in 1.. {
+            let error = match self.database.commit(self.lease.identity().host, commits, claims).await {
+                Ok(outcomes) => return outcomes.into_iter().map(CommitEnd::from).collect(),
+                Err(error) => error,
+            };
+            let is_together = commits.len() > 1;
+            if error.is_of_the_data() || (is_together && attempt >= TOGETHER_MAX) {
+                self.claims.put_back(claims);
+                return Box::pin(self.write_one_by_one(commits, &error)).await;
+            }
+            tracing::warn!(runs = commits.len(), %error, "a commit was not written; sending it again");
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(RETRY_LONGEST),
+                () = self.give_up.cancelled() => break,
             }
         }
+        vec![CommitEnd::Fenced; commits.len()]
     }
 
     /// One of them cannot be written: find it, so that the others are.
-    async fn write_one_by_one(&self, commits: &[RunCommit], error: &StoreError) -> Vec<CommitOutcome> {
+    async fn write_one_by_one(&self, commits: &[RunCommit], error: &StoreError) -> Vec<CommitEnd> {
         if let [commit] = commits {
             return vec![self.bury(commit, error).await];
         }
-        let mut outcomes = Vec::with_capacity(commits.len());
+        let mut ends = Vec::with_capacity(commits.len());
         for commit in commits {
-            outcomes.extend(self.write(std::slice::from_ref(commit), &[]).await);
+            ends.extend(self.write(std::slice::from_ref(commit), &[]).await);
         }
-        outcomes
+        ends
     }
 
     /// What the run has come to cannot be stored: end it without its effects rather than try for ever.
-    async fn bury(&self, commit: &RunCommit, error: &StoreError) -> CommitOutcome {
+    async fn bury(&self, commit: &RunCommit, error: &StoreError) -> CommitEnd {
         tracing::error!(run = %commit.run, %error, "a run cannot be committed; it becomes a dead letter");
+        let reason = "the database refused what the run has come to";
         let burial = RunCommit {
             effects: Effects::default(),
-            conclusion: Conclusion::Finished(burial(commit.run.accepted_at_ms())),
+            conclusion: Conclusion::Finished(Finished::dead_letter(commit.run, reason, None)),
             ..commit.clone()
         };
-        // A burial that is refused as well stays undone; the run is looked at again when it is next fetched.
-        if !is_burial(commit) {
-            self.write(&[burial], &[]).await;
+        match self.database.commit(self.lease.identity().host, &[burial], &[]).await {
+            Ok(_) => CommitEnd::Buried,
+            Err(error) => {
+                tracing::error!(run = %commit.run, %error, "the dead letter was not written either; it is tried again later");
+                CommitEnd::Fenced
+            }
         }
-        // The run's task must not go on: for it, the run is somebody else's.
-        CommitOutcome::Fenced
     }
 }
 
-const NO_NODES: &[u8] = b"[]";
-
-fn burial(started_at_ms: i64) -> Finished {
-    Finished {
-        state: RunState::Dead,
-        started_at_ms,
-        error: Some("the database refused what the run has come to".to_owned()),
-        nodes: NO_NODES.to_vec(),
-        has_checkpoint: true,
-    }
-}
-
-fn is_burial(commit: &RunCommit) -> bool {
-    matches!(&commit.conclusion, Conclusion::Finished(end) if end.state == RunState::Dead && end.nodes == NO_NODES)
+/// How many of the first commits fit into one flush; at least one.
+fn fitting(batch: &[Request]) -> usize {
+    let mut bytes = 0;
+    let over = batch.iter().skip(1).position(|request| {
+        bytes += request.commit.size_bytes();
+        bytes > FLUSH_BYTES_MAX
+    });
+    over.map_or(batch.len(), |over| over + 1)
 }

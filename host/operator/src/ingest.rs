@@ -45,6 +45,8 @@ pub enum IngestError {
 
 /// Events of one batch at most: one statement, one fsync.
 const BATCH_EVENTS_MAX: usize = 500;
+/// Payloads of one statement at most, in bytes, but for a single event.
+const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long a batch is gathered while events keep coming.
 const GATHER: Duration = Duration::from_millis(2);
 /// Under this many events a batch is not worth waiting for: a quiet host answers at once.
@@ -122,7 +124,10 @@ impl Batcher {
             }
             self.gather(&mut waiting, &mut batch).await;
             self.last_batch = batch.len();
-            self.commit(std::mem::take(&mut batch)).await;
+            while !batch.is_empty() {
+                let rest = batch.split_off(fitting(&batch));
+                self.commit(std::mem::replace(&mut batch, rest)).await;
+            }
         }
     }
 
@@ -142,8 +147,13 @@ impl Batcher {
     }
 
     async fn commit(&mut self, batch: Vec<Request>) {
-        let (jobs, replies) = self.number_runs(batch);
-        match self.database.insert_jobs(&jobs).await {
+        if !self.lease.may_start() {
+            let error = IngestError::Unavailable("this host holds no lease at the moment".to_owned());
+            batch.into_iter().for_each(|request| drop(request.reply.send(Err(error.clone()))));
+            return;
+        }
+        let (mut jobs, replies) = self.number_runs(batch);
+        match self.insert(&mut jobs).await {
             Ok(()) => {
                 for (job, reply) in jobs.iter().zip(replies) {
                     // A client that has gone away is not told; its event is kept all the same.
@@ -157,6 +167,18 @@ impl Batcher {
                     let _ = reply.send(Err(error.clone()));
                 }
             }
+        }
+    }
+
+    /// A host that was away for longer than its lease may have numbered runs like another one meanwhile: new numbers help.
+    async fn insert(&mut self, jobs: &mut [NewJob]) -> Result<(), StoreError> {
+        match self.database.insert_jobs(jobs).await {
+            Err(error) if error.is_duplicate() => {
+                let now_ms = self.clock.now_ms();
+                jobs.iter_mut().for_each(|job| job.run = self.ids.next(now_ms));
+                self.database.insert_jobs(jobs).await
+            }
+            answer => answer,
         }
     }
 
@@ -195,6 +217,16 @@ impl Batcher {
         self.wakeups.jobs(own).await;
         self.wakeups.notice(others.into_iter().map(Notice::Jobs));
     }
+}
+
+/// How many of the first events fit into one statement; at least one.
+fn fitting(batch: &[Request]) -> usize {
+    let mut bytes = 0;
+    let over = batch.iter().skip(1).position(|request| {
+        bytes += request.event.payload.len();
+        bytes > BATCH_BYTES_MAX
+    });
+    over.map_or(batch.len(), |over| over + 1)
 }
 
 fn refusal(error: &StoreError) -> IngestError {

@@ -7,14 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use trellis_model::{Shard, ids::SHARD_COUNT};
-use trellis_store::{
-    Database, StoreError,
-    hosts::Renewal,
-    shards::{Holding, Suspect},
-};
+use trellis_store::{Database, StoreError, hosts::Renewal, shards::Holding};
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -29,6 +25,8 @@ pub struct LeaseConfig {
 
 /// Renewals per lease: two may fail before it is lost.
 const RENEWALS_PER_LEASE: u32 = 4;
+/// Between two looks at a lease that has run out but is not to be had yet.
+const LOOK_LEAST: Duration = Duration::from_millis(250);
 /// No work is started in the last part of a lease: it must have time to be committed.
 const START_MARGIN_DIVISOR: u32 = 5;
 
@@ -43,8 +41,8 @@ pub struct Identity {
 /// What the scheduler must know about shards that come and go.
 #[derive(Debug)]
 pub enum ShardChange {
-    /// Newly held, with the runs that too many hosts were lost with.
-    Taken { holdings: Vec<Holding>, suspects: Vec<Suspect> },
+    /// Newly held; what their former owners left behind is settled.
+    Taken(Vec<Holding>),
     /// To be given to others: start nothing more on them, and release them when nothing is in flight.
     Release(Vec<Shard>),
     /// The lease was lost: whatever is in flight on any shard can no longer be committed.
@@ -58,8 +56,6 @@ pub struct Lease {
     holdings: RwLock<HashMap<Shard, i64>>,
     /// Work may be started until then.
     start_until: Mutex<Option<Instant>>,
-    /// Told after every renewal.
-    renewed: Notify,
 }
 
 impl Lease {
@@ -72,18 +68,8 @@ impl Lease {
         until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Waits for the next renewal.
-    pub async fn renewal(&self) {
-        self.renewed.notified().await;
-    }
-
     pub fn holds(&self, shard: Shard) -> bool {
-        self.holding(shard).is_some()
-    }
-
-    pub fn holding(&self, shard: Shard) -> Option<Holding> {
-        let holdings = self.holdings.read().unwrap_or_else(PoisonError::into_inner);
-        holdings.get(&shard).map(|epoch| Holding { shard, epoch: *epoch })
+        self.holdings.read().unwrap_or_else(PoisonError::into_inner).contains_key(&shard)
     }
 
     pub fn holdings(&self) -> Vec<Holding> {
@@ -102,7 +88,6 @@ impl Lease {
 
     fn set_start_until(&self, until: Option<Instant>) {
         *self.start_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
-        self.renewed.notify_waiters();
     }
 }
 
@@ -132,12 +117,11 @@ impl LeaseKeeper {
             database.reap_all_hosts().await?;
         }
         let asked_at = Instant::now();
-        let identity = register(&database, config.duration).await?;
+        let identity = register(&database, config.duration, &clock).await?;
         let lease = Arc::new(Lease {
             identity: RwLock::new(identity),
             holdings: RwLock::default(),
             start_until: Mutex::new(Some(asked_at + start_span(config.duration))),
-            renewed: Notify::new(),
         });
         Ok(Self { database, config, clock, lease, changes, releasing: Vec::new() })
     }
@@ -168,7 +152,7 @@ impl LeaseKeeper {
                     tracing::warn!(%error, "shards were not balanced; trying again with the next renewal");
                 }
                 // Somebody's lease about to run out is worth a look at the very moment.
-                renewal.next_expiry.map_or(interval, |expiry| interval.min(expiry + Duration::from_millis(20)))
+                renewal.next_expiry.map_or(interval, |expiry| interval.min(expiry.max(LOOK_LEAST)))
             }
             Err(StoreError::Fenced) => {
                 self.start_over().await;
@@ -189,7 +173,7 @@ impl LeaseKeeper {
         self.releasing.clear();
         // The scheduler ends only with the host.
         let _ = self.changes.send(ShardChange::Lost).await;
-        match register(&self.database, self.config.duration).await {
+        match register(&self.database, self.config.duration, &self.clock).await {
             Ok(identity) => *self.lease.identity.write().unwrap_or_else(PoisonError::into_inner) = identity,
             Err(error) => tracing::warn!(%error, "this host was not registered anew; trying again"),
         }
@@ -202,28 +186,30 @@ impl LeaseKeeper {
             free_shards += i64::try_from(self.database.reap_expired_hosts().await?).unwrap_or(0);
         }
         let held: Vec<Shard> = self.lease.holdings().iter().map(|holding| holding.shard).collect();
+        // Shards that the database gives to this host, but whose answer was lost, are to be had as well.
+        free_shards += (renewal.own_shards - i64::try_from(held.len()).unwrap_or(0)).max(0);
         self.releasing.retain(|shard| held.contains(shard));
         let fair = i64::from(SHARD_COUNT).div_euclid(renewal.live_hosts)
             + i64::from(i64::from(SHARD_COUNT) % renewal.live_hosts != 0);
         let keeping = i64::try_from(held.len() - self.releasing.len()).unwrap_or(i64::MAX);
         if keeping < fair && free_shards > 0 {
-            self.take(fair - keeping).await?;
+            self.take(&held, fair - keeping).await?;
         } else if keeping > fair {
             self.release(&held, usize::try_from(keeping - fair).unwrap_or(0)).await;
         }
         Ok(())
     }
 
-    async fn take(&mut self, count: i64) -> Result<(), StoreError> {
-        let holdings = self.database.take_shards(self.lease.identity().host, count).await?;
+    async fn take(&mut self, held: &[Shard], count: i64) -> Result<(), StoreError> {
+        let holdings = self.database.take_shards(self.lease.identity().host, held, count).await?;
         if holdings.is_empty() {
             return Ok(());
         }
-        // A crash between the two leaves the claims to whoever takes the shards next.
-        let suspects = self.database.settle_claims(&holdings).await?;
+        // If this fails, the shards are taken anew with the next renewal: the database has them as this host's, the lease not.
+        self.database.settle_claims(&holdings).await?;
         tracing::info!(shards = holdings.len(), "took shards");
         self.lease.with_holdings(|held| held.extend(holdings.iter().map(|one| (one.shard, one.epoch))));
-        let _ = self.changes.send(ShardChange::Taken { holdings, suspects }).await;
+        let _ = self.changes.send(ShardChange::Taken(holdings)).await;
         Ok(())
     }
 
@@ -236,11 +222,12 @@ impl LeaseKeeper {
     }
 }
 
-async fn register(database: &Database, lease: Duration) -> Result<Identity, StoreError> {
+async fn register(database: &Database, lease: Duration, clock: &Clock) -> Result<Identity, StoreError> {
     let host = Uuid::new_v4();
     // Leases that ran out may hold numbers.
     database.reap_expired_hosts().await?;
-    let number = database.register_host(host, lease).await?;
+    let (number, now_ms) = database.register_host(host, lease).await?;
+    clock.synchronise(now_ms);
     tracing::info!(%host, number, "registered");
     Ok(Identity { host, number })
 }

@@ -100,9 +100,10 @@ impl Server {
     /// What did not end as it should; nothing that was accepted is lost by it.
     pub async fn shutdown(self) -> anyhow::Result<()> {
         self.edge_stop.cancel();
-        let drained = self.edge.await?;
-        if drained.cut_off > 0 {
-            tracing::warn!(connections = drained.cut_off, "requests were cut off at the end of the drain");
+        match self.edge.await {
+            Ok(Drained { cut_off: 0 }) => {}
+            Ok(Drained { cut_off }) => tracing::warn!(cut_off, "requests were cut off at the end of the drain"),
+            Err(error) => tracing::error!(%error, "the HTTP server had failed"),
         }
         let database = self.host.database.clone();
         let stopped = self.stop.shutdown(self.drain).await;

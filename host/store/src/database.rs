@@ -32,8 +32,18 @@ pub struct Database {
     pub(crate) relaxed: PgPool,
 }
 
-/// Connections for claims, leases and looks at the queue, which come one at a time each, and the one that listens.
-const RELAXED_CONNECTIONS_MAX: u32 = 4;
+/// Connections for claims, leases, looks at the queue, notices and snapshots, which come one at a time each, and the one
+/// that listens.
+const RELAXED_CONNECTIONS_MAX: u32 = 6;
+/// A host that is paused or cut off in the middle of a transaction must not hold its locks for long: no transaction of ours
+/// is ever idle. The server hangs up on connections whose other end is gone.
+const SESSION_SETTINGS: [(&str, &str); 5] = [
+    ("idle_in_transaction_session_timeout", "5s"),
+    ("tcp_keepalives_idle", "5"),
+    ("tcp_keepalives_interval", "2"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "10s"),
+];
 
 impl Database {
     /// Opens the pools and checks the server's version and durability.
@@ -42,7 +52,7 @@ impl Database {
     /// [`StoreError::Unavailable`], [`StoreError::TooOld`], [`StoreError::UnsafeDurability`].
     pub async fn connect(options: &DatabaseOptions) -> Result<Self> {
         let connect: PgConnectOptions = options.url.parse()?;
-        let connect = connect.application_name("trellis");
+        let connect = connect.application_name("trellis").options(SESSION_SETTINGS);
         let pool = || PgPoolOptions::new().acquire_timeout(options.acquire_timeout).test_before_acquire(false);
         let durable = pool().max_connections(options.connections_max).connect_with(connect.clone()).await?;
         let relaxed = pool()

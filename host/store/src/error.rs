@@ -36,6 +36,21 @@ impl StoreError {
         matches!(self, Self::Unavailable(_))
     }
 
+    /// Whether what was to be stored is at fault, and would be again: a value out of range, a key that exists, too much.
+    pub fn is_of_the_data(&self) -> bool {
+        self.has_class(&["22", "23", "54"])
+    }
+
+    /// Whether a key exists already.
+    pub fn is_duplicate(&self) -> bool {
+        self.has_class(&["23505"])
+    }
+
+    fn has_class(&self, classes: &[&str]) -> bool {
+        let Self::Refused(sqlx::Error::Database(error)) = self else { return false };
+        error.code().is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
+    }
+
     pub(crate) fn unreadable(what: &'static str, error: impl std::fmt::Display) -> Self {
         Self::Unreadable { what, reason: error.to_string() }
     }
@@ -47,17 +62,14 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// SQLSTATE classes: 08 connection, 53 out of resources, 57P operator intervention, 40 rolled back by the server,
-/// 25006 read-only (a standby before its promotion).
+/// SQLSTATE classes: 08 connection, 53 out of resources, 57 operator intervention (a cancelled statement too), 40 rolled
+/// back by the server, 55P03 a lock that was not to be had, 25 a transaction's state (timed out, or read-only on a standby
+/// before its promotion).
 fn is_transient(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            code.starts_with("08")
-                || code.starts_with("53")
-                || code.starts_with("57P")
-                || code.starts_with("40")
-                || code == "25006"
-        }),
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| ["08", "25", "40", "53", "55P03", "57"].iter().any(|class| code.starts_with(class))),
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::PoolTimedOut

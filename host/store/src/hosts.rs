@@ -14,8 +14,10 @@ const HOST_NUMBERS: u16 = 256;
 pub struct Renewal {
     /// Hosts with a live lease, this one included.
     pub live_hosts: i64,
-    /// Shards without an owner.
+    /// Shards without a living owner.
     pub free_shards: i64,
+    /// Shards of this host, as the database sees it.
+    pub own_shards: i64,
     /// When the first lease of another host runs out, if it is not renewed; zero when one has.
     pub next_expiry: Option<Duration>,
     /// The database's clock, Unix milliseconds.
@@ -23,23 +25,25 @@ pub struct Renewal {
 }
 
 impl Database {
-    /// Registers a host under the smallest free number, which becomes part of the ids of the runs it accepts.
-    pub async fn register_host(&self, host: Uuid, lease: Duration) -> Result<u8> {
+    /// Registers a host under the smallest free number, which becomes part of the ids of the runs it accepts. Returns the
+    /// number, and the database's clock in Unix milliseconds.
+    pub async fn register_host(&self, host: Uuid, lease: Duration) -> Result<(u8, i64)> {
         for _ in 0..HOST_NUMBERS {
-            let registered = sqlx::query_scalar::<_, i16>(
+            let registered = sqlx::query_as::<_, (i16, i64)>(
                 "insert into host (id, number, expires_at)
                  select $1, free.number, clock_timestamp() + make_interval(secs => $2)
                  from generate_series(0, 255) as free (number)
                  where not exists (select from host where host.number = free.number)
                  order by free.number limit 1
-                 on conflict (number) do nothing returning number",
+                 on conflict (number) do nothing
+                 returning number, (extract(epoch from clock_timestamp()) * 1000)::bigint",
             )
             .bind(host)
             .bind(lease.as_secs_f64())
             .fetch_optional(&self.durable)
             .await?;
-            if let Some(number) = registered {
-                return Ok(u8::try_from(number).expect("the column is checked to be 0 to 255"));
+            if let Some((number, now_ms)) = registered {
+                return Ok((u8::try_from(number).expect("the column is checked to be 0 to 255"), now_ms));
             }
             // Nothing inserted: another host took that number in the same moment, or none is free.
             if self.count_hosts().await? >= i64::from(HOST_NUMBERS) {
@@ -58,12 +62,13 @@ impl Database {
     /// # Errors
     /// [`StoreError::Fenced`] when the host was deleted because its lease had run out.
     pub async fn renew_host(&self, host: Uuid, lease: Duration) -> Result<Renewal> {
-        let row: Option<(i64, i64, Option<f64>, i64)> = sqlx::query_as(
+        let row: Option<(i64, i64, i64, Option<f64>, i64)> = sqlx::query_as(
             "with renewed as (
                  update host set expires_at = clock_timestamp() + make_interval(secs => $2) where id = $1 returning id
              )
              select (select count(*) from host where expires_at > clock_timestamp() or id = $1),
-                    (select count(*) from shard where owner is null),
+                    (select count(*) from shard where owner is null or owner not in (select id from host)),
+                    (select count(*) from shard where owner = $1),
                     (select extract(epoch from min(expires_at) - clock_timestamp())::float8 from host where id <> $1),
                     (extract(epoch from clock_timestamp()) * 1000)::bigint
              from renewed",
@@ -72,16 +77,20 @@ impl Database {
         .bind(lease.as_secs_f64())
         .fetch_optional(&self.relaxed)
         .await?;
-        let (live_hosts, free_shards, next_expiry, now_ms) = row.ok_or(StoreError::Fenced)?;
+        let (live_hosts, free_shards, own_shards, next_expiry, now_ms) = row.ok_or(StoreError::Fenced)?;
         let next_expiry = next_expiry.map(|seconds| Duration::from_secs_f64(seconds.max(0.0)));
-        Ok(Renewal { live_hosts, free_shards, next_expiry, now_ms })
+        Ok(Renewal { live_hosts, free_shards, own_shards, next_expiry, now_ms })
     }
 
     /// Deletes hosts whose lease ran out and frees their shards. From then on nothing they still send can commit: their
-    /// commits lock their host row, which is gone.
+    /// commits lock their host row, which is gone. A host in the middle of a commit is passed over: it is not waited for.
     pub async fn reap_expired_hosts(&self) -> Result<u64> {
         let freed = sqlx::query(
-            "with expired as (delete from host where expires_at <= clock_timestamp() returning id)
+            "with expired as (
+                 delete from host where id in (
+                     select id from host where expires_at <= clock_timestamp() for update skip locked
+                 ) returning id
+             )
              update shard set owner = null where owner in (select id from expired)",
         )
         .execute(&self.durable)

@@ -48,11 +48,13 @@ pub struct FetchedJob {
     pub lost_hosts: i16,
     pub is_resumed: bool,
     pub payload: Vec<u8>,
+    /// The epoch that the shard was held under.
+    pub epoch: i64,
     /// The claim that names this job.
     pub claim: ClaimId,
 }
 
-type JobRow = (i16, i64, i64, i64, i64, String, i16, bool, Vec<u8>, i64);
+type JobRow = (i16, i64, i64, i64, i64, String, i16, bool, Vec<u8>, i64, i64);
 
 impl Database {
     /// Commits a batch of events in one statement; when this returns, they are fsynced.
@@ -119,10 +121,10 @@ impl Database {
                  select fetched.shard, held.epoch, array_agg(fetched.account_id), array_agg(fetched.id)
                  from fetched join unnest($5::smallint[], $6::bigint[]) as held (shard, epoch) using (shard)
                  group by fetched.shard, held.epoch
-                 returning shard, id
+                 returning shard, epoch, id
              )
              select fetched.shard, fetched.account_id, fetched.id, fetched.project_id, fetched.revision_id, fetched.grid,
-                    fetched.lost_hosts, fetched.is_resumed, fetched.payload, claimed.id
+                    fetched.lost_hosts, fetched.is_resumed, fetched.payload, claimed.epoch, claimed.id
              from fetched join claimed using (shard)",
         )
         .bind(shards)
@@ -173,7 +175,7 @@ impl Database {
 }
 
 fn read_job(
-    (shard, account, id, project, revision, grid, lost_hosts, is_resumed, payload, claim): JobRow,
+    (shard, account, id, project, revision, grid, lost_hosts, is_resumed, payload, epoch, claim): JobRow,
 ) -> FetchedJob {
     FetchedJob {
         shard: Shard(shard),
@@ -185,6 +187,7 @@ fn read_job(
         lost_hosts,
         is_resumed,
         payload,
+        epoch,
         claim: ClaimId(claim),
     }
 }

@@ -40,7 +40,7 @@ impl Database {
         Ok(sqlx::query_as(
             "select key, version from keyvalue
              where account_id = $1 and project_id = $2 and store = $3
-               and key >= $4 and starts_with(key, $4) and key > coalesce($5, '')
+               and key >= $4 and ($7::text is null or key < $7) and starts_with(key, $4) and key > coalesce($5, '')
                and (expires_at is null or expires_at > now())
              order by key limit $6",
         )
@@ -50,7 +50,36 @@ impl Database {
         .bind(prefix)
         .bind(after)
         .bind(limit)
+        .bind(behind_prefix(prefix))
         .fetch_all(&self.durable)
         .await?)
+    }
+}
+
+/// The first text behind all that begin with `prefix`, so that the index is left where they end; none if there is none.
+fn behind_prefix(prefix: &str) -> Option<String> {
+    let mut letters: Vec<char> = prefix.chars().collect();
+    while let Some(last) = letters.pop() {
+        // Surrogates are no letters: the one behind them follows the one before.
+        let next = if last == '\u{D7FF}' { Some('\u{E000}') } else { char::from_u32(u32::from(last) + 1) };
+        if let Some(next) = next {
+            letters.push(next);
+            return Some(letters.into_iter().collect());
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::behind_prefix;
+
+    #[test]
+    fn the_end_of_a_prefix_lies_behind_all_its_keys() {
+        assert_eq!(behind_prefix("user/").as_deref(), Some("user0"));
+        assert_eq!(behind_prefix("a\u{10FFFF}").as_deref(), Some("b"));
+        assert_eq!(behind_prefix("\u{D7FF}").as_deref(), Some("\u{E000}"));
+        assert_eq!(behind_prefix(""), None);
+        assert_eq!(behind_prefix("\u{10FFFF}"), None);
     }
 }

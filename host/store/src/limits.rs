@@ -38,9 +38,15 @@ impl Database {
                 .bind(ids)
                 .fetch_all(&self.durable)
                 .await?;
-        rows.into_iter()
-            .map(|(account, limits, windows)| Ok((AccountId(account), read_stored(limits, windows)?)))
-            .collect()
+        let read = |(account, limits, windows): (i64, _, _)| {
+            let stored = read_stored(limits, windows).unwrap_or_else(|error| {
+                // One account's row must not hold up all others.
+                tracing::error!(account, %error, "the account gets the default limits");
+                StoredLimit::default()
+            });
+            (AccountId(account), stored)
+        };
+        Ok(rows.into_iter().map(read).collect())
     }
 
     pub async fn set_account_limits(&self, account: AccountId, limits: AccountLimits) -> Result<()> {

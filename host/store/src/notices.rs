@@ -8,7 +8,7 @@ use crate::{Database, Result};
 const CHANNEL: &str = "trellis";
 
 /// A hint. Whoever misses it finds out by polling, a little later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Notice {
     /// Jobs were inserted into this shard.
     Jobs(Shard),

@@ -44,6 +44,7 @@ impl Database {
         plugins: &BTreeMap<String, PluginId>,
     ) -> Result<(ProjectId, RevisionId)> {
         let plugins = serde_json::to_value(plugins).map_err(|error| StoreError::unreadable("plugins", error))?;
+        let mut transaction = self.durable.begin().await?;
         let (project, revision): (i64, i64) = sqlx::query_as(
             "with target as (
                  insert into project (account_id, name) values ($1, $2)
@@ -58,24 +59,20 @@ impl Database {
         .bind(project)
         .bind(manifest)
         .bind(plugins)
-        .fetch_one(&self.durable)
+        .fetch_one(&mut *transaction)
         .await?;
-        self.set_current_revision(account, ProjectId(project), RevisionId(revision)).await?;
-        Ok((ProjectId(project), RevisionId(revision)))
-    }
-
-    /// Never goes back: of two deployments at the same time the later one stays.
-    async fn set_current_revision(&self, account: AccountId, project: ProjectId, revision: RevisionId) -> Result<()> {
+        // Never goes back: of two deployments at the same time the later one stays.
         sqlx::query(
             "update project set current_revision_id = $3
              where account_id = $1 and id = $2 and coalesce(current_revision_id, 0) < $3",
         )
         .bind(account.0)
-        .bind(project.0)
-        .bind(revision.0)
-        .execute(&self.durable)
+        .bind(project)
+        .bind(revision)
+        .execute(&mut *transaction)
         .await?;
-        Ok(())
+        transaction.commit().await?;
+        Ok((ProjectId(project), RevisionId(revision)))
     }
 
     pub async fn project(&self, account: AccountId, name: &str) -> Result<Option<Project>> {
@@ -141,7 +138,12 @@ impl Database {
         .bind(after.0)
         .fetch_all(&self.durable)
         .await?;
-        rows.into_iter().map(read_revision).collect()
+        let readable = |row: RevisionRow| {
+            let id = row.0;
+            // One project's row must not keep a host from starting.
+            read_revision(row).map_err(|error| tracing::error!(revision = id, %error, "a project was passed over")).ok()
+        };
+        Ok(rows.into_iter().filter_map(readable).collect())
     }
 }
 

@@ -79,12 +79,16 @@ impl Database {
                   order by id desc limit $7)
                  union all
                  (select id, project_id, revision_id, grid,
-                         case when exists (select from claim where claim.shard = $2 and job.id = any (claim.ids))
+                         case when exists (select from claim join shard using (shard, epoch)
+                                           where claim.shard = $2 and job.id = any (claim.ids))
                               then 'running' else 'queued' end,
                          null, null, null, null
                   from job
                   where shard = $2 and account_id = $1 and id < $3 and ($4::bigint is null or project_id = $4)
-                    and ($5::text is null or grid = $5) and ($6::text is null or $6 in ('queued', 'running'))
+                    and ($5::text is null or grid = $5)
+                    and ($6::text is null or $6 = case when exists (
+                         select from claim join shard using (shard, epoch)
+                         where claim.shard = $2 and job.id = any (claim.ids)) then 'running' else 'queued' end)
                   order by id desc limit $7)
                  union all
                  (select id, project_id, revision_id, grid, 'waiting', null, null,
@@ -121,7 +125,8 @@ impl Database {
                  from run where account_id = $1 and id = $3
                  union all
                  select job.id, project_id, revision_id, grid,
-                        case when exists (select from claim where claim.shard = $2 and job.id = any (claim.ids))
+                        case when exists (select from claim join shard using (shard, epoch)
+                                          where claim.shard = $2 and job.id = any (claim.ids))
                              then 'running' else 'queued' end,
                         null, null, null, null, payload, checkpoint.nodes
                  from job left join checkpoint using (shard, account_id, id)
@@ -142,14 +147,15 @@ impl Database {
             .transpose()
     }
 
-    /// How many runs of the account stand in the queue or wait for their time.
-    pub async fn unfinished_count(&self, account: AccountId) -> Result<i64> {
+    /// How many runs of the account stand in the queue or wait for their time; counted up to `most` of each.
+    pub async fn unfinished_count(&self, account: AccountId, most: i64) -> Result<i64> {
         Ok(sqlx::query_scalar(
-            "select (select count(*) from job where shard = $2 and account_id = $1)
-                  + (select count(*) from job_later where shard = $2 and account_id = $1)",
+            "select (select count(*) from (select from job where shard = $2 and account_id = $1 limit $3) as queued)
+                  + (select count(*) from (select from job_later where shard = $2 and account_id = $1 limit $3) as waiting)",
         )
         .bind(account.0)
         .bind(Shard::of(account).0)
+        .bind(most)
         .fetch_one(&self.durable)
         .await?)
     }

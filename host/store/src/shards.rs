@@ -1,6 +1,7 @@
 //! Shards: taking, releasing, and settling what a former owner left behind.
 
-use trellis_model::{AccountId, RunId, Shard, run::LOST_HOSTS_MAX};
+use sqlx::PgConnection;
+use trellis_model::Shard;
 use uuid::Uuid;
 
 use crate::{Database, Result};
@@ -12,38 +13,41 @@ pub struct Holding {
     pub epoch: i64,
 }
 
-/// A run that too many hosts were lost with: to be buried by the new owner.
-#[derive(Clone, Copy, Debug)]
-pub struct Suspect {
-    pub shard: Shard,
-    pub account: AccountId,
-    pub run: RunId,
-}
-
 /// Arrays of a batch of holdings, as statements take them.
 pub(crate) fn columns(holdings: &[Holding]) -> (Vec<i16>, Vec<i64>) {
     holdings.iter().map(|holding| (holding.shard.0, holding.epoch)).unzip()
 }
 
 impl Database {
-    /// Takes at most `count` shards that have no owner, and raises their epochs.
-    pub async fn take_shards(&self, host: Uuid, count: i64) -> Result<Vec<Holding>> {
+    /// Takes at most `count` shards that have no living owner, and raises their epochs. `held` are those that this host
+    /// knows to be its own: what the database says besides is taken anew, for it is the rest of an answer that was lost.
+    pub async fn take_shards(&self, host: Uuid, held: &[Shard], count: i64) -> Result<Vec<Holding>> {
         let rows: Vec<(i16, i64)> = sqlx::query_as(
-            "update shard set owner = $1, epoch = epoch + 1
-             where shard in (select shard from shard where owner is null order by shard limit $2 for update skip locked)
-               and exists (select from host where id = $1)
-             returning shard, epoch",
+            "with living as materialized (
+                 select id from host where id = $1 for key share
+             ), free as (
+                 select shard from shard
+                 where owner is null or (owner = $1 and shard <> all ($2)) or owner not in (select id from host)
+                 order by shard limit $3 for update skip locked
+             )
+             update shard set owner = living.id, epoch = epoch + 1 from living
+             where shard.shard in (select shard from free)
+             returning shard.shard, shard.epoch",
         )
         .bind(host)
+        .bind(held.iter().map(|shard| shard.0).collect::<Vec<i16>>())
         .bind(count)
         .fetch_all(&self.durable)
         .await?;
         Ok(rows.into_iter().map(|(shard, epoch)| Holding { shard: Shard(shard), epoch }).collect())
     }
 
-    /// Gives shards back. The caller has nothing in flight on them.
+    /// Gives shards back, and the claims that were settled but not deleted with them. The caller has nothing in flight on
+    /// them.
     pub async fn release_shards(&self, host: Uuid, holdings: &[Holding]) -> Result<()> {
         let (shards, epochs) = columns(holdings);
+        let mut transaction = self.durable.begin().await?;
+        release_claims(&mut transaction, holdings).await?;
         sqlx::query(
             "update shard set owner = null from unnest($2::smallint[], $3::bigint[]) as mine (shard, epoch)
              where shard.shard = mine.shard and shard.epoch = mine.epoch and shard.owner = $1",
@@ -51,16 +55,16 @@ impl Database {
         .bind(host)
         .bind(shards)
         .bind(epochs)
-        .execute(&self.durable)
+        .execute(&mut *transaction)
         .await?;
-        Ok(())
+        Ok(transaction.commit().await?)
     }
 
-    /// Attributes a crash: every job that an earlier epoch had claimed counts one more lost host. Returns the jobs that
-    /// have now lost too many. Called once for newly taken shards, before their first fetch.
-    pub async fn settle_claims(&self, holdings: &[Holding]) -> Result<Vec<Suspect>> {
+    /// Attributes a crash: every job that an earlier epoch had claimed counts one more lost host. Called once for newly
+    /// taken shards, before their first fetch.
+    pub async fn settle_claims(&self, holdings: &[Holding]) -> Result<()> {
         let (shards, epochs) = columns(holdings);
-        let rows: Vec<(i16, i64, i64, i16)> = sqlx::query_as(
+        sqlx::query(
             "with orphaned as (
                  delete from claim using unnest($1::smallint[], $2::bigint[]) as mine (shard, epoch)
                  where claim.shard = mine.shard and claim.epoch < mine.epoch
@@ -70,32 +74,7 @@ impl Database {
                  from orphaned, unnest(orphaned.accounts, orphaned.ids) as u (account_id, id)
              )
              update job set lost_hosts = lost_hosts + 1, is_resumed = true from running
-             where job.shard = running.shard and job.account_id = running.account_id and job.id = running.id
-             returning job.shard, job.account_id, job.id, job.lost_hosts",
-        )
-        .bind(shards)
-        .bind(epochs)
-        .fetch_all(&self.durable)
-        .await?;
-        let too_many = rows.into_iter().filter(|(.., lost_hosts)| *lost_hosts >= LOST_HOSTS_MAX);
-        Ok(too_many
-            .map(|(shard, account, id, _)| Suspect { shard: Shard(shard), account: AccountId(account), run: RunId(id) })
-            .collect())
-    }
-
-    /// Gives up this host's own claims at its stop: no lost host is counted. Called when nothing is in flight any more,
-    /// finished or not.
-    pub async fn release_claims(&self, holdings: &[Holding]) -> Result<()> {
-        let (shards, epochs) = columns(holdings);
-        sqlx::query(
-            "with released as (
-                 delete from claim using unnest($1::smallint[], $2::bigint[]) as mine (shard, epoch)
-                 where claim.shard = mine.shard and claim.epoch = mine.epoch
-                 returning claim.shard, claim.accounts, claim.ids
-             )
-             update job set is_resumed = true
-             from released, unnest(released.accounts, released.ids) as u (account_id, id)
-             where job.shard = released.shard and job.account_id = u.account_id and job.id = u.id",
+             where job.shard = running.shard and job.account_id = running.account_id and job.id = running.id",
         )
         .bind(shards)
         .bind(epochs)
@@ -103,4 +82,30 @@ impl Database {
         .await?;
         Ok(())
     }
+
+    /// Gives up this host's own claims at its stop: no lost host is counted. Called when nothing is in flight any more,
+    /// finished or not.
+    pub async fn release_claims(&self, holdings: &[Holding]) -> Result<()> {
+        let mut connection = self.durable.acquire().await?;
+        release_claims(&mut connection, holdings).await
+    }
+}
+
+async fn release_claims(connection: &mut PgConnection, holdings: &[Holding]) -> Result<()> {
+    let (shards, epochs) = columns(holdings);
+    sqlx::query(
+        "with released as (
+             delete from claim using unnest($1::smallint[], $2::bigint[]) as mine (shard, epoch)
+             where claim.shard = mine.shard and claim.epoch = mine.epoch
+             returning claim.shard, claim.accounts, claim.ids
+         )
+         update job set is_resumed = true
+         from released, unnest(released.accounts, released.ids) as u (account_id, id)
+         where job.shard = released.shard and job.account_id = u.account_id and job.id = u.id",
+    )
+    .bind(shards)
+    .bind(epochs)
+    .execute(connection)
+    .await?;
+    Ok(())
 }

@@ -21,7 +21,7 @@ impl Database {
         let (shards, epochs) = columns(holdings);
         let rows: Vec<(i16, i64)> = sqlx::query_as(
             "with fence as materialized (
-                 select id from host where id = $1 and expires_at > clock_timestamp() for key share
+                 select id from host where id = $1 for key share
              ), held as (
                  select shard.shard from fence, shard join unnest($2::smallint[], $3::bigint[]) as mine (shard, epoch)
                      on shard.shard = mine.shard and shard.epoch = mine.epoch

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of what a manifest means: that is the reader's part.
 
-use std::{fmt, ops::Range};
+use std::{fmt, ops::Range, sync::Arc};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
@@ -13,18 +13,42 @@ use crate::fault::Fault;
 /// Largest manifest text, in bytes: a thousand nodes written out generously.
 pub const MANIFEST_BYTES_MAX: usize = 1024 * 1024;
 
+/// A JSON Pointer (RFC 6901), kept as a chain of steps that all items below share: a long key is kept once, however many
+/// items lie under it. Written out only where a fault names it.
+#[derive(Clone, Debug, Default)]
+pub struct Pointer(Option<Arc<Step>>);
+
+#[derive(Debug)]
+struct Step {
+    above: Pointer,
+    name: String,
+}
+
+impl Pointer {
+    fn join(&self, name: impl Into<String>) -> Self {
+        Self(Some(Arc::new(Step { above: self.clone(), name: name.into() })))
+    }
+}
+
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(step) = &self.0 else { return Ok(()) };
+        step.above.fmt(f)?;
+        write!(f, "/{}", escaped_step(&step.name))
+    }
+}
+
 /// Where an item stands.
 #[derive(Clone, Debug, Default)]
 pub struct Place {
-    /// JSON Pointer.
-    pub pointer: String,
+    pub pointer: Pointer,
     /// 1-based line and column, for text that has them.
     pub line_column: Option<(usize, usize)>,
 }
 
 impl Place {
     pub fn fault(&self, message: impl Into<String>) -> Fault {
-        let mut fault = Fault::at(self.pointer.clone(), message);
+        let mut fault = Fault::at(self.pointer.to_string(), message);
         if let Some((line, column)) = self.line_column {
             (fault.line, fault.column) = (Some(line), Some(column));
         }
@@ -78,10 +102,14 @@ impl Item {
         }
     }
 
-    /// The place of the item at a JSON Pointer, or of the nearest item above it.
+    /// The place of the item at a JSON Pointer, with line and column of the nearest item above where there is none.
     pub fn place_of(&self, pointer: &str) -> Place {
-        let (item, _) = self.descend(pointer);
-        Place { pointer: pointer.to_owned(), line_column: item.place.line_column }
+        let (item, rest) = self.descend(pointer);
+        let names = rest.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~"));
+        Place {
+            pointer: names.fold(item.place.pointer.clone(), |pointer, name| pointer.join(name)),
+            line_column: item.place.line_column,
+        }
     }
 
     /// The deepest item on the way to `pointer`, and what is left of the pointer there.
@@ -116,7 +144,11 @@ impl Item {
 
 /// One step deeper in a JSON Pointer (RFC 6901).
 pub fn pointer_join(pointer: &str, step: impl fmt::Display) -> String {
-    format!("{pointer}/{}", step.to_string().replace('~', "~0").replace('/', "~1"))
+    format!("{pointer}/{}", escaped_step(&step.to_string()))
+}
+
+fn escaped_step(step: &str) -> String {
+    step.replace('~', "~0").replace('/', "~1")
 }
 
 /// Reads TOML.
@@ -139,8 +171,8 @@ pub fn from_toml(text: &str) -> Result<Item, Vec<Fault>> {
         return Err(errors.iter().map(fault).collect());
     }
     let mut faults = Vec::new();
-    let kind = toml_table(table.get_ref(), "", &lines, &mut faults);
-    let item = Item { place: Place { pointer: String::new(), line_column: Some((1, 1)) }, kind };
+    let kind = toml_table(table.get_ref(), &Pointer::default(), &lines, &mut faults);
+    let item = Item { place: Place { pointer: Pointer::default(), line_column: Some((1, 1)) }, kind };
     check_text(&item, &mut faults);
     if faults.is_empty() { Ok(item) } else { Err(faults) }
 }
@@ -173,11 +205,11 @@ fn check_size(text: &str) -> Result<(), Vec<Fault>> {
     ])
 }
 
-fn toml_table(table: &DeTable<'_>, pointer: &str, lines: &LineIndex<'_>, faults: &mut Vec<Fault>) -> ItemKind {
+fn toml_table(table: &DeTable<'_>, pointer: &Pointer, lines: &LineIndex<'_>, faults: &mut Vec<Fault>) -> ItemKind {
     let mut entries = Vec::with_capacity(table.len());
     for (key, value) in table {
         let name: &str = key.get_ref();
-        let pointer = pointer_join(pointer, name);
+        let pointer = pointer.join(name);
         let item = toml_item(value.get_ref(), &value.span(), pointer.clone(), lines, faults);
         entries.push(Entry { name: name.to_owned(), key_place: lines.place(pointer, key.span().start), item });
     }
@@ -187,7 +219,7 @@ fn toml_table(table: &DeTable<'_>, pointer: &str, lines: &LineIndex<'_>, faults:
 fn toml_item(
     value: &DeValue<'_>,
     span: &Range<usize>,
-    pointer: String,
+    pointer: Pointer,
     lines: &LineIndex<'_>,
     faults: &mut Vec<Fault>,
 ) -> Item {
@@ -215,7 +247,7 @@ fn toml_item(
                 .iter()
                 .enumerate()
                 .map(|(i, value)| {
-                    toml_item(value.get_ref(), &value.span(), pointer_join(&place.pointer, i), lines, faults)
+                    toml_item(value.get_ref(), &value.span(), place.pointer.join(i.to_string()), lines, faults)
                 })
                 .collect(),
         ),
@@ -243,7 +275,7 @@ impl<'t> LineIndex<'t> {
         (line, column + 1)
     }
 
-    fn place(&self, pointer: String, offset: usize) -> Place {
+    fn place(&self, pointer: Pointer, offset: usize) -> Place {
         Place { pointer, line_column: Some(self.line_column(offset)) }
     }
 }
@@ -254,13 +286,21 @@ impl<'t> LineIndex<'t> {
 /// The syntax error, or every duplicate key.
 pub fn from_json(text: &str) -> Result<Item, Vec<Fault>> {
     check_size(text)?;
+    from_stored_json(text)
+}
+
+/// Reads JSON that was accepted before. Its size was checked as it was written then, which was another notation perhaps.
+///
+/// # Errors
+/// As [`from_json`].
+pub fn from_stored_json(text: &str) -> Result<Item, Vec<Fault>> {
     let tree: JsonTree = serde_json::from_str(text).map_err(|error| {
         let mut fault = Fault::at("", format!("not valid JSON: {error}"));
         (fault.line, fault.column) = (Some(error.line()), Some(error.column()));
         vec![fault]
     })?;
     let mut faults = Vec::new();
-    let item = json_item(tree, String::new(), &mut faults);
+    let item = json_item(tree, Pointer::default(), &mut faults);
     check_text(&item, &mut faults);
     if faults.is_empty() { Ok(item) } else { Err(faults) }
 }
@@ -272,7 +312,7 @@ enum JsonTree {
     Table(Vec<(String, JsonTree)>),
 }
 
-fn json_item(tree: JsonTree, pointer: String, faults: &mut Vec<Fault>) -> Item {
+fn json_item(tree: JsonTree, pointer: Pointer, faults: &mut Vec<Fault>) -> Item {
     let place = Place { pointer, line_column: None };
     let kind = match tree {
         JsonTree::Leaf(kind) => kind,
@@ -280,14 +320,14 @@ fn json_item(tree: JsonTree, pointer: String, faults: &mut Vec<Fault>) -> Item {
             trees
                 .into_iter()
                 .enumerate()
-                .map(|(i, tree)| json_item(tree, pointer_join(&place.pointer, i), faults))
+                .map(|(i, tree)| json_item(tree, place.pointer.join(i.to_string()), faults))
                 .collect(),
         ),
         JsonTree::Table(fields) => {
             let mut seen = std::collections::HashSet::new();
             let mut entries = Vec::with_capacity(fields.len());
             for (name, tree) in fields {
-                let pointer = pointer_join(&place.pointer, &name);
+                let pointer = place.pointer.join(name.clone());
                 let key_place = Place { pointer: pointer.clone(), line_column: None };
                 if !seen.insert(name.clone()) {
                     faults.push(key_place.fault(format!("`{name}` is given twice")).fix("keep one of them"));

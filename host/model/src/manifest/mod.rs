@@ -172,6 +172,9 @@ fn check_references(faults: &mut Faults, document: &Item, manifest: &Manifest) {
     for (grid_name, grid) in &manifest.grids {
         for (node_name, node) in &grid.nodes {
             let pointer = format!("/grids/{grid_name}/nodes/{node_name}/plugin");
+            if faults.is_full() {
+                return;
+            }
             if !node.plugin.is_empty() && !sections.plugins.contains(&node.plugin.as_str()) {
                 faults.push(unknown(document, &pointer, "plugin", &node.plugin, &sections.plugins));
             }
@@ -194,7 +197,9 @@ struct Sections<'i> {
 impl<'i> Sections<'i> {
     fn of(document: &'i Item) -> Self {
         let names = |pointer| match document.find(pointer).map(|item| &item.kind) {
-            Some(document::ItemKind::Table(entries)) => entries.iter().map(|entry| entry.name.as_str()).collect(),
+            Some(document::ItemKind::Table(entries)) => {
+                entries.iter().take(SECTIONS_MAX).map(|entry| entry.name.as_str()).collect()
+            }
             _ => Vec::new(),
         };
         Self { plugins: names("/plugins"), grids: names("/grids") }

@@ -22,6 +22,11 @@ impl Faults {
         }
     }
 
+    /// Whether further faults would not be shown: no use in looking for words that describe them.
+    pub fn is_full(&self) -> bool {
+        self.0.len() >= FAULTS_MAX
+    }
+
     pub fn into_result<T>(self, value: T) -> Result<T, Vec<Fault>> {
         if self.0.is_empty() { Ok(value) } else { Err(self.0) }
     }
@@ -129,6 +134,9 @@ impl Faults {
             return &[];
         };
         for entry in entries {
+            if self.is_full() {
+                break;
+            }
             self.name(&entry.name, &entry.key_place, what);
         }
         entries
@@ -149,6 +157,9 @@ impl Faults {
             return Fields { item, entries: &[] };
         };
         for entry in entries.iter().filter(|entry| !known.contains(&entry.name.as_str())) {
+            if self.is_full() {
+                break;
+            }
             let fault = entry.key_place.fault(format!("unknown key `{}`", entry.name));
             self.push(fault.fix(suggestion(&entry.name, known)));
         }

@@ -14,7 +14,7 @@ use trellis_model::{
     },
 };
 use trellis_store::{
-    commit::{Checkpoint, CommitOutcome, Conclusion, Effects, Finished, RunCommit},
+    commit::{Checkpoint, Conclusion, Effects, Finished, RunCommit},
     jobs::FetchedJob,
     shards::Holding,
 };
@@ -23,13 +23,17 @@ use super::{
     RunEnd,
     call::{self, CallEnd, NodeCall},
     context::RunContext,
-    lost_hosts_message,
     storage::{CallStorage, Pending},
 };
-use crate::catalog::{CatalogError, LoadedRevision};
+use crate::{
+    catalog::{CatalogError, LoadedRevision},
+    committer::CommitEnd,
+};
 
-/// Conflicts in a row after which a run makes room for others before it tries again.
+/// Conflicts after which a run makes room for others before it tries again.
 const CONFLICTS_MAX: u32 = 50;
+/// How long a run waits when this host's lease is in doubt.
+const LEASE_PAUSE: Duration = Duration::from_secs(1);
 /// How long it makes room.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -64,6 +68,7 @@ struct Saved {
 }
 
 /// Why no further node is started now.
+#[derive(Clone)]
 enum Suspension {
     /// A node is to be tried again after this long.
     Retry { after: Duration, error: String },
@@ -73,6 +78,8 @@ enum Suspension {
     Fenced,
     /// A node failed for good.
     Failed,
+    /// What the nodes have written can never be committed.
+    Impossible,
 }
 
 /// Why a job was not begun.
@@ -85,26 +92,33 @@ pub enum NotBegun {
 
 impl<'c> Execution<'c> {
     /// Loads the revision, the event and the checkpoint.
-    pub async fn begin(context: &'c Arc<RunContext>, job: FetchedJob, holding: Holding) -> Result<Self, NotBegun> {
+    pub async fn begin(context: &'c Arc<RunContext>, job: FetchedJob) -> Result<Self, NotBegun> {
+        let holding = Holding { shard: job.shard, epoch: job.epoch };
+        let checkpoint = load_checkpoint(context, &job).await?;
+        let never = |error: String| never(&job, holding, &error, checkpoint.as_ref());
         if job.lost_hosts >= LOST_HOSTS_MAX {
-            return Err(never(&job, holding, lost_hosts_message(job.lost_hosts)));
+            // It is probably what they were lost of.
+            return Err(never(format!("{} hosts were lost while they ran this run", job.lost_hosts)));
         }
         let revision = match context.catalog.revision(job.account, job.revision).await {
             Ok(revision) => revision,
-            Err(CatalogError::Store(error)) => {
+            Err(CatalogError::Store(error)) if error.is_unavailable() => {
                 tracing::warn!(run = %job.run, %error, "a revision was not loaded; its run is given back");
                 return Err(NotBegun::NotNow);
             }
-            Err(CatalogError::Unusable(reason)) => return Err(never(&job, holding, reason)),
+            Err(error) => return Err(never(error.to_string())),
         };
         let Some(grid) = revision.grid(&job.grid) else {
-            return Err(never(&job, holding, format!("grid `{}` does not exist in this revision", job.grid)));
+            return Err(never(format!("grid `{}` does not exist in this revision", job.grid)));
         };
         let event: Event = match serde_json::from_slice(&job.payload) {
             Ok(event) => event,
-            Err(error) => return Err(never(&job, holding, format!("the stored event is not readable: {error}"))),
+            Err(error) => return Err(never(format!("the stored event is not readable: {error}"))),
         };
-        let saved = load_checkpoint(context, &job, holding, &grid).await?;
+        let saved = match &checkpoint {
+            Some(checkpoint) => Saved::read(checkpoint, &grid).map_err(never)?,
+            None => Saved { progress: Progress::new(&grid), sequence: 0 },
+        };
         Ok(Self {
             context,
             holding,
@@ -146,6 +160,10 @@ impl<'c> Execution<'c> {
     }
 
     fn start_ready(&mut self) {
+        if self.suspension.is_none() && !self.context.lease.may_start() {
+            // A paused host that wakes up late starts nothing: somebody else may have begun already.
+            self.suspend(Suspension::Throttled(LEASE_PAUSE));
+        }
         if self.suspension.is_some() {
             return;
         }
@@ -184,6 +202,13 @@ impl<'c> Execution<'c> {
     /// Notes what came of a call.
     async fn settle(&mut self, call: &NodeCall, end: CallEnd) {
         if call.generation != self.generation {
+            // What it was called with never happened. What it did to the outside world did: that is a failed attempt.
+            if let CallEnd::Called(report) = end
+                && report.outside_effect
+            {
+                let (log, metering) = (call::log_lines(report.log), call::metering(&report.metering));
+                self.fail(call, conflict(), None, log, metering);
+            }
             return;
         }
         match end {
@@ -255,8 +280,8 @@ impl<'c> Execution<'c> {
     fn suspend(&mut self, suspension: Suspension) {
         let is_stronger = match (&self.suspension, &suspension) {
             (None, _) => true,
-            (Some(Suspension::Fenced), _) => false,
-            (Some(_), Suspension::Fenced) => true,
+            (Some(Suspension::Fenced | Suspension::Impossible), _) => false,
+            (Some(_), Suspension::Fenced | Suspension::Impossible) => true,
             (Some(Suspension::Failed), _) => false,
             (Some(_), Suspension::Failed) => true,
             (Some(Suspension::Retry { after: before, .. }), Suspension::Retry { after, .. }) => after > before,
@@ -274,12 +299,14 @@ impl<'c> Execution<'c> {
         let checkpoint = self.checkpoint();
         let commit = self.run_commit(self.pending.effects().clone(), Conclusion::Checkpoint(checkpoint.clone()));
         match self.context.committer.commit(commit).await {
-            CommitOutcome::Committed => {
+            CommitEnd::Committed => {
                 self.pending.take();
                 self.saved = Saved { progress: self.progress.clone(), sequence: checkpoint.sequence };
             }
-            CommitOutcome::Fenced => self.suspend(Suspension::Fenced),
-            CommitOutcome::Conflict => {
+            // A buried run is over: nobody has a use for what else it comes to.
+            CommitEnd::Fenced | CommitEnd::Buried => self.suspend(Suspension::Fenced),
+            CommitEnd::Impossible => self.suspend(Suspension::Impossible),
+            CommitEnd::Conflict => {
                 self.roll_back();
                 self.fail(call, conflict(), None, Vec::new(), Metering::default());
             }
@@ -306,17 +333,23 @@ impl<'c> Execution<'c> {
         }
     }
 
-    /// Everything since the last commit point never happened.
+    /// Everything since the last commit point never happened, but for failed attempts: these are counted all the same.
     fn roll_back(&mut self) {
+        let failed: Vec<(usize, NodeResult)> = self.progress.unsuccessful();
         self.progress = self.saved.progress.clone();
+        for (node, result) in failed {
+            self.progress.set(node, result);
+        }
         self.pending = Pending::default();
         self.generation += 1;
     }
 
     /// Commits what the run has come to. None: a conflict; the run goes on from its last commit point.
     async fn conclude(&mut self) -> Option<RunEnd> {
-        let conclusion = match self.suspension.take() {
+        let suspension = self.suspension.take();
+        let conclusion = match suspension.clone() {
             Some(Suspension::Fenced) => return Some(RunEnd::Fenced),
+            Some(Suspension::Impossible) => self.impossible(),
             Some(Suspension::Throttled(wait)) if self.is_untouched() => return Some(RunEnd::Released(wait)),
             Some(Suspension::Throttled(wait)) => self.later(wait, None),
             Some(Suspension::Retry { after, error }) => self.later(after, Some(error)),
@@ -328,13 +361,28 @@ impl<'c> Execution<'c> {
         };
         let effects = self.pending.take();
         match self.context.committer.commit(self.run_commit(effects, conclusion)).await {
-            CommitOutcome::Committed => Some(end),
-            CommitOutcome::Fenced => Some(RunEnd::Fenced),
-            CommitOutcome::Conflict => {
+            CommitEnd::Committed => Some(end),
+            CommitEnd::Buried => Some(RunEnd::Concluded),
+            CommitEnd::Fenced => Some(RunEnd::Fenced),
+            CommitEnd::Impossible => {
+                self.suspension = Some(Suspension::Impossible);
+                None
+            }
+            CommitEnd::Conflict => {
                 self.roll_back();
+                // A failed node stays failed, and waits: it is committed without what the quiet nodes had done.
+                self.suspension = suspension.filter(|one| matches!(one, Suspension::Retry { .. } | Suspension::Failed));
                 None
             }
         }
+    }
+
+    /// The run ends without the effects that cannot be.
+    fn impossible(&mut self) -> Conclusion {
+        self.roll_back();
+        let reason =
+            "an addition in storage was not possible: the value is no integer, or the sum does not fit into 64 bits";
+        Conclusion::Finished(Finished::dead_letter(self.job.run, reason, Some(self.nodes())))
     }
 
     /// Whether nothing would be lost if the run were begun anew.
@@ -395,40 +443,33 @@ fn start(context: Arc<RunContext>, call: NodeCall, is_alone: bool) -> CallFuture
     })
 }
 
-async fn load_checkpoint(
-    context: &RunContext,
-    job: &FetchedJob,
-    holding: Holding,
-    grid: &GridPlan,
-) -> Result<Saved, NotBegun> {
-    let fresh = Saved { progress: Progress::new(grid), sequence: 0 };
+async fn load_checkpoint(context: &RunContext, job: &FetchedJob) -> Result<Option<Checkpoint>, NotBegun> {
     if !job.is_resumed {
-        return Ok(fresh);
+        return Ok(None);
     }
-    let stored = context.database.checkpoint(job.shard, job.account, job.run).await.map_err(|error| {
+    context.database.checkpoint(job.shard, job.account, job.run).await.map_err(|error| {
         tracing::warn!(run = %job.run, %error, "a checkpoint was not loaded; its run is given back");
         NotBegun::NotNow
-    })?;
-    let Some(checkpoint) = stored else { return Ok(fresh) };
-    let nodes: Vec<NodeResult> = serde_json::from_slice(&checkpoint.nodes)
-        .map_err(|error| never(job, holding, format!("the stored checkpoint is not readable: {error}")))?;
-    Ok(Saved { progress: Progress::resume(grid, nodes), sequence: checkpoint.sequence })
+    })
 }
 
-fn never(job: &FetchedJob, holding: Holding, error: String) -> NotBegun {
+impl Saved {
+    fn read(checkpoint: &Checkpoint, grid: &GridPlan) -> Result<Self, String> {
+        let nodes: Vec<NodeResult> = serde_json::from_slice(&checkpoint.nodes)
+            .map_err(|error| format!("the stored checkpoint is not readable: {error}"))?;
+        Ok(Self { progress: Progress::resume(grid, nodes), sequence: checkpoint.sequence })
+    }
+}
+
+fn never(job: &FetchedJob, holding: Holding, error: &str, checkpoint: Option<&Checkpoint>) -> NotBegun {
+    let nodes = checkpoint.map(|checkpoint| checkpoint.nodes.clone());
     NotBegun::Never(Box::new(RunCommit {
         holding,
         account: job.account,
         project: job.project,
         run: job.run,
         effects: Effects::default(),
-        conclusion: Conclusion::Finished(Finished {
-            state: RunState::Dead,
-            started_at_ms: job.run.accepted_at_ms(),
-            error: Some(error),
-            nodes: b"[]".to_vec(),
-            has_checkpoint: job.is_resumed,
-        }),
+        conclusion: Conclusion::Finished(Finished::dead_letter(job.run, error, nodes)),
     }))
 }
 

@@ -7,13 +7,15 @@ mod wakeups;
 
 use std::{
     collections::{HashMap, HashSet},
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use trellis_model::{AccountId, RunId, Shard};
+use trellis_model::{AccountId, ClaimId, RunId, Shard};
 use trellis_store::{StoreError, jobs::FetchedJob, shards::Holding};
 
 use self::queues::{Allowance, Queues, Turn};
@@ -35,7 +37,7 @@ pub enum Message {
     /// An account's limits changed.
     LimitsChanged(AccountId),
     /// A run has ended, for good or for now.
-    Ended { account: AccountId, run: RunId, end: RunEnd },
+    Ended { account: AccountId, run: RunId, claim: ClaimId, end: RunEnd },
 }
 
 /// Messages handled before the next fetch.
@@ -44,6 +46,10 @@ const MESSAGES_AT_ONCE: usize = 256;
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// After a failed statement.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// No account has more than this part of all runs in flight.
+const ACCOUNT_SHARE: usize = 4;
+/// Before a run is tried again that the host itself has failed at.
+const PANIC_PAUSE: Duration = Duration::from_secs(5);
 /// Jobs moved back to the queue at a time, per shard.
 const PROMOTE_JOBS_MAX: i64 = 500;
 
@@ -61,12 +67,20 @@ impl RunStarter {
     fn start(&self, job: FetchedJob) {
         let (context, wakeups, abandon) = (Arc::clone(&self.context), self.wakeups.clone(), self.abandon.clone());
         self.tasks.spawn(async move {
-            let (account, run, claim) = (job.account, job.run, (job.shard, job.claim));
-            let end = abandon.run_until_cancelled(run_job(&context, job)).await.unwrap_or(RunEnd::Fenced);
+            let (shard, account, run, claim) = (job.shard, job.account, job.run, job.claim);
+            let running = AssertUnwindSafe(run_job(&context, job)).catch_unwind();
+            let end = match abandon.run_until_cancelled(running).await {
+                Some(Ok(end)) => end,
+                Some(Err(_)) => {
+                    tracing::error!(%run, "the host failed while it ran this run; it is run again");
+                    RunEnd::Released(PANIC_PAUSE)
+                }
+                None => RunEnd::Fenced,
+            };
             if !matches!(end, RunEnd::Fenced) {
-                context.claims.conclude(claim);
+                context.claims.conclude((shard, claim));
             }
-            wakeups.ended(account, run, end).await;
+            wakeups.ended(account, run, claim, end).await;
         });
     }
 }
@@ -78,6 +92,8 @@ pub struct Scheduler {
     changes: mpsc::Receiver<ShardChange>,
     /// Runs in flight at most.
     runs_max: usize,
+    /// The shards that this scheduler works on: changed by [`ShardChange`]s alone, in their order.
+    holdings: HashMap<Shard, i64>,
     queues: Queues,
     running: usize,
     releasing: HashSet<Shard>,
@@ -102,6 +118,7 @@ impl Scheduler {
             messages,
             changes,
             runs_max,
+            holdings: HashMap::new(),
             queues: Queues::default(),
             running: 0,
             releasing: HashSet::new(),
@@ -125,7 +142,6 @@ impl Scheduler {
                     }
                 }
                 Some(change) = self.changes.recv() => self.change_shards(change).await,
-                () = self.context.lease.renewal() => {}
                 () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => return,
             }
@@ -178,33 +194,41 @@ impl Scheduler {
             }
             Message::LookEverywhere => self.next_look = Instant::now(),
             Message::LimitsChanged(account) => self.queues.reconsider(account),
-            Message::Ended { account, run, end } => self.ended(account, run, end),
+            Message::Ended { account, run, claim, end } => self.ended(account, run, claim, end),
         }
     }
 
     fn wake(&mut self, account: AccountId, cursor: RunId) {
-        let shard = Shard::of(account);
-        if self.context.lease.holds(shard) && !self.releasing.contains(&shard) {
+        if self.serves(account) {
             self.queues.wake(account, cursor);
         }
     }
 
-    fn ended(&mut self, account: AccountId, run: RunId, end: RunEnd) {
+    fn serves(&self, account: AccountId) -> bool {
+        let shard = Shard::of(account);
+        self.holdings.contains_key(&shard) && !self.releasing.contains(&shard)
+    }
+
+    fn holdings(&self) -> Vec<Holding> {
+        self.holdings.iter().map(|(shard, epoch)| Holding { shard: *shard, epoch: *epoch }).collect()
+    }
+
+    fn ended(&mut self, account: AccountId, run: RunId, claim: ClaimId, end: RunEnd) {
         self.running -= 1;
         match end {
             RunEnd::Concluded | RunEnd::Fenced => {
-                self.queues.ended(account, run);
+                self.queues.ended(account, run, claim);
             }
             RunEnd::Waiting(after) => {
-                self.queues.ended(account, run);
+                self.queues.ended(account, run, claim);
                 let due = Instant::now() + after;
                 self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
             }
             RunEnd::Released(wait) => {
-                if self.context.lease.holds(Shard::of(account)) && !self.releasing.contains(&Shard::of(account)) {
-                    self.queues.released(account, run, Instant::now() + wait);
+                if self.serves(account) {
+                    self.queues.released(account, run, claim, Instant::now() + wait);
                 } else {
-                    self.queues.ended(account, run);
+                    self.queues.ended(account, run, claim);
                 }
             }
         }
@@ -213,9 +237,9 @@ impl Scheduler {
     /// Finds accounts with work that nobody announced: other hosts' events, and what was there before.
     async fn look_for_work(&mut self, now: Instant) -> Result<(), StoreError> {
         let shards: Vec<Shard> = if now >= self.next_look {
-            self.context.lease.holdings().iter().map(|holding| holding.shard).collect()
+            self.holdings.keys().copied().collect()
         } else {
-            self.shards_to_look_at.iter().copied().filter(|shard| self.context.lease.holds(*shard)).collect()
+            self.shards_to_look_at.iter().copied().filter(|shard| self.holdings.contains_key(shard)).collect()
         };
         if !shards.is_empty() {
             for (_, account) in self.context.database.accounts_with_jobs(&shards).await? {
@@ -233,7 +257,7 @@ impl Scheduler {
         if self.next_due.is_none_or(|due| now < due) {
             return Ok(());
         }
-        let holdings = self.context.lease.holdings();
+        let holdings = self.holdings();
         let host = self.context.lease.identity().host;
         for (_, account) in self.context.database.promote_due_jobs(host, &holdings, PROMOTE_JOBS_MAX).await? {
             self.wake(account, RunId(0));
@@ -254,11 +278,12 @@ impl Scheduler {
             let limiter = &self.context.limiter;
             limiter.load(self.queues.ready_accounts()).await?;
             let allowance = |account| Allowance { permit: limiter.check(account), permits: limiter.permits(account) };
-            let turn = self.queues.turn(self.runs_max - self.running, Instant::now(), allowance);
+            let account_runs_max = (self.runs_max / ACCOUNT_SHARE).max(1);
+            let turn = self.queues.turn(self.runs_max - self.running, account_runs_max, Instant::now(), allowance);
             if turn.accounts.is_empty() {
                 continue;
             }
-            let holdings = self.context.lease.holdings();
+            let holdings = self.holdings();
             match self.context.database.fetch_jobs(&holdings, &turn.accounts, &turn.in_flight).await {
                 Ok(jobs) => self.start(&turn, jobs),
                 Err(error) => {
@@ -271,13 +296,14 @@ impl Scheduler {
     }
 
     fn start(&mut self, turn: &Turn, jobs: Vec<FetchedJob>) {
-        let mut runs: HashMap<AccountId, Vec<RunId>> = HashMap::new();
-        for job in jobs {
-            runs.entry(job.account).or_default().push(job.run);
+        let mut runs: HashMap<AccountId, Vec<(RunId, ClaimId)>> = HashMap::new();
+        // All of a claim's jobs are open before the first of them can be concluded.
+        for job in &jobs {
+            runs.entry(job.account).or_default().push((job.run, job.claim));
             self.context.claims.open((job.shard, job.claim));
-            self.running += 1;
-            self.starter.start(job);
         }
+        self.running += jobs.len();
+        jobs.into_iter().for_each(|job| self.starter.start(job));
         for asked in &turn.accounts {
             self.queues.fetched(asked, runs.get(&asked.account).map_or(&[], Vec::as_slice));
         }
@@ -285,16 +311,14 @@ impl Scheduler {
 
     async fn change_shards(&mut self, change: ShardChange) {
         match change {
-            ShardChange::Taken { holdings, suspects } => {
-                let is_taken = |shard: Shard| holdings.iter().any(|holding| holding.shard == shard);
-                self.releasing.retain(|shard| !is_taken(*shard));
+            ShardChange::Taken(taken) => {
                 // What was known of these accounts while another host counted is out of date.
-                self.context.limiter.forget(is_taken).await;
+                let shards: HashSet<Shard> = taken.iter().map(|holding| holding.shard).collect();
+                self.context.limiter.forget(|shard| shards.contains(&shard)).await;
+                self.releasing.retain(|shard| !shards.contains(shard));
+                self.holdings.extend(taken.iter().map(|holding| (holding.shard, holding.epoch)));
                 self.next_look = Instant::now();
                 self.next_due = Some(Instant::now());
-                for suspect in suspects {
-                    self.starter.tasks.spawn(crate::run::bury_suspect(Arc::clone(&self.context), suspect));
-                }
             }
             ShardChange::Release(shards) => {
                 self.releasing.extend(shards);
@@ -302,6 +326,7 @@ impl Scheduler {
                 self.queues.stop_shards(|shard| releasing.contains(&shard));
             }
             ShardChange::Lost => {
+                self.holdings.clear();
                 self.queues.clear();
                 self.releasing.clear();
                 self.context.claims.clear();
@@ -318,9 +343,10 @@ impl Scheduler {
             return Ok(());
         }
         self.context.limiter.hand_over(&drained).await;
-        let holdings: Vec<Holding> = drained.iter().filter_map(|shard| self.context.lease.holding(*shard)).collect();
+        let holdings: Vec<Holding> = self.holdings().into_iter().filter(|one| drained.contains(&one.shard)).collect();
         self.context.database.release_shards(self.context.lease.identity().host, &holdings).await?;
         self.context.lease.drop_holdings(&drained);
+        self.holdings.retain(|shard, _| !drained.contains(shard));
         self.releasing.retain(|shard| !drained.contains(shard));
         Ok(())
     }

@@ -8,22 +8,26 @@
 //!         than asked
 //! ```
 //!
+//! READY becomes SATURATED while its runs in flight take all that it may have, and READY again when one of them ends.
+//!
 //! Accounts, not jobs, are what it turns over: a throttled account is not fetched, however many jobs it has, and an
 //! account without work takes no memory.
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, HashSet, VecDeque},
-    time::Instant,
+    collections::{BinaryHeap, HashMap, VecDeque},
+    time::{Duration, Instant},
 };
 
-use trellis_model::{AccountId, RunId, Shard};
+use trellis_model::{AccountId, ClaimId, RunId, Shard};
 use trellis_store::jobs::FetchAccount;
 
 use crate::limiter::Permit;
 
 /// Jobs of one fetch at most.
 const FETCH_JOBS_MAX: usize = 500;
+/// Before an account is looked at again whose permits went in the same moment.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Default)]
 pub struct Queues {
@@ -37,14 +41,15 @@ struct AccountQueue {
     state: State,
     /// Runs up to here were fetched.
     cursor: RunId,
-    in_flight: HashSet<RunId>,
+    /// With the claim that each was fetched under: the same run may be fetched again under another one.
+    in_flight: HashMap<RunId, ClaimId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Ready,
     Throttled(Instant),
-    /// Every permit left is spoken for by runs in flight: ready again when one of them ends.
+    /// Every permit left, or the account's share of the host, is spoken for by runs in flight: ready again when one ends.
     Saturated,
     Empty,
 }
@@ -78,7 +83,7 @@ impl Queues {
         let queue = self.accounts.entry(account).or_insert_with(|| AccountQueue {
             state: State::Empty,
             cursor,
-            in_flight: HashSet::new(),
+            in_flight: HashMap::new(),
         });
         queue.cursor = queue.cursor.min(cursor);
         if queue.state == State::Empty {
@@ -87,8 +92,15 @@ impl Queues {
         }
     }
 
-    /// Chooses accounts in turn, with an even share of `room` for each, within their allowances.
-    pub fn turn(&mut self, room: usize, now: Instant, allowance: impl Fn(AccountId) -> Allowance) -> Turn {
+    /// Chooses accounts in turn, with an even share of `room` for each, within their allowances, and each with no more than
+    /// `runs_max` runs in flight: slow runs of one account must not fill the host.
+    pub fn turn(
+        &mut self,
+        room: usize,
+        runs_max: usize,
+        now: Instant,
+        allowance: impl Fn(AccountId) -> Allowance,
+    ) -> Turn {
         let room = room.min(FETCH_JOBS_MAX);
         let candidates = self.ready.len().min(room);
         let share = room.checked_div(candidates).unwrap_or(0);
@@ -102,13 +114,20 @@ impl Queues {
                 self.throttled.push(Reverse((until, account)));
                 continue;
             }
-            let unspoken = (allowance.permits as usize).saturating_sub(queue.in_flight.len());
+            let unspoken = (allowance.permits as usize).min(runs_max).saturating_sub(queue.in_flight.len());
             let count = share.min(unspoken);
+            if count == 0 && queue.in_flight.is_empty() {
+                // Permits went between two looks; look again soon.
+                let until = now + LOOK_AGAIN;
+                queue.state = State::Throttled(until);
+                self.throttled.push(Reverse((until, account)));
+                continue;
+            }
             if count == 0 {
                 queue.state = State::Saturated;
                 continue;
             }
-            turn.in_flight.extend(queue.in_flight.iter().filter(|run| **run > queue.cursor));
+            turn.in_flight.extend(queue.in_flight.keys().filter(|run| **run > queue.cursor));
             turn.accounts.push(FetchAccount {
                 shard: Shard::of(account),
                 account,
@@ -120,10 +139,10 @@ impl Queues {
     }
 
     /// Notes what came of a fetch: the runs now in flight. An account that gave all it was asked for may have more.
-    pub fn fetched(&mut self, asked: &FetchAccount, runs: &[RunId]) {
+    pub fn fetched(&mut self, asked: &FetchAccount, runs: &[(RunId, ClaimId)]) {
         let Some(queue) = self.accounts.get_mut(&asked.account) else { return };
-        queue.in_flight.extend(runs);
-        if let Some(last) = runs.iter().max() {
+        queue.in_flight.extend(runs.iter().copied());
+        if let Some((last, _)) = runs.iter().max() {
             queue.cursor = queue.cursor.max(*last);
         }
         if runs.len() as i64 >= asked.count {
@@ -140,22 +159,28 @@ impl Queues {
         self.ready.extend(turn.accounts.iter().map(|asked| asked.account));
     }
 
-    /// A run has ended, for good or for now. True: it was known to be in flight.
-    pub fn ended(&mut self, account: AccountId, run: RunId) -> bool {
+    /// A run has ended, for good or for now. False: it is none of those in flight, but a former start of one of them.
+    pub fn ended(&mut self, account: AccountId, run: RunId, claim: ClaimId) -> bool {
         let Some(queue) = self.accounts.get_mut(&account) else { return false };
-        let was_in_flight = queue.in_flight.remove(&run);
+        if queue.in_flight.get(&run) != Some(&claim) {
+            return false;
+        }
+        queue.in_flight.remove(&run);
         if queue.state == State::Saturated {
             queue.state = State::Ready;
             self.ready.push_back(account);
         }
         self.forget_if_idle(account);
-        was_in_flight
+        true
     }
 
     /// A run was given back untouched; its account must wait.
-    pub fn released(&mut self, account: AccountId, run: RunId, until: Instant) {
+    pub fn released(&mut self, account: AccountId, run: RunId, claim: ClaimId, until: Instant) {
+        if self.accounts.get(&account).is_none_or(|queue| queue.in_flight.get(&run) != Some(&claim)) {
+            return;
+        }
         self.wake(account, RunId(run.0 - 1));
-        self.ended(account, run);
+        self.ended(account, run, claim);
         let Some(queue) = self.accounts.get_mut(&account) else { return };
         queue.state = State::Throttled(until);
         self.ready.retain(|ready| *ready != account);
@@ -221,12 +246,16 @@ impl Queues {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn plenty(_: AccountId) -> Allowance {
         Allowance { permit: Permit::Granted, permits: 1_000 }
+    }
+
+    const CLAIM: ClaimId = ClaimId(9);
+
+    fn claimed(runs: &[RunId]) -> Vec<(RunId, ClaimId)> {
+        runs.iter().map(|run| (*run, CLAIM)).collect()
     }
 
     fn counts(turn: &Turn) -> Vec<(i64, i64)> {
@@ -237,11 +266,11 @@ mod tests {
     fn room_is_shared_evenly_and_accounts_with_more_come_round_again() {
         let (mut queues, now) = (Queues::default(), Instant::now());
         (1..=2).for_each(|account| queues.wake(AccountId(account), RunId(0)));
-        let turn = queues.turn(10, now, plenty);
+        let turn = queues.turn(10, 100, now, plenty);
         assert_eq!(counts(&turn), [(1, 5), (2, 5)]);
-        queues.fetched(&turn.accounts[0], &[RunId(1), RunId(2), RunId(3), RunId(4), RunId(5)]);
-        queues.fetched(&turn.accounts[1], &[RunId(6)]);
-        assert_eq!(counts(&queues.turn(4, now, plenty)), [(1, 4)]);
+        queues.fetched(&turn.accounts[0], &claimed(&[RunId(1), RunId(2), RunId(3), RunId(4), RunId(5)]));
+        queues.fetched(&turn.accounts[1], &claimed(&[RunId(6)]));
+        assert_eq!(counts(&queues.turn(4, 100, now, plenty)), [(1, 4)]);
         assert_eq!(queues.accounts[&AccountId(1)].in_flight.len(), 5);
     }
 
@@ -250,13 +279,13 @@ mod tests {
         let (mut queues, now) = (Queues::default(), Instant::now());
         queues.wake(AccountId(1), RunId(0));
         let none_left = |_| Allowance { permit: Permit::Wait(Duration::from_secs(5)), permits: 0 };
-        assert!(queues.turn(10, now, none_left).accounts.is_empty());
+        assert!(queues.turn(10, 100, now, none_left).accounts.is_empty());
         queues.wake(AccountId(1), RunId(3));
         assert!(!queues.has_ready(), "waking does not lift the throttle");
         queues.unthrottle(now + Duration::from_secs(4));
         assert!(!queues.has_ready());
         queues.unthrottle(now + Duration::from_secs(5));
-        assert_eq!(counts(&queues.turn(10, now, plenty)), [(1, 10)]);
+        assert_eq!(counts(&queues.turn(10, 100, now, plenty)), [(1, 10)]);
     }
 
     #[test]
@@ -264,22 +293,22 @@ mod tests {
         let (mut queues, now) = (Queues::default(), Instant::now());
         let two = |_| Allowance { permit: Permit::Granted, permits: 2 };
         queues.wake(AccountId(1), RunId(0));
-        let turn = queues.turn(10, now, two);
-        queues.fetched(&turn.accounts[0], &[RunId(1), RunId(2)]);
-        assert!(queues.turn(10, now, two).accounts.is_empty());
+        let turn = queues.turn(10, 100, now, two);
+        queues.fetched(&turn.accounts[0], &claimed(&[RunId(1), RunId(2)]));
+        assert!(queues.turn(10, 100, now, two).accounts.is_empty());
         assert!(!queues.has_ready());
-        assert!(queues.ended(AccountId(1), RunId(1)));
-        assert_eq!(counts(&queues.turn(10, now, two)), [(1, 1)]);
+        assert!(queues.ended(AccountId(1), RunId(1), CLAIM));
+        assert_eq!(counts(&queues.turn(10, 100, now, two)), [(1, 1)]);
     }
 
     #[test]
     fn a_late_commit_with_a_lower_id_is_fetched_and_runs_in_flight_are_not() {
         let (mut queues, now) = (Queues::default(), Instant::now());
         queues.wake(AccountId(1), RunId(0));
-        let turn = queues.turn(10, now, plenty);
-        queues.fetched(&turn.accounts[0], &[RunId(5)]);
+        let turn = queues.turn(10, 100, now, plenty);
+        queues.fetched(&turn.accounts[0], &claimed(&[RunId(5)]));
         queues.wake(AccountId(1), RunId(2));
-        let turn = queues.turn(10, now, plenty);
+        let turn = queues.turn(10, 100, now, plenty);
         assert_eq!((turn.accounts[0].cursor, turn.in_flight), (RunId(2), vec![RunId(5)]));
     }
 
@@ -287,12 +316,12 @@ mod tests {
     fn a_run_that_was_given_back_is_fetched_again_after_the_wait() {
         let (mut queues, now) = (Queues::default(), Instant::now());
         queues.wake(AccountId(1), RunId(0));
-        let turn = queues.turn(10, now, plenty);
-        queues.fetched(&turn.accounts[0], &[RunId(5), RunId(6)]);
-        queues.released(AccountId(1), RunId(5), now + Duration::from_secs(1));
+        let turn = queues.turn(10, 100, now, plenty);
+        queues.fetched(&turn.accounts[0], &claimed(&[RunId(5), RunId(6)]));
+        queues.released(AccountId(1), RunId(5), CLAIM, now + Duration::from_secs(1));
         assert!(!queues.has_ready());
         queues.unthrottle(now + Duration::from_secs(1));
-        let turn = queues.turn(10, now, plenty);
+        let turn = queues.turn(10, 100, now, plenty);
         assert_eq!((turn.accounts[0].cursor, turn.in_flight), (RunId(4), vec![RunId(6)]));
     }
 
@@ -300,9 +329,29 @@ mod tests {
     fn an_idle_account_takes_no_memory() {
         let (mut queues, now) = (Queues::default(), Instant::now());
         queues.wake(AccountId(1), RunId(0));
-        let turn = queues.turn(10, now, plenty);
-        queues.fetched(&turn.accounts[0], &[RunId(5)]);
-        assert!(queues.ended(AccountId(1), RunId(5)));
+        let turn = queues.turn(10, 100, now, plenty);
+        queues.fetched(&turn.accounts[0], &claimed(&[RunId(5)]));
+        assert!(queues.ended(AccountId(1), RunId(5), CLAIM));
         assert!(queues.accounts.is_empty());
+    }
+
+    #[test]
+    fn a_former_start_of_a_run_does_not_end_the_present_one() {
+        let (mut queues, now) = (Queues::default(), Instant::now());
+        queues.wake(AccountId(1), RunId(0));
+        let turn = queues.turn(10, 100, now, plenty);
+        queues.fetched(&turn.accounts[0], &claimed(&[RunId(5)]));
+        assert!(!queues.ended(AccountId(1), RunId(5), ClaimId(8)));
+        assert!(queues.has_in_flight(Shard::of(AccountId(1))));
+    }
+
+    #[test]
+    fn slow_runs_of_one_account_do_not_fill_the_host() {
+        let (mut queues, now) = (Queues::default(), Instant::now());
+        queues.wake(AccountId(1), RunId(0));
+        let turn = queues.turn(10, 2, now, plenty);
+        assert_eq!(counts(&turn), [(1, 2)]);
+        queues.fetched(&turn.accounts[0], &claimed(&[RunId(1), RunId(2)]));
+        assert!(queues.turn(10, 2, now, plenty).accounts.is_empty());
     }
 }

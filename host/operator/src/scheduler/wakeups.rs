@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use trellis_model::{AccountId, RunId};
+use trellis_model::{AccountId, ClaimId, RunId};
 use trellis_store::{Database, notices::Notice};
 
 use super::Message;
@@ -42,8 +42,8 @@ impl Wakeups {
         }
     }
 
-    pub async fn ended(&self, account: AccountId, run: RunId, end: RunEnd) {
-        self.tell(Message::Ended { account, run, end }).await;
+    pub async fn ended(&self, account: AccountId, run: RunId, claim: ClaimId, end: RunEnd) {
+        self.tell(Message::Ended { account, run, claim, end }).await;
     }
 
     pub async fn tell(&self, message: Message) {
@@ -69,7 +69,7 @@ async fn send_notices(database: Database, mut waiting: mpsc::Receiver<Notice>, s
             }
             () = stop.cancelled() => return,
         }
-        batch.sort_by_key(|notice| format!("{notice:?}"));
+        batch.sort_unstable();
         batch.dedup();
         if let Err(error) = database.notify(&batch).await {
             tracing::debug!(%error, "notices were not sent; their hosts will look by themselves");

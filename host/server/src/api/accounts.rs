@@ -50,10 +50,14 @@ pub async fn put(
     Ok(Json(AccountView { id, name }))
 }
 
+/// A year: a longer window would hardly ever turn.
+const PERIOD_MS_MAX: i64 = 366 * 86_400_000;
+
 fn check_limits(limits: AccountLimits) -> Result<(), Problem> {
     for (name, window) in [("burst", limits.burst), ("long", limits.long)] {
-        if window.max == 0 || window.period_ms < 1 {
-            return Err(Problem::bad_request(format!("limits.{name}: `max` and `period_ms` are at least 1")));
+        if window.max == 0 || !(1..=PERIOD_MS_MAX).contains(&window.period_ms) {
+            let message = format!("limits.{name}: `max` is at least 1, `period_ms` from 1 to {PERIOD_MS_MAX}");
+            return Err(Problem::bad_request(message));
         }
     }
     Ok(())

@@ -36,6 +36,8 @@ pub struct Caller {
     /// Some: the token is good for this project alone.
     pub project: Option<ProjectId>,
     scopes: Arc<[Scope]>,
+    /// Unix seconds; none: never.
+    pub expires_at: Option<i64>,
 }
 
 impl Caller {
@@ -118,6 +120,7 @@ pub async fn authorize(api: &Api, headers: &HeaderMap, scope: Scope) -> Result<C
         },
         project: token.project,
         scopes: token.scopes.clone().into(),
+        expires_at: token.expires_at,
     };
     if caller.has(scope) { Ok(caller) } else { Err(Problem::forbidden(format!("this needs the scope `{scope}`"))) }
 }

@@ -111,7 +111,7 @@ async fn check_sender(
     }
     let caller = auth::authorize(api, headers, Scope::EventsWrite).await?;
     let is_own = caller.is_operator() || (caller.account()? == revision.account && caller.may_see(revision.project));
-    if is_own { Ok(()) } else { Err(Problem::forbidden("the token is of another account or project")) }
+    if is_own { Ok(()) } else { Err(Problem::not_found("no such trigger is deployed for the account of this token")) }
 }
 
 /// The pre-check: an account over its limits is told so before anything is stored.

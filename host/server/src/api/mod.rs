@@ -80,8 +80,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(api);
     routes
-        .layer(middleware::from_fn(explain_plain_errors))
         .layer(TimeoutLayer::with_status_code(http::StatusCode::SERVICE_UNAVAILABLE, timeout))
+        .layer(middleware::from_fn(explain_plain_errors))
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
         .layer(middleware::from_fn(security_headers))
 }

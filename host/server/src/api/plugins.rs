@@ -60,6 +60,10 @@ pub async fn upload(
     request: Request,
 ) -> Result<(StatusCode, Json<PluginView>), Problem> {
     let account = caller.account()?;
+    if caller.project.is_some() {
+        // Other projects of the account would run what it uploads, under their own grants.
+        return Err(Problem::forbidden("plugins are the account's: a token of one project cannot upload them"));
+    }
     check_name(&name).map_err(|reason| Problem::bad_request(format!("plugin name `{name}` {reason}")))?;
     let version = parse_version(&version)?;
     let bytes = read_body(request.into_body(), api.config.upload_bytes_max).await?;

@@ -72,10 +72,11 @@ pub async fn create(
         (false, None) => (Some(caller.account()?), TokenKind::Account),
     };
     let token = generate(kind)?;
+    let expires_in = outlived_by(&caller, wanted.expires_in_seconds, api.host.clock.now_ms() / 1_000);
     let id = api
         .host
         .database
-        .create_token(account, project, &wanted.name, token.digest(), &wanted.scopes, wanted.expires_in_seconds)
+        .create_token(account, project, &wanted.name, token.digest(), &wanted.scopes, expires_in)
         .await?;
     Ok((StatusCode::CREATED, Json(CreatedToken { id, token: token.reveal().to_owned() })))
 }
@@ -88,6 +89,15 @@ pub fn generate(kind: TokenKind) -> Result<TokenText, Problem> {
         Problem::internal()
     })?;
     Ok(TokenText::from_random(kind, &random))
+}
+
+/// No token lives longer than the one that made it.
+fn outlived_by(caller: &Caller, wanted: Option<i64>, now: i64) -> Option<i64> {
+    let left = caller.expires_at.map(|expires_at| (expires_at - now).max(1));
+    match (wanted, left) {
+        (Some(wanted), Some(left)) => Some(wanted.min(left)),
+        (wanted, left) => wanted.or(left),
+    }
 }
 
 /// Nobody gives away what they do not have.

@@ -145,11 +145,21 @@ async fn keep_checkpoints(connection: &mut PgConnection, checkpoints: &[(&RunCom
          on conflict (shard, account_id, id) do update set sequence = excluded.sequence, nodes = excluded.nodes
          where checkpoint.sequence < excluded.sequence",
     )
+    .bind(&shards)
+    .bind(&accounts)
+    .bind(&ids)
+    .bind(sequences)
+    .bind(nodes)
+    .execute(&mut *connection)
+    .await?;
+    // Whoever fetches the job next must look for the checkpoint. Written once a run, and not at all for a quiet one.
+    sqlx::query(
+        "update job set is_resumed = true from unnest($1::smallint[], $2::bigint[], $3::bigint[]) as mine (shard, account_id, id)
+         where job.shard = mine.shard and job.account_id = mine.account_id and job.id = mine.id and not job.is_resumed",
+    )
     .bind(shards)
     .bind(accounts)
     .bind(ids)
-    .bind(sequences)
-    .bind(nodes)
     .execute(connection)
     .await?;
     Ok(())

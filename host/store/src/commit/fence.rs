@@ -1,6 +1,7 @@
-//! The fence: a commit passes only while the host's lease lives and the shard is still its own.
+//! The fence: a commit passes only while the host's row exists and the shard is still its own.
 //!
-//! Locking the host row holds off whoever would delete it, and so take its shards, until this transaction has ended.
+//! Locking the row holds off whoever would delete it, and so take its shards, until this transaction has ended. A lease
+//! that has run out but was not taken away is still this host's: it may be renewed, and nobody else has begun its work.
 
 use std::collections::HashSet;
 
@@ -22,7 +23,7 @@ pub(super) async fn check(
     let valid: Vec<i16> = sqlx::query_scalar(
         "select shard.shard from host, shard join unnest($2::smallint[], $3::bigint[]) as mine (shard, epoch)
              on shard.shard = mine.shard and shard.epoch = mine.epoch
-         where host.id = $1 and host.expires_at > clock_timestamp() and shard.owner = host.id
+         where host.id = $1 and shard.owner = host.id
          for key share of host",
     )
     .bind(host)

@@ -25,6 +25,27 @@ pub struct RunCommit {
     pub conclusion: Conclusion,
 }
 
+impl RunCommit {
+    /// Roughly what this writes, in bytes.
+    pub fn size_bytes(&self) -> usize {
+        let value = |write: &Write| match &write.kind {
+            WriteKind::Put { value, .. } => value.len(),
+            WriteKind::Delete | WriteKind::Add(_) => 0,
+        };
+        let reads: usize = self.effects.reads.iter().map(|read| read.store.len() + read.key.len()).sum();
+        let writes: usize =
+            self.effects.writes.iter().map(|write| write.store.len() + write.key.len() + value(write)).sum();
+        let nodes = match &self.conclusion {
+            Conclusion::Finished(end) => end.nodes.len(),
+            Conclusion::Checkpoint(checkpoint) | Conclusion::Later { checkpoint: Some(checkpoint), .. } => {
+                checkpoint.nodes.len()
+            }
+            Conclusion::Later { checkpoint: None, .. } => 0,
+        };
+        reads + writes + nodes
+    }
+}
+
 /// The storage effects of the nodes since the run's last commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
@@ -89,6 +110,20 @@ pub struct Finished {
     pub has_checkpoint: bool,
 }
 
+impl Finished {
+    /// The end of a run that cannot be run on. `nodes`: what its last checkpoint held.
+    pub fn dead_letter(run: RunId, error: &str, nodes: Option<Vec<u8>>) -> Self {
+        Self {
+            state: RunState::Dead,
+            started_at_ms: run.accepted_at_ms(),
+            // Postgres text holds no NUL.
+            error: Some(error.replace('\0', "\u{fffd}")),
+            nodes: nodes.unwrap_or_else(|| b"[]".to_vec()),
+            has_checkpoint: true,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     /// Counts the run's checkpoints; rises with every one.
@@ -103,8 +138,12 @@ pub enum CommitOutcome {
     Committed,
     /// Something that the run had read was changed by another: nothing was written.
     Conflict,
+    /// An addition to what is no integer, or beyond 64 bits: nothing was written, and would not be another time.
+    Impossible,
     /// The shard belongs to another host by now: nothing was written.
     Fenced,
+    /// An earlier sending of this very commit was written, but its answer lost. Told as `Committed`.
+    Repeated,
 }
 
 impl Database {
@@ -125,6 +164,11 @@ impl Database {
         conclude::write(&mut transaction, commits, &outcomes).await?;
         conclude::delete_claims(&mut transaction, claims).await?;
         transaction.commit().await?;
+        for outcome in &mut outcomes {
+            if *outcome == CommitOutcome::Repeated {
+                *outcome = CommitOutcome::Committed;
+            }
+        }
         Ok(outcomes)
     }
 }

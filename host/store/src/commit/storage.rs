@@ -4,7 +4,10 @@
 //! Writers of one project take turns (an advisory lock for the transaction), so that between the check and the write
 //! nothing can come, not even a key that did not exist.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    time::Duration,
+};
 
 use sqlx::PgConnection;
 use trellis_model::{AccountId, ProjectId, RunId};
@@ -19,6 +22,9 @@ type Key<'c> = (AccountId, ProjectId, &'c str, &'c str);
 type StoredKey = (i64, i64, String, String);
 /// Key, value and version.
 type StoredRow = (i64, i64, String, String, Vec<u8>, i64);
+
+/// Longer than any entry has to live, and a time that the database can still tell.
+const TTL_MAX: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// A key as this transaction sees it.
 #[derive(Default)]
@@ -47,12 +53,11 @@ pub(super) async fn apply(
     let mut cells = load(connection, &live, commits).await?;
     for index in live {
         let commit = &commits[index];
-        if applied.contains(&(commit.account, commit.run)) {
-            continue;
-        }
-        if !apply_in_memory(commit, &mut cells) {
-            outcomes[index] = CommitOutcome::Conflict;
-        }
+        outcomes[index] = if applied.contains(&(commit.account, commit.run)) {
+            CommitOutcome::Repeated
+        } else {
+            apply_in_memory(commit, &mut cells)
+        };
     }
     write_back(connection, cells).await
 }
@@ -83,8 +88,10 @@ async fn already_applied(
     let ids: Vec<i64> = rows.clone().map(|commit| commit.run.0).collect();
     let sequences: Vec<Option<i32>> = rows
         .map(|commit| match &commit.conclusion {
-            Conclusion::Checkpoint(checkpoint) => Some(checkpoint.sequence),
-            Conclusion::Finished(_) | Conclusion::Later { .. } => None,
+            Conclusion::Checkpoint(checkpoint) | Conclusion::Later { checkpoint: Some(checkpoint), .. } => {
+                Some(checkpoint.sequence)
+            }
+            Conclusion::Finished(_) | Conclusion::Later { checkpoint: None, .. } => None,
         })
         .collect();
     let applied: Vec<(i64, i64)> = sqlx::query_as(
@@ -153,28 +160,29 @@ fn columns<'c>(keys: impl Iterator<Item = Key<'c>>) -> (Vec<i64>, Vec<i64>, Vec<
     (accounts, projects, stores, names)
 }
 
-/// Applies one run's writes to the cells, or none of them when something it read is stale.
-fn apply_in_memory<'c>(commit: &'c RunCommit, cells: &mut BTreeMap<Key<'c>, Cell>) -> bool {
+/// Applies one run's writes to the cells, or none of them when something it read is stale or a sum does not exist.
+fn apply_in_memory<'c>(commit: &'c RunCommit, cells: &mut BTreeMap<Key<'c>, Cell>) -> CommitOutcome {
     let address = |store: &'c str, key: &'c str| (commit.account, commit.project, store, key);
     let is_current = commit.effects.reads.iter().all(|read| {
         let cell = &cells[&address(&read.store, &read.key)];
         !cell.is_written && cell.version == read.version
     });
     if !is_current {
-        return false;
+        return CommitOutcome::Conflict;
     }
-    // A sum that does not exist (the value became text, or too large) is a conflict as well: nothing is half applied,
-    // because the new values are worked out before the first is set.
+    // Nothing is half applied: the new values are worked out before the first is set.
     let mut values: BTreeMap<Key<'c>, (Option<Vec<u8>>, Option<f64>)> = BTreeMap::new();
     for write in &commit.effects.writes {
         let address = address(&write.store, &write.key);
         let current = values.get(&address).map_or_else(|| cells[&address].value.clone(), |(value, _)| value.clone());
         let written = match &write.kind {
-            WriteKind::Put { value, ttl } => (Some(value.clone()), ttl.map(|ttl| ttl.as_secs_f64() * 1_000.0)),
+            WriteKind::Put { value, ttl } => {
+                (Some(value.clone()), ttl.map(|ttl| ttl.min(TTL_MAX).as_secs_f64() * 1_000.0))
+            }
             WriteKind::Delete => (None, None),
             WriteKind::Add(delta) => match sum(current.as_deref(), *delta) {
                 Some(value) => (Some(value), None),
-                None => return false,
+                None => return CommitOutcome::Impossible,
             },
         };
         values.insert(address, written);
@@ -183,7 +191,7 @@ fn apply_in_memory<'c>(commit: &'c RunCommit, cells: &mut BTreeMap<Key<'c>, Cell
         let cell = cells.get_mut(&address).expect("every written key was loaded");
         (cell.value, cell.ttl_ms, cell.is_written) = (value, ttl_ms, true);
     }
-    true
+    CommitOutcome::Committed
 }
 
 fn sum(current: Option<&[u8]>, delta: i64) -> Option<Vec<u8>> {

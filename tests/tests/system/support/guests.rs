@@ -10,10 +10,15 @@ const CRATES: [&str; 4] = ["plugins/filter", "plugins/http-request", "plugins/js
 
 /// One of the plugins of the workspace, by its name.
 pub fn guest(name: &str) -> &'static BuiltPlugin {
+    build().iter().find(|plugin| plugin.name == name).unwrap_or_else(|| panic!("no guest is called {name}"))
+}
+
+/// Builds all of them, unless they are built. Blocks for as long as that takes: before there is anything that could miss
+/// this thread.
+pub fn build() -> &'static [BuiltPlugin] {
     static BUILT: OnceLock<Vec<BuiltPlugin>> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
+    BUILT.get_or_init(|| {
         let folders = CRATES.map(|path| repository().join(path));
         trellis_build::build_plugins(&folders, &mut |_| {}).expect("the guests build")
-    });
-    built.iter().find(|plugin| plugin.name == name).unwrap_or_else(|| panic!("no guest is called {name}"))
+    })
 }

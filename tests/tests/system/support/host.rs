@@ -12,7 +12,7 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-use super::{Api, Outside, eventually, janitor, scratch};
+use super::{Api, Outside, eventually, guests, janitor, scratch};
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_trellis-host");
@@ -76,6 +76,7 @@ impl HostPlan {
     /// Starts a host by a command that is or becomes the program.
     pub async fn start_as(&self, mut command: Command) -> Host {
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        guests::build();
         let log = scratch().join(format!("host-{}.log", COUNT.fetch_add(1, Ordering::Relaxed)));
         let errors = std::fs::File::create(&log).expect("the scratch folder is ours");
         without_settings(&mut command);
