@@ -50,10 +50,11 @@ impl Cache {
         if let Some(transformer) = slot.transformer.get() {
             return Ok(Arc::clone(transformer));
         }
-        let loaded = slot.transformer.get_or_try_init(load).await.cloned();
-        match &loaded {
-            Ok(_) => self.evict(digest),
-            Err(_) => self.forget_failed(digest, &slot),
+        // Whoever asks may give up while it waits: then, too, nothing empty stays behind.
+        let waiting = Waiting { cache: self, digest, slot };
+        let loaded = waiting.slot.transformer.get_or_try_init(load).await.cloned();
+        if loaded.is_ok() {
+            self.evict(digest);
         }
         loaded
     }
@@ -73,12 +74,14 @@ impl Cache {
     fn evict(&self, newest: Digest) {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         let mut code_bytes: u64 = slots.values().map(|slot| slot.code_bytes()).sum();
-        while slots.len() > self.count_max || code_bytes > self.code_bytes_max {
+        let mut count = slots.values().filter(|slot| slot.transformer.initialized()).count();
+        while count > self.count_max || code_bytes > self.code_bytes_max {
             let loaded = slots.iter().filter(|(digest, slot)| **digest != newest && slot.transformer.initialized());
             let Some(oldest) = loaded.min_by_key(|(_, slot)| slot.used.load(Relaxed)).map(|(digest, _)| *digest) else {
                 return;
             };
             code_bytes -= slots.remove(&oldest).map_or(0, |slot| slot.code_bytes());
+            count -= 1;
         }
     }
 
@@ -88,6 +91,21 @@ impl Cache {
         const MAP_AND_CALLER: usize = 2;
         if !slot.transformer.initialized() && Arc::strong_count(slot) <= MAP_AND_CALLER {
             slots.remove(&digest);
+        }
+    }
+}
+
+/// One who waits for a transformer to be loaded.
+struct Waiting<'c> {
+    cache: &'c Cache,
+    digest: Digest,
+    slot: Arc<Slot>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.slot.transformer.initialized() {
+            self.cache.forget_failed(self.digest, &self.slot);
         }
     }
 }

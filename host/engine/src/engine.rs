@@ -7,7 +7,7 @@ use trellis_model::{AccountId, description::Description, fault::Fault};
 use wasmtime::component::{Component, Linker};
 
 use crate::{
-    Compiled, LoadError, UploadError,
+    Compiled, FailureKind, LoadError, UploadError,
     bindings::PluginPre,
     cache::Cache,
     call,
@@ -177,6 +177,10 @@ impl Engine {
         let code = self.0.compiler.compile(bytes).await?;
         let plugin = self.link(&code.component)?;
         let description = call::describe(&self.0.sandbox, &plugin).await.map_err(|failure| {
+            if failure.kind == FailureKind::Unavailable {
+                // The host was too busy; that is not the component's fault.
+                return UploadError::Unavailable(format!("`describe` could not be run: {failure}"));
+            }
             UploadError::fault(
                 Fault::at("/exports", format!("`describe` failed: {failure}"))
                     .fix("`describe` must return the plugin's description without using any capability"),
@@ -195,7 +199,7 @@ impl Engine {
         linked.map_err(|error| {
             UploadError::fault(
                 Fault::at("/imports", format!("does not fit this host's WIT: {error:#}"))
-                    .fix("build against the WIT of this host: `GET /v1/wit`"),
+                    .fix("build against the WIT of this host: its source has it in the folder `wit`"),
             )
         })
     }

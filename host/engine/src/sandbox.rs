@@ -34,7 +34,7 @@ const TABLE_RESIDENT_BYTES: usize = 16 * 1024;
 /// Stores in the pool beyond the slots, so that one that is being torn down never fails another that begins.
 const POOL_SLACK: u32 = 4;
 /// Resources and handles that a guest may hold at one time. Far more than a guest with a few requests needs.
-const HANDLES_MAX: usize = 4_096;
+const HANDLES_MAX: usize = 1_024;
 /// Least number of bytes that a guest may pass to the host in one call of a host function.
 const HOST_CALL_BYTES_MIN: u64 = 8 * 1024 * 1024;
 

@@ -67,6 +67,11 @@ impl Claims {
         self.with(|state| std::mem::take(&mut state.settled))
     }
 
+    /// The claims whose rows are still needed.
+    pub fn known(&self) -> Vec<ClaimId> {
+        self.with(|state| state.open.keys().map(|(_, claim)| *claim).collect())
+    }
+
     /// Puts back what was taken but not deleted.
     pub fn put_back(&self, claims: &[SettledClaim]) {
         self.with(|state| state.settled.extend_from_slice(claims));

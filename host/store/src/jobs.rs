@@ -139,6 +139,22 @@ impl Database {
         Ok(rows.into_iter().map(read_job).collect())
     }
 
+    /// Deletes the claims of these holdings that are none of `known`. Called by the one who fetches, when it has lost the
+    /// answer to a fetch.
+    pub async fn delete_unknown_claims(&self, holdings: &[Holding], known: &[ClaimId]) -> Result<()> {
+        let (shards, epochs) = columns(holdings);
+        sqlx::query(
+            "delete from claim using unnest($1::smallint[], $2::bigint[]) as mine (shard, epoch)
+             where claim.shard = mine.shard and claim.epoch = mine.epoch and claim.id <> all ($3::bigint[])",
+        )
+        .bind(shards)
+        .bind(epochs)
+        .bind(known.iter().map(|claim| claim.0).collect::<Vec<i64>>())
+        .execute(&self.relaxed)
+        .await?;
+        Ok(())
+    }
+
     /// Which accounts have jobs: one index probe per shard and account, however many jobs an account has.
     pub async fn accounts_with_jobs(&self, shards: &[Shard]) -> Result<Vec<(Shard, AccountId)>> {
         let shards: Vec<i16> = shards.iter().map(|shard| shard.0).collect();

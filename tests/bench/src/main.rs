@@ -85,6 +85,11 @@ fn setting(text: &str) -> Result<(String, String), String> {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    // A host that complains (of a lost lease, say) spoils a measurement; one that does not writes nothing.
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .with_writer(std::io::stderr)
+        .init();
     // A runtime of its own for the load, so that a profile tells the two apart by the names of their threads.
     let host = runtime("host", None).context("cannot start the host's threads")?;
     let load = runtime("load", Some(1)).context("cannot start the load's thread")?;

@@ -16,11 +16,16 @@ use wasmtime_wasi_http::{
 use super::log::{Log, LogLevel};
 use crate::{
     egress::{
-        guard::EgressGuard,
+        guard::{EgressGuard, PreparedRequest},
         outbound::{OutboundBody, SendError},
     },
     guest_state::GuestState,
 };
+
+/// A chunk of a request's body. The host's memory holds two for each request that a guest keeps open.
+const BODY_CHUNK_BYTES: usize = 16 * 1024;
+/// All header fields of one message, as much as servers take.
+const FIELDS_BYTES_MAX: usize = 16 * 1024;
 
 pub(crate) struct Http {
     context: WasiHttpCtx,
@@ -34,13 +39,20 @@ struct Hooks {
 
 impl Http {
     pub fn new(guard: Arc<EgressGuard>, log: Log) -> Self {
-        Self { context: WasiHttpCtx::new(), hooks: Hooks { guard, log } }
+        let mut context = WasiHttpCtx::new();
+        context.set_field_size_limit(FIELDS_BYTES_MAX);
+        Self { context, hooks: Hooks { guard, log } }
     }
 }
 
 type Sent = Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<()>> + Send>)>;
 
 impl WasiHttpHooks for Hooks {
+    /// What a guest writes to a body waits in the host's memory, chunk by chunk, for every request that it holds.
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK_BYTES
+    }
+
     fn send_request(
         &mut self,
         request: http::Request<WasiBody>,
@@ -48,8 +60,12 @@ impl WasiHttpHooks for Hooks {
         _response_processed: Box<dyn Future<Output = Result<()>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let (guard, log) = (Arc::clone(&self.guard), self.log.clone());
+        let (parts, body) = request.into_parts();
+        // Here and not in the future, which may be polled in any order: the guest's order numbers its requests.
+        let prepared = guard.prepare(parts.method, &parts.uri.to_string(), parts.headers);
         Box::new(async move {
-            let response = send(&guard, request, options.unwrap_or_default()).await.map_err(|error| {
+            let sent = async { send(&guard, prepared?, body, options.unwrap_or_default()).await };
+            let response = sent.await.map_err(|error| {
                 log.remark(LogLevel::Warn, &format!("HTTP request failed: {error}"));
                 to_wasi(error)
             })?;
@@ -61,12 +77,11 @@ impl WasiHttpHooks for Hooks {
 
 async fn send(
     guard: &Arc<EgressGuard>,
-    request: http::Request<WasiBody>,
+    prepared: PreparedRequest,
+    body: WasiBody,
     options: RequestOptions,
 ) -> Result<http::Response<WasiBody>, SendError> {
-    let (parts, body) = request.into_parts();
-    let url = parts.uri.to_string();
-    let sending = guard.send(parts.method, &url, parts.headers, outbound_body(body), None);
+    let sending = guard.send_prepared(prepared, outbound_body(body), None);
     let response = match head_deadline(options) {
         Some(deadline) => {
             timeout(deadline, sending).map_err(|_| SendError::Timeout("waiting for the response")).await??

@@ -185,8 +185,12 @@ impl StorageAccess {
     /// Refuses the write if the committed revision is not the one that the guest expects.
     async fn expect_revision(&mut self, key: &Key, expected: Option<u64>) -> Result<(), StorageError> {
         let Some(expected) = expected else { return Ok(()) };
-        let found = self.committed(key).await?.map_or(0, |entry| entry.revision);
-        if found == expected { Ok(()) } else { Err(StorageError::Conflict) }
+        // With this run's own writes: a key that it has made is not absent any more.
+        let is_expected = match self.read(key).await? {
+            Some(entry) => entry.revision == expected && expected != 0,
+            None => expected == 0,
+        };
+        if is_expected { Ok(()) } else { Err(StorageError::Conflict) }
     }
 
     fn hold(&mut self, key: Key, change: Change) -> Result<(), StorageError> {

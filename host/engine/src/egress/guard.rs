@@ -62,6 +62,13 @@ pub(crate) struct EgressGuard {
     outside_effect: AtomicBool,
 }
 
+/// A request that passed the rules.
+pub(crate) struct PreparedRequest {
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+}
+
 impl EgressGuard {
     pub fn new(
         policy: Arc<EgressPolicy>,
@@ -97,7 +104,7 @@ impl EgressGuard {
         if url.len() > URL_BYTES_MAX {
             return Err(Denied(format!("the URL is {} bytes long, at most {URL_BYTES_MAX} are allowed", url.len())));
         }
-        let parsed = Url::parse(url).map_err(|error| Denied(format!("`{}` is no URL: {error}", shown(url))))?;
+        let parsed = Url::parse(url).map_err(|error| Denied(format!("the address is no URL: {error}")))?;
         self.check_url(method, &parsed)?;
         Ok(parsed)
     }
@@ -134,13 +141,37 @@ impl EgressGuard {
         body: OutboundBody,
         timeout: Option<std::time::Duration>,
     ) -> Result<OutboundResponse, SendError> {
+        let prepared = self.prepare(method, url, headers)?;
+        self.send_prepared(prepared, body, timeout).await
+    }
+
+    /// The part of sending that must happen in the order in which the guest asks, however its requests are then run:
+    /// check, number, count.
+    ///
+    /// # Errors
+    /// Why nothing will be sent.
+    pub fn prepare(&self, method: Method, url: &str, headers: HeaderMap) -> Result<PreparedRequest, SendError> {
         let url = self.check(&method, url).map_err(|denied| SendError::Denied(denied.0))?;
         let headers = self.complete_headers(&method, headers)?;
         self.count_request()?;
-        let waiting = self.at_once.acquire().await;
         if !is_reading(&method) {
             self.outside_effect.store(true, Relaxed);
         }
+        Ok(PreparedRequest { method, url, headers })
+    }
+
+    /// Sends what was prepared, and bounds what comes back.
+    ///
+    /// # Errors
+    /// Why there is no response.
+    pub async fn send_prepared(
+        self: &Arc<Self>,
+        prepared: PreparedRequest,
+        body: OutboundBody,
+        timeout: Option<std::time::Duration>,
+    ) -> Result<OutboundResponse, SendError> {
+        let PreparedRequest { method, url, headers } = prepared;
+        let waiting = self.at_once.acquire().await;
         let body = self.counted(body);
         let response = self.outbound.send(OutboundRequest { method, url, headers, body, timeout }).await?;
         drop(waiting);
@@ -214,12 +245,8 @@ fn not_granted(method: &Method, url: &Url) -> String {
     pattern.set_query(None);
     pattern.set_fragment(None);
     pattern.set_path("/");
-    let target = &url[..url::Position::AfterPath];
-    format!(
-        "{method} {} is not granted; add \"{method} {}*\" to `grants.http` of this node",
-        shown(target),
-        shown(pattern.as_str())
-    )
+    // Without the path, which may be a secret: some services put one there.
+    format!("{method} {0} is not granted; add \"{method} {0}*\" to `grants.http` of this node", shown(pattern.as_str()))
 }
 
 /// As much of a text as belongs into a message.

@@ -7,7 +7,7 @@
 use std::sync::LazyLock;
 
 use semver::{Version, VersionReq};
-use trellis_model::fault::Fault;
+use trellis_model::{fault::Fault, manifest::reader::FAULTS_MAX};
 use wasmparser::{BinaryReaderError, Parser, Payload};
 
 /// The export that makes a component a plugin.
@@ -52,7 +52,8 @@ pub fn check(bytes: &[u8]) -> Result<Vec<String>, Vec<Fault>> {
         return Err(vec![fault]);
     }
     let outline = Outline::read(bytes).map_err(|fault| vec![*fault])?;
-    let mut faults: Vec<Fault> = outline.imports.iter().filter_map(|name| import_fault(name)).collect();
+    let import_faults = outline.imports.iter().filter_map(|name| import_fault(name));
+    let mut faults: Vec<Fault> = import_faults.take(FAULTS_MAX).collect();
     faults.extend(export_fault(&outline.exports));
     if faults.is_empty() { Ok(outline.imports) } else { Err(faults) }
 }
@@ -113,6 +114,19 @@ fn text_or_unknown(bytes: &[u8]) -> Fault {
     }
 }
 
+/// Imports of a component, and exports: interpreted languages have about thirty.
+const NAMES_MAX: usize = 1_000;
+const NAME_BYTES_MAX: usize = 1_024;
+
+fn push_name(names: &mut Vec<String>, name: &str, what: &str) -> Result<(), Box<Fault>> {
+    if names.len() >= NAMES_MAX || name.len() > NAME_BYTES_MAX {
+        let message = format!("more than {NAMES_MAX} {what}, or one with a name of more than {NAME_BYTES_MAX} bytes");
+        return Err(Box::new(Fault::at("", message).fix("leave out what the plugin does not use")));
+    }
+    names.push(name.to_owned());
+    Ok(())
+}
+
 /// What a component imports and exports at its top level.
 #[derive(Debug, Default)]
 struct Outline {
@@ -138,13 +152,13 @@ impl Outline {
                 Payload::ComponentImportSection(section) if depth == 0 => {
                     for import in section {
                         let import = import.map_err(|error| broken(&error, bytes.len()))?;
-                        outline.imports.push(import.name.name.to_owned());
+                        push_name(&mut outline.imports, import.name.name, "imports")?;
                     }
                 }
                 Payload::ComponentExportSection(section) if depth == 0 => {
                     for export in section {
                         let export = export.map_err(|error| broken(&error, bytes.len()))?;
-                        outline.exports.push(export.name.name.to_owned());
+                        push_name(&mut outline.exports, export.name.name, "exports")?;
                     }
                 }
                 _ => {}
@@ -241,7 +255,8 @@ fn export_fault(exports: &[String]) -> Option<Fault> {
     Some(match other_version {
         Some(name) => {
             let message = format!("exports `{name}`, but this host speaks {TRANSFORMER}@{PLUGIN_VERSIONS}");
-            Fault::at("/exports", message).fix("build against the WIT of this host: `GET /v1/wit`")
+            Fault::at("/exports", message)
+                .fix("build against the WIT of this host: its source has it in the folder `wit`")
         }
         None if exports.iter().any(|name| name.starts_with("wasi:cli/run@")) => {
             let message = format!("a command (it exports `wasi:cli/run`), not a plugin: `{TRANSFORMER}` is missing");

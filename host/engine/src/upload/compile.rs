@@ -17,7 +17,7 @@ const AT_ONCE: usize = 1;
 
 pub(crate) struct Compiler {
     engine: wasmtime::Engine,
-    at_once: Semaphore,
+    at_once: Arc<Semaphore>,
 }
 
 /// A compiled component, not linked yet.
@@ -28,7 +28,7 @@ pub(crate) struct MachineCode {
 
 impl Compiler {
     pub fn new(engine: wasmtime::Engine) -> Self {
-        Self { engine, at_once: Semaphore::new(AT_ONCE) }
+        Self { engine, at_once: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// Checks and compiles, in the order of arrival.
@@ -38,9 +38,15 @@ impl Compiler {
     pub async fn compile(self: &Arc<Self>, bytes: Bytes) -> Result<MachineCode, UploadError> {
         let checked = bytes.clone();
         let imports = blocking(move || check(&checked)).await?.map_err(UploadError::Faults)?;
-        let _turn = self.at_once.acquire().await.expect("the turns are never closed");
+        let turn = Arc::clone(&self.at_once).acquire_owned().await.expect("the turns are never closed");
         let engine = self.engine.clone();
-        let component = blocking(move || Component::from_binary(&engine, &bytes)).await?.map_err(|error| {
+        // The turn goes along: a compilation whose asker has gone away is under way all the same.
+        let compile = move || {
+            let component = Component::from_binary(&engine, &bytes);
+            drop(turn);
+            component
+        };
+        let component = blocking(compile).await?.map_err(|error| {
             UploadError::fault(
                 Fault::at("", format!("no component that this host can run: {error:#}"))
                     .fix("build the component anew; `wasm-tools validate` tells more"),

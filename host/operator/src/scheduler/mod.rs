@@ -103,6 +103,8 @@ pub struct Scheduler {
     /// No statement before then: the last one failed.
     paused_until: Option<Instant>,
     shards_to_look_at: HashSet<Shard>,
+    /// A fetch was not answered: it may have left a claim of which nobody knows.
+    is_claim_lost: bool,
 }
 
 impl Scheduler {
@@ -126,6 +128,7 @@ impl Scheduler {
             next_due: None,
             paused_until: None,
             shards_to_look_at: HashSet::new(),
+            is_claim_lost: false,
         }
     }
 
@@ -248,7 +251,18 @@ impl Scheduler {
         }
         self.shards_to_look_at.clear();
         if now >= self.next_look {
+            self.forget_lost_claims().await?;
             self.next_look = now + LOOK_INTERVAL;
+        }
+        Ok(())
+    }
+
+    /// Jobs of a claim whose answer was lost were never started: nobody would ever settle it.
+    async fn forget_lost_claims(&mut self) -> Result<(), StoreError> {
+        if self.is_claim_lost {
+            let known = self.context.claims.known();
+            self.context.database.delete_unknown_claims(&self.holdings(), &known).await?;
+            self.is_claim_lost = false;
         }
         Ok(())
     }
@@ -288,6 +302,7 @@ impl Scheduler {
                 Ok(jobs) => self.start(&turn, jobs),
                 Err(error) => {
                     self.queues.not_fetched(&turn);
+                    self.is_claim_lost = true;
                     return Err(error);
                 }
             }
