@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::{StreamExt, stream};
 use serde_json::json;
 
-use crate::support::{Account, Database, Host, HostPlan, Stage, action, eventually, project};
+use crate::support::{Account, Database, Host, HostPlan, Outside, Stage, action, eventually, grants, node, project};
 
 const EVENTS: usize = 1_000;
 /// Events that are sent at the same time.
@@ -66,4 +66,35 @@ async fn a_killed_host_loses_no_accepted_event_and_none_is_run_twice() {
     assert_eq!(database.stored(&account, "count").await.as_deref(), Some("1000"), "each run has counted once");
     database.settled().await;
     drop(host);
+}
+
+#[tokio::test]
+async fn a_node_that_changed_the_outside_world_is_not_called_again_after_a_crash() {
+    let outside = Outside::start().await;
+    let Stage { database, host } = Stage::facing(&outside).await;
+    let account = Account::new(&host.operator(), "acme").await;
+    let request = |method: &str, path: &str, input: &str| {
+        json!({
+            "plugin": "http-request",
+            "inputs": { "in": input },
+            "config": { "method": method, "url": format!("{}{path}", outside.url) },
+            "grants": grants(&outside),
+        })
+    };
+    let nodes = json!({
+        "order": request("POST", "/order", "event"),
+        "confirm": request("GET", "/hold/confirm", "order.response"),
+    });
+    account.deploy(&project("shop", &nodes)).await;
+    let run = account.start("shop", &json!(null)).await;
+    outside.asked("/hold/confirm").await;
+    host.kill().await;
+    outside.release("/hold/confirm");
+
+    let host = HostPlan::on(&database.url).allow(&outside).start().await;
+    let run = account.at(&host).succeeded(&run).await;
+    assert_eq!(outside.received("/order").len(), 1, "{run:#}");
+    assert_eq!(outside.received("/hold/confirm").len(), 2, "what nobody knows the end of is done again");
+    assert_eq!(node(&run, "confirm")["attempts"], 1, "a lost host is no failure of the node: {run:#}");
+    database.settled().await;
 }

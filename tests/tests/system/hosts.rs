@@ -122,3 +122,35 @@ async fn a_host_that_is_asked_to_stop_hands_its_work_over_without_a_lease_runnin
         assert_eq!(shown["nodes"][0]["attempts"], 1, "{shown:#}");
     }
 }
+
+#[tokio::test]
+async fn a_host_that_slept_past_its_lease_writes_nothing_that_others_have_done_meanwhile() {
+    let slow = |plan: HostPlan| plan.set("queue.runs_max", "8");
+    let stage = Stage::with(slow).await;
+    let other = slow(HostPlan::on(&stage.database.url)).start().await;
+    balanced(&stage.database).await;
+    let accounts = accounts_of_both(&stage).await;
+    for account in &accounts {
+        let count = json!({ "do": "storage", "operations": [{ "add": ["s", "count", 1] }] });
+        let nodes = json!({ "wait": action(&json!({ "do": "sleep", "ms": 100 })), "count": action(&count) });
+        account.deploy(&project("slow", &nodes)).await;
+    }
+    const ROUNDS: usize = 10;
+    let runs = send_to_both(&accounts, [&stage.host, &other], ROUNDS).await;
+    other.pause().await;
+    assert!(stage.database.unfinished_count().await > 0, "the host was paused too late");
+    all_succeed(&stage.database, &runs).await;
+
+    other.wake().await;
+    eventually("the host knows what has happened", async || {
+        other.log().contains("silent for longer than its lease").then_some(())
+    })
+    .await;
+    balanced(&stage.database).await;
+    all_succeed(&stage.database, &runs).await;
+    for account in &accounts {
+        assert_eq!(stage.database.stored(account, "count").await, Some(ROUNDS.to_string()), "{}", account.name);
+        let run = account.at(&other).run("slow", &json!("again")).await;
+        assert_eq!(run["state"], "succeeded", "it is a host like any other again");
+    }
+}

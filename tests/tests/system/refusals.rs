@@ -86,7 +86,7 @@ fn bad_requests() -> Vec<BadRequest> {
         bad(Method::POST, "/hooks/acme/shop/events?token=trl_axxxxxxxx", None, "1", 401, "Authorization: Bearer trl_"),
         bad(Method::POST, HOOK, Mistyped, "1", 401, "mistyped"),
         bad(Method::POST, HOOK, Unknown, "1", 401, "unknown, revoked or expired"),
-        bad(Method::POST, HOOK, Strangers, "1", 403, "another account"),
+        bad(Method::POST, HOOK, Strangers, "1", 404, "no such trigger is deployed for the account of this token"),
         bad(Method::POST, HOOK, Reader, "1", 403, "needs the scope `events:write`"),
         bad(Method::GET, "/v1/runs", None, "", 401, "Authorization: Bearer trl_"),
         bad(Method::GET, "/v1/runs?stat=dead", Own, "", 400, "unknown field `stat`"),

@@ -1,17 +1,16 @@
 //! The execution of one run on this host: which nodes are being called, what the others have come to, and what of it is
 //! not committed yet.
 
+mod begin;
+
 use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio_util::task::AbortOnDropHandle;
 use trellis_engine::{CallReport, Outcome};
 use trellis_model::{
-    RunId,
     plan::GridPlan,
-    run::{
-        Event, Inputs, LOST_HOSTS_MAX, Metering, NodeResult, NodeState, Outputs, Progress, Reason, ReasonKind, RunState,
-    },
+    run::{Event, Inputs, Metering, NodeResult, NodeState, Outputs, Progress, Reason, ReasonKind, RunState},
 };
 use trellis_store::{
     commit::{Checkpoint, Conclusion, Effects, Finished, RunCommit},
@@ -25,10 +24,9 @@ use super::{
     context::RunContext,
     storage::{CallStorage, Pending},
 };
-use crate::{
-    catalog::{CatalogError, LoadedRevision},
-    committer::CommitEnd,
-};
+use crate::{catalog::LoadedRevision, committer::CommitEnd};
+
+pub use begin::NotBegun;
 
 /// Conflicts after which a run makes room for others before it tries again.
 const CONFLICTS_MAX: u32 = 50;
@@ -82,63 +80,7 @@ enum Suspension {
     Impossible,
 }
 
-/// Why a job was not begun.
-pub enum NotBegun {
-    /// The database did not answer.
-    NotNow,
-    /// It can never be run: this buries it.
-    Never(Box<RunCommit>),
-}
-
 impl<'c> Execution<'c> {
-    /// Loads the revision, the event and the checkpoint.
-    pub async fn begin(context: &'c Arc<RunContext>, job: FetchedJob) -> Result<Self, NotBegun> {
-        let holding = Holding { shard: job.shard, epoch: job.epoch };
-        let checkpoint = load_checkpoint(context, &job).await?;
-        let never = |error: String| never(&job, holding, &error, checkpoint.as_ref());
-        if job.lost_hosts >= LOST_HOSTS_MAX {
-            // It is probably what they were lost of.
-            return Err(never(format!("{} hosts were lost while they ran this run", job.lost_hosts)));
-        }
-        let revision = match context.catalog.revision(job.account, job.revision).await {
-            Ok(revision) => revision,
-            Err(CatalogError::Store(error)) if error.is_unavailable() => {
-                tracing::warn!(run = %job.run, %error, "a revision was not loaded; its run is given back");
-                return Err(NotBegun::NotNow);
-            }
-            Err(error) => return Err(never(error.to_string())),
-        };
-        let Some(grid) = revision.grid(&job.grid) else {
-            return Err(never(format!("grid `{}` does not exist in this revision", job.grid)));
-        };
-        let event: Event = match serde_json::from_slice(&job.payload) {
-            Ok(event) => event,
-            Err(error) => return Err(never(format!("the stored event is not readable: {error}"))),
-        };
-        let saved = match &checkpoint {
-            Some(checkpoint) => Saved::read(checkpoint, &grid).map_err(never)?,
-            None => Saved { progress: Progress::new(&grid), sequence: 0 },
-        };
-        Ok(Self {
-            context,
-            holding,
-            attributes: Arc::new(attributes(&event, job.run)),
-            progress: saved.progress.clone(),
-            saved,
-            started_at_ms: context.clock.now_ms(),
-            job,
-            revision,
-            grid,
-            event,
-            pending: Pending::default(),
-            calls: FuturesUnordered::new(),
-            busy: HashSet::new(),
-            suspension: None,
-            generation: 0,
-            conflicts: 0,
-        })
-    }
-
     /// Calls every node that can be called, until the run is complete, fails or must wait.
     pub async fn run(mut self) -> RunEnd {
         loop {
@@ -410,15 +352,6 @@ impl<'c> Execution<'c> {
     }
 }
 
-/// What a guest is told of the event besides its data.
-fn attributes(event: &Event, run: RunId) -> Vec<(String, String)> {
-    let mut attributes = event.attributes.clone();
-    if let Ok(received_at) = jiff::Timestamp::from_millisecond(run.accepted_at_ms()) {
-        attributes.push(("received-at".to_owned(), format!("{received_at:.3}")));
-    }
-    attributes
-}
-
 fn start(context: Arc<RunContext>, call: NodeCall, is_alone: bool) -> CallFuture {
     if is_alone {
         return Box::pin(async move {
@@ -441,36 +374,6 @@ fn start(context: Arc<RunContext>, call: NodeCall, is_alone: bool) -> CallFuture
         let call = Arc::into_inner(call).expect("the task that shared the call has ended");
         (call, end)
     })
-}
-
-async fn load_checkpoint(context: &RunContext, job: &FetchedJob) -> Result<Option<Checkpoint>, NotBegun> {
-    if !job.is_resumed {
-        return Ok(None);
-    }
-    context.database.checkpoint(job.shard, job.account, job.run).await.map_err(|error| {
-        tracing::warn!(run = %job.run, %error, "a checkpoint was not loaded; its run is given back");
-        NotBegun::NotNow
-    })
-}
-
-impl Saved {
-    fn read(checkpoint: &Checkpoint, grid: &GridPlan) -> Result<Self, String> {
-        let nodes: Vec<NodeResult> = serde_json::from_slice(&checkpoint.nodes)
-            .map_err(|error| format!("the stored checkpoint is not readable: {error}"))?;
-        Ok(Self { progress: Progress::resume(grid, nodes), sequence: checkpoint.sequence })
-    }
-}
-
-fn never(job: &FetchedJob, holding: Holding, error: &str, checkpoint: Option<&Checkpoint>) -> NotBegun {
-    let nodes = checkpoint.map(|checkpoint| checkpoint.nodes.clone());
-    NotBegun::Never(Box::new(RunCommit {
-        holding,
-        account: job.account,
-        project: job.project,
-        run: job.run,
-        effects: Effects::default(),
-        conclusion: Conclusion::Finished(Finished::dead_letter(job.run, error, nodes)),
-    }))
 }
 
 fn conflict() -> Reason {

@@ -17,7 +17,8 @@ use tokio::{
 pub enum Pace {
     /// On each connection as soon as the last one was answered.
     Closed,
-    /// The same, but only while fewer than this many accepted events wait for their start.
+    /// The same, but only while fewer than this many events of this load wait for their start. `started` counts starts since
+    /// whenever; the host has nothing to start when the load begins.
     Backlog { events_max: u64, started: Arc<dyn Fn() -> u64 + Send + Sync> },
     /// This many a second, whether or not earlier ones were answered, as far as there are connections.
     Rate(f64),
@@ -29,6 +30,8 @@ const TICK: Duration = Duration::from_millis(1);
 pub(super) struct Pacer {
     pace: Pace,
     began: Instant,
+    /// Starts before this load.
+    started_before: u64,
     /// One for each event that is due and not yet taken. Not used by [`Pace::Closed`].
     due: Semaphore,
     taken: AtomicU64,
@@ -37,9 +40,14 @@ pub(super) struct Pacer {
 
 impl Pacer {
     pub fn new(pace: Pace) -> Self {
+        let started_before = match &pace {
+            Pace::Backlog { started, .. } => started(),
+            Pace::Closed | Pace::Rate(_) => 0,
+        };
         Self {
             pace,
             began: Instant::now(),
+            started_before,
             due: Semaphore::new(0),
             taken: AtomicU64::new(0),
             is_stopped: AtomicBool::new(false),
@@ -66,7 +74,7 @@ impl Pacer {
     fn due_by_now(&self) -> u64 {
         match &self.pace {
             Pace::Closed => u64::MAX,
-            Pace::Backlog { events_max, started } => started() + events_max,
+            Pace::Backlog { events_max, started } => started().saturating_sub(self.started_before) + events_max,
             Pace::Rate(rate) => (self.began.elapsed().as_secs_f64() * rate) as u64,
         }
     }

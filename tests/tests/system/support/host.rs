@@ -118,9 +118,24 @@ impl Host {
 
     /// SIGTERM: asks for a graceful stop.
     pub async fn terminate(&self) {
+        self.signal("TERM").await;
+    }
+
+    /// SIGSTOP: nothing of it runs, until it is woken up.
+    pub async fn pause(&self) {
+        self.signal("STOP").await;
+    }
+
+    /// SIGCONT: it goes on as if no time had passed.
+    pub async fn wake(&self) {
+        self.signal("CONT").await;
+    }
+
+    async fn signal(&self, name: &str) {
         let mut command = Command::new("kill");
-        let status = command.args(["-TERM", &self.process.to_string()]).status().await.expect("`kill` runs");
-        assert!(status.success(), "the host is not there to be stopped");
+        let status =
+            command.args([&format!("-{name}"), &self.process.to_string()]).status().await.expect("`kill` runs");
+        assert!(status.success(), "the host is gone");
     }
 
     /// Waits for the end of a host that was asked to stop.

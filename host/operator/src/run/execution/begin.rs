@@ -1,0 +1,115 @@
+//! From a fetched job to an execution: what the run is, and where it was left.
+
+use std::{collections::HashSet, sync::Arc};
+
+use futures_util::stream::FuturesUnordered;
+use trellis_model::{
+    RunId,
+    plan::GridPlan,
+    run::{Event, LOST_HOSTS_MAX, NodeResult, Progress},
+};
+use trellis_store::{
+    commit::{Checkpoint, Conclusion, Effects, Finished, RunCommit},
+    jobs::FetchedJob,
+    shards::Holding,
+};
+
+use super::{Execution, Pending, RunContext, Saved};
+use crate::catalog::CatalogError;
+
+/// Why a job was not begun.
+pub enum NotBegun {
+    /// The database did not answer.
+    NotNow,
+    /// It can never be run: this buries it.
+    Never(Box<RunCommit>),
+}
+
+impl<'c> Execution<'c> {
+    /// Loads the revision, the event and the checkpoint.
+    pub async fn begin(context: &'c Arc<RunContext>, job: FetchedJob) -> Result<Self, NotBegun> {
+        let holding = Holding { shard: job.shard, epoch: job.epoch };
+        let checkpoint = load_checkpoint(context, &job).await?;
+        let never = |error: String| never(&job, holding, &error, checkpoint.as_ref());
+        if job.lost_hosts >= LOST_HOSTS_MAX {
+            // It is probably what they were lost of.
+            return Err(never(format!("{} hosts were lost while they ran this run", job.lost_hosts)));
+        }
+        let revision = match context.catalog.revision(job.account, job.revision).await {
+            Ok(revision) => revision,
+            Err(CatalogError::Store(error)) if error.is_unavailable() => {
+                tracing::warn!(run = %job.run, %error, "a revision was not loaded; its run is given back");
+                return Err(NotBegun::NotNow);
+            }
+            Err(error) => return Err(never(error.to_string())),
+        };
+        let Some(grid) = revision.grid(&job.grid) else {
+            return Err(never(format!("grid `{}` does not exist in this revision", job.grid)));
+        };
+        let event: Event = match serde_json::from_slice(&job.payload) {
+            Ok(event) => event,
+            Err(error) => return Err(never(format!("the stored event is not readable: {error}"))),
+        };
+        let saved = match &checkpoint {
+            Some(checkpoint) => Saved::read(checkpoint, &grid).map_err(never)?,
+            None => Saved { progress: Progress::new(&grid), sequence: 0 },
+        };
+        Ok(Self {
+            context,
+            holding,
+            attributes: Arc::new(attributes(&event, job.run)),
+            progress: saved.progress.clone(),
+            saved,
+            started_at_ms: context.clock.now_ms(),
+            job,
+            revision,
+            grid,
+            event,
+            pending: Pending::default(),
+            calls: FuturesUnordered::new(),
+            busy: HashSet::new(),
+            suspension: None,
+            generation: 0,
+            conflicts: 0,
+        })
+    }
+}
+
+/// What a guest is told of the event besides its data.
+fn attributes(event: &Event, run: RunId) -> Vec<(String, String)> {
+    let mut attributes = event.attributes.clone();
+    if let Ok(received_at) = jiff::Timestamp::from_millisecond(run.accepted_at_ms()) {
+        attributes.push(("received-at".to_owned(), format!("{received_at:.3}")));
+    }
+    attributes
+}
+
+async fn load_checkpoint(context: &RunContext, job: &FetchedJob) -> Result<Option<Checkpoint>, NotBegun> {
+    if !job.is_resumed {
+        return Ok(None);
+    }
+    context.database.checkpoint(job.shard, job.account, job.run).await.map_err(|error| {
+        tracing::warn!(run = %job.run, %error, "a checkpoint was not loaded; its run is given back");
+        NotBegun::NotNow
+    })
+}
+
+impl Saved {
+    fn read(checkpoint: &Checkpoint, grid: &GridPlan) -> Result<Self, String> {
+        let nodes: Vec<NodeResult> = serde_json::from_slice(&checkpoint.nodes)
+            .map_err(|error| format!("the stored checkpoint is not readable: {error}"))?;
+        Ok(Self { progress: Progress::resume(grid, nodes), sequence: checkpoint.sequence })
+    }
+}
+
+fn never(job: &FetchedJob, holding: Holding, error: &str, checkpoint: Option<&Checkpoint>) -> NotBegun {
+    let nodes = checkpoint.map(|checkpoint| checkpoint.nodes.clone());
+    NotBegun::Never(Box::new(RunCommit {
+        holding,
+        account: job.account,
+        project: job.project,
+        run: job.run,
+        effects: Effects::default(),
+        conclusion: Conclusion::Finished(Finished::dead_letter(job.run, error, nodes)),
+    }))
+}
