@@ -58,8 +58,8 @@
 //!
 //! The two are read differently. Input comes from elsewhere and may carry more than this transformer needs to know, so keys
 //! that its types do not have are passed over. A config is written for this very transformer, so an unknown key is a slip
-//! of the pen: the config's schema refuses it when a project is deployed, and the call refuses it with the key's path, at any
-//! depth. A config that is open on purpose says so, with `#[serde(flatten)]` and a map, or by being a [`Value`].
+//! of the pen: the config's schema closes its top level, and the call refuses it with the key's path, at any depth. A config
+//! that is open on purpose says so, with `#[serde(flatten)]` and a map, or by being a [`Value`].
 //!
 //! What does not fit ends the call before your function is entered, as *invalid input* or *invalid config* with the path of
 //! the mistake: ``input `order`: at `items[1].price`: invalid type …``.
@@ -138,7 +138,8 @@
 //!
 //! In a native build, which is what `cargo test` makes, the host calls go to the in-process doubles of [`fake`]. The function can
 //! be called as it is; [`fake::call`] calls it through its ports, with JSON. For the real component under the real limits there is
-//! `trellis-testing`.
+//! `trellis-testing`; it compiles a whole engine the first time, so keep such tests out of the way of the quick ones if that is
+//! too slow for you.
 #![deny(missing_docs)]
 
 mod error;

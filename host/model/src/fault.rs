@@ -37,6 +37,7 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.line, self.column) {
+            (Some(line), Some(column)) if self.pointer.is_empty() => write!(f, "line {line}, column {column}: ")?,
             (Some(line), Some(column)) => write!(f, "line {line}, column {column} ({}): ", self.pointer)?,
             _ if self.pointer.is_empty() => {}
             _ => write!(f, "{}: ", self.pointer)?,

@@ -54,8 +54,12 @@ impl Server {
     /// # Errors
     /// The same.
     pub async fn start_calling(config: &Config, callee: Callee) -> anyhow::Result<Self> {
-        let listener =
-            TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+        let listener = TcpListener::bind(config.listen).await.with_context(|| {
+            format!(
+                "cannot listen on {}; if another host is running there, choose another address with --listen",
+                config.listen
+            )
+        })?;
         let address = listener.local_addr()?;
         let (database, postgres) = open_database(config).await?;
         let applied = database.migrate().await?;

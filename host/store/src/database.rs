@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::{
-    PgPool,
+    Connection as _, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -53,6 +53,8 @@ impl Database {
     pub async fn connect(options: &DatabaseOptions) -> Result<Self> {
         let connect: PgConnectOptions = options.url.parse()?;
         let connect = connect.application_name("trellis").options(SESSION_SETTINGS);
+        // A connection of its own says at once, and plainly, why there is none; a pool would try until its time is up.
+        PgConnection::connect_with(&connect).await?.close().await?;
         let pool = || PgPoolOptions::new().acquire_timeout(options.acquire_timeout).test_before_acquire(false);
         let durable = pool().max_connections(options.connections_max).connect_with(connect.clone()).await?;
         let relaxed = pool()

@@ -1,5 +1,7 @@
 //! A host that is asked to stop while it works.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use reqwest::Method;
 use serde_json::json;
@@ -9,7 +11,7 @@ use crate::support::{HostPlan, Outside, Stage, eventually, grants, node, project
 #[tokio::test]
 async fn a_run_in_flight_is_finished_before_the_host_stops() {
     let outside = Outside::start().await;
-    let stage = Stage::facing(&outside).await;
+    let mut stage = Stage::facing(&outside).await;
     let account = stage.account("acme").await;
     let nodes = json!({
         "ask": {
@@ -29,6 +31,9 @@ async fn a_run_in_flight_is_finished_before_the_host_stops() {
         account.api.try_send(Method::GET, "/readyz", "", Bytes::new()).await.is_err().then_some(())
     })
     .await;
+    // Time enough to give up the run, for a host that would.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(stage.host.is_running(), "the host does not wait for the run");
     outside.release("/hold/answer");
     let status = stage.host.ended().await;
     assert!(status.success(), "{status}");

@@ -98,6 +98,12 @@ impl Manifest {
     /// # Errors
     /// Every fault, with its place.
     pub fn read(document: &Item) -> Result<Self, Vec<Fault>> {
+        let (manifest, faults) = Self::read_as_far_as_possible(document);
+        if faults.is_empty() { Ok(manifest) } else { Err(faults) }
+    }
+
+    /// Reads a document with faults as well: what is left of it can be checked further, so that a person sees all at once.
+    pub fn read_as_far_as_possible(document: &Item) -> (Self, Vec<Fault>) {
         let mut faults = Faults::default();
         // `[dev]` speaks to `trellis dev` alone.
         let fields = faults.fields(document, &["project", "plugins", "triggers", "grids", "dev"]);
@@ -109,7 +115,7 @@ impl Manifest {
             triggers: fields.optional("triggers").map(|item| triggers::read(&mut faults, item)).unwrap_or_default(),
         };
         check_references(&mut faults, document, &manifest);
-        faults.into_result(manifest)
+        (manifest, faults.into_vec())
     }
 }
 

@@ -27,6 +27,10 @@ impl Faults {
         self.0.len() >= FAULTS_MAX
     }
 
+    pub fn into_vec(self) -> Vec<Fault> {
+        self.0
+    }
+
     pub fn into_result<T>(self, value: T) -> Result<T, Vec<Fault>> {
         if self.0.is_empty() { Ok(value) } else { Err(self.0) }
     }

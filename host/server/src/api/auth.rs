@@ -53,7 +53,7 @@ impl Caller {
     pub fn account(&self) -> Result<AccountId, Problem> {
         self.account.ok_or_else(|| {
             Problem::bad_request(format!(
-                "an operator token names the account it acts for: send the header `{ACCOUNT_HEADER}: NAME`"
+                "an operator token names the account it acts for: send the header `{ACCOUNT_HEADER}: NAME` (`--account NAME` on the command line)"
             ))
         })
     }
@@ -113,11 +113,14 @@ pub async fn authorize(api: &Api, headers: &HeaderMap, scope: Scope) -> Result<C
     let token: TokenText = text.parse().map_err(|error| Problem::unauthorized(format!("{error}")))?;
     let token = api.tokens.get(token.digest()).await?;
     let token = token.ok_or_else(|| Problem::unauthorized("the token is unknown, revoked or expired"))?;
+    let named = named_account(api, headers).await?;
+    if token.account.is_some() && named.is_some() && named != token.account {
+        return Err(Problem::forbidden(format!(
+            "the token is of another account than the header `{ACCOUNT_HEADER}` names"
+        )));
+    }
     let caller = Caller {
-        account: match token.account {
-            Some(account) => Some(account),
-            None => named_account(api, headers).await?,
-        },
+        account: token.account.or(named),
         project: token.project,
         scopes: token.scopes.clone().into(),
         expires_at: token.expires_at,

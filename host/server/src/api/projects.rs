@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trellis_model::{
     AccountId, PluginId, ProjectId, RevisionId,
+    description::check_name,
     fault::{Fault, did_you_mean},
     manifest::{
         Manifest, PluginReference,
@@ -78,10 +79,19 @@ pub async fn deploy(
     let account = caller.account()?;
     check_own(&api, &caller, &name).await?;
     let document = read_document(&api, request).await?;
-    let manifest = Manifest::read(&document).map_err(invalid)?;
-    check_project_name(&document, &manifest, &name)?;
-    let (resolved, versions) = resolve(&api, account, &document, &manifest).await?;
-    plan_grids(&manifest, &resolved).map_err(|faults| invalid(with_places(&document, faults)))?;
+    let (manifest, mut faults) = Manifest::read_as_far_as_possible(&document);
+    faults.extend(project_name_fault(&document, &manifest, &name));
+    let (resolved, versions, missing) = resolve(&api, account, &document, &manifest).await?;
+    faults.extend(missing);
+    if let Err(unfit) = plan_grids(&manifest, &resolved) {
+        // What a fault has taken away is not missed a second time.
+        let known = faults.clone();
+        let is_new = |fault: &Fault| known.iter().all(|other| !is_related(&fault.pointer, &other.pointer));
+        faults.extend(with_places(&document, unfit).into_iter().filter(is_new));
+    }
+    if !faults.is_empty() {
+        return Err(invalid(faults));
+    }
     let revision = if query.dry_run { None } else { Some(store(&api, account, &name, &document, &resolved).await?) };
     let deployed = Deployed {
         triggers: triggers(&api, account, &name, &manifest.triggers).await?,
@@ -112,13 +122,21 @@ fn invalid(faults: Vec<Fault>) -> Problem {
     Problem::invalid("invalid-manifest", "the manifest is not accepted", faults)
 }
 
-fn check_project_name(document: &Item, manifest: &Manifest, name: &str) -> Result<(), Problem> {
-    if manifest.project == name {
-        return Ok(());
+fn project_name_fault(document: &Item, manifest: &Manifest, name: &str) -> Option<Fault> {
+    // A name that is missing or unfit is a fault already.
+    if manifest.project == name || check_name(&manifest.project).is_err() {
+        return None;
     }
     let message = format!("the manifest is of project `{}`, the address of project `{name}`", manifest.project);
     let fault = document.place_of("/project/name").fault(message);
-    Err(invalid(vec![fault.fix("send it to the address of its own project")]))
+    Some(fault.fix("send it to the address of its own project"))
+}
+
+/// Whether one of two JSON Pointers leads through the other.
+fn is_related(one: &str, other: &str) -> bool {
+    let leads_through =
+        |long: &str, short: &str| long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    leads_through(one, other) || leads_through(other, one)
 }
 
 fn with_places(document: &Item, faults: Vec<Fault>) -> Vec<Fault> {
@@ -135,7 +153,7 @@ async fn resolve(
     account: AccountId,
     document: &Item,
     manifest: &Manifest,
-) -> Result<(ResolvedPlugins, BTreeMap<String, String>), Problem> {
+) -> Result<(ResolvedPlugins, BTreeMap<String, String>, Vec<Fault>), Problem> {
     let (mut resolved, mut chosen, mut faults) = (ResolvedPlugins::new(), BTreeMap::new(), Vec::new());
     for (alias, reference) in &manifest.plugins {
         let place = document.place_of(&format!("/plugins/{alias}"));
@@ -164,7 +182,7 @@ async fn resolve(
             }
         }
     }
-    if faults.is_empty() { Ok((resolved, chosen)) } else { Err(invalid(faults)) }
+    Ok((resolved, chosen, faults))
 }
 
 /// Plugins looked through for a similar name.

@@ -11,6 +11,7 @@ use super::{connection::ConnectionArgs, failure::CommandResult, output::Output};
 pub enum AccountCommand {
     /// Make an account, if it is new; takes an operator token
     Create {
+        /// Letters, digits, `_` and `-`, beginning with a letter
         name: String,
         #[command(flatten)]
         connection: ConnectionArgs,

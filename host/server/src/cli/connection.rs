@@ -84,12 +84,16 @@ impl ConnectionArgs {
         let saved = if is_given { None } else { SavedConnection::load(dir) };
         let (saved_url, saved_token) = saved.map(|saved| (saved.url, saved.token)).unzip();
         let url = self.url.clone().or(saved_url).unwrap_or_else(|| DEFAULT_URL.to_owned());
-        let token = self.token.clone().or(saved_token).ok_or_else(|| {
-            Failure::new(
-                Exit::Usage,
-                "no token is given: set TRELLIS_TOKEN, or work in the folder of a project that `trellis dev` is running",
-            )
-        })?;
-        Ok(Client::new(&url, token, self.account.clone())?)
+        let token = self.token.clone().or(saved_token);
+        let client = Client::new(&url, token.clone().unwrap_or_default(), self.account.clone())?;
+        if token.is_some() {
+            return Ok(client);
+        }
+        let fix = if self.url.is_some() {
+            "the token of `trellis dev` is sent to its own host alone"
+        } else {
+            "or work in the folder of a project that `trellis dev` is running"
+        };
+        Err(Failure::new(Exit::Usage, format!("no token is given for {url}: set TRELLIS_TOKEN; {fix}")))
     }
 }

@@ -22,14 +22,14 @@ pub struct RunsArgs {
     /// Runs of this grid alone
     #[arg(long)]
     pub grid: Option<String>,
-    /// queued, running, waiting, succeeded or dead
-    #[arg(long)]
+    /// Runs in this state alone
+    #[arg(long, value_parser = ["queued", "running", "waiting", "succeeded", "dead"])]
     pub state: Option<String>,
     /// Runs older than this one
     #[arg(long, value_name = "RUN")]
     pub before: Option<String>,
     /// How many
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=500))]
     pub limit: u16,
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -102,13 +102,21 @@ pub async fn list(args: RunsArgs, output: &mut Output) -> CommandResult {
     output.show(&page, |page| {
         let mut table = Table::new(["RUN", "PROJECT", "GRID", "STATE", "ACCEPTED", "ERROR"]);
         for run in &page.items {
-            let error = run.error.as_deref().unwrap_or_default();
-            table.row([run.run.as_str(), &run.project, &run.grid, run.state.name(), &run.accepted_at, error]);
+            let error = first_line(run.error.as_deref().unwrap_or_default());
+            table.row([run.run.as_str(), &run.project, &run.grid, run.state.name(), &run.accepted_at, &error]);
         }
         let more = page.next.as_ref().map(|next| format!("older runs: --before {next}\n")).unwrap_or_default();
         format!("{table}{more}")
     })?;
     Ok(())
+}
+
+/// As much of an error as a row of a table holds.
+fn first_line(error: &str) -> String {
+    const LETTERS_MAX: usize = 100;
+    let line = error.lines().next().unwrap_or_default();
+    let cut: String = line.chars().take(LETTERS_MAX).collect();
+    if cut.len() < error.len() { format!("{cut}…") } else { cut }
 }
 
 pub async fn run(command: RunCommand, output: &mut Output) -> CommandResult {

@@ -138,6 +138,10 @@ impl Host {
         assert!(status.success(), "the host is gone");
     }
 
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_none()
+    }
+
     /// Waits for the end of a host that was asked to stop.
     pub async fn ended(mut self) -> ExitStatus {
         match tokio::time::timeout(STOP_LONGEST, self.child.wait()).await {

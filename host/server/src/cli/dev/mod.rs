@@ -250,7 +250,7 @@ impl Workshop<'_> {
 
     /// What to do next, ready to paste.
     fn greeting(&self, settings: &DevSettings, deployed: &Deployed) -> String {
-        let mut text = format!("\nproject {} is deployed; the API is at {}v1\n", deployed.project, self.client.base());
+        let mut text = format!("\nproject {} is deployed at {}\n", deployed.project, self.client.base());
         for trigger in &deployed.triggers {
             let file = settings
                 .event
