@@ -113,19 +113,19 @@ pub async fn authorize(api: &Api, headers: &HeaderMap, scope: Scope) -> Result<C
     let token: TokenText = text.parse().map_err(|error| Problem::unauthorized(format!("{error}")))?;
     let token = api.tokens.get(token.digest()).await?;
     let token = token.ok_or_else(|| Problem::unauthorized("the token is unknown, revoked or expired"))?;
-    let named = named_account(api, headers).await?;
-    if token.account.is_some() && named.is_some() && named != token.account {
-        return Err(Problem::forbidden(format!(
-            "the token is of another account than the header `{ACCOUNT_HEADER}` names"
-        )));
-    }
-    let caller = Caller {
-        account: token.account.or(named),
+    let mut caller = Caller {
+        account: token.account,
         project: token.project,
         scopes: token.scopes.clone().into(),
         expires_at: token.expires_at,
     };
-    if caller.has(scope) { Ok(caller) } else { Err(Problem::forbidden(format!("this needs the scope `{scope}`"))) }
+    if !caller.has(scope) {
+        return Err(Problem::forbidden(format!("this needs the scope `{scope}`")));
+    }
+    if let Some(named) = named_account(api, headers, token.account).await? {
+        caller.account = Some(named);
+    }
+    Ok(caller)
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
@@ -138,11 +138,12 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     text.ok_or_else(|| Problem::unauthorized("the Authorization header is not of the form `Bearer trl_…`"))
 }
 
-async fn named_account(api: &Api, headers: &HeaderMap) -> Result<Option<AccountId>, Problem> {
+/// The account that the header names. For a token that is not an operator's, no other account than its own exists.
+async fn named_account(api: &Api, headers: &HeaderMap, own: Option<AccountId>) -> Result<Option<AccountId>, Problem> {
     let Some(name) = headers.get(ACCOUNT_HEADER) else { return Ok(None) };
     let name = name.to_str().unwrap_or_default();
     match api.host.database.account_by_name(name).await? {
-        Some(account) => Ok(Some(account)),
-        None => Err(Problem::not_found(format!("there is no account `{name}`"))),
+        Some(account) if own.is_none_or(|own| own == account) => Ok(Some(account)),
+        _ => Err(Problem::not_found(format!("there is no account `{name}` for this token"))),
     }
 }

@@ -84,7 +84,10 @@ impl Load {
         Ok(Loaded { accepted: self.accepted.load(Relaxed), latencies })
     }
 
-    /// One event on a connection of its own, for a measurement that sends them one by one.
+    /// One connection by itself, for a measurement that sends its events one by one.
+    ///
+    /// # Errors
+    /// Nobody listens.
     pub async fn connect(runtime: &Handle, target: &Target) -> anyhow::Result<Connection> {
         let target = target.clone();
         runtime.spawn(async move { Connection::open(target).await }).await.context("the load's thread panicked")?
