@@ -125,6 +125,7 @@ async fn a_host_that_is_asked_to_stop_hands_its_work_over_without_a_lease_runnin
 
 #[tokio::test]
 async fn a_host_that_slept_past_its_lease_writes_nothing_that_others_have_done_meanwhile() {
+    const ROUNDS: usize = 10;
     let slow = |plan: HostPlan| plan.set("queue.runs_max", "8");
     let stage = Stage::with(slow).await;
     let other = slow(HostPlan::on(&stage.database.url)).start().await;
@@ -135,7 +136,6 @@ async fn a_host_that_slept_past_its_lease_writes_nothing_that_others_have_done_m
         let nodes = json!({ "wait": action(&json!({ "do": "sleep", "ms": 100 })), "count": action(&count) });
         account.deploy(&project("slow", &nodes)).await;
     }
-    const ROUNDS: usize = 10;
     let runs = send_to_both(&accounts, [&stage.host, &other], ROUNDS).await;
     other.pause().await;
     assert!(stage.database.unfinished_count().await > 0, "the host was paused too late");

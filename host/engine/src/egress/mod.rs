@@ -1,7 +1,7 @@
 //! The way out: what a guest may reach over HTTP, and the sender that holds it to that.
 //!
 //! Allowed is what both the operator's policy and the node's grants allow. Knows nothing of guests or WIT; the `web` and
-//! `wasi:http` capabilities both come through [`guard::EgressGuard`].
+//! `wasi:http` capabilities both come through the guard.
 
 pub mod address;
 pub mod policy;

@@ -1,7 +1,7 @@
 //! A guest that does what its input says: hostile things above all, and some good ones for comparison.
 //!
 //! Written on the bare WIT, without the SDK: what the host holds to must not rest on a well-meaning library. The input
-//! port `in` takes an [`action::Action`] as JSON; its result is emitted to `out`. What comes to the port `after` is not
+//! port `in` takes an `Action` (see `action.rs`) as JSON; its result is emitted to `out`. What comes to the port `after` is not
 //! looked at: it puts nodes in an order.
 #![cfg(target_family = "wasm")]
 #![allow(unsafe_code, reason = "what the WIT macros expand to")]
