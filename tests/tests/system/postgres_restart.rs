@@ -10,6 +10,8 @@ use serde_json::json;
 use crate::support::{Account, Database, HostPlan, action, eventually, private_postgres, project, scratch};
 
 const EVENTS: usize = 300;
+/// Of every run, so that some are under way when the database goes.
+const READS: usize = 20;
 
 /// Sends one event until it is accepted. What was not answered may have been accepted all the same.
 async fn insist(account: &Account, number: usize) -> String {
@@ -34,10 +36,9 @@ async fn a_crash_of_postgres_under_a_working_host_loses_nothing_that_was_accepte
     let host = HostPlan::on(&database.url).set("queue.runs_max", "8").start().await;
     let account = Account::new(&host.operator(), "acme").await;
     // That the database is away is no failure of a node: one attempt is enough.
-    let mut count = action(&json!({
-        "do": "storage",
-        "operations": [{ "get": ["s", "absent"] }, { "add": ["s", "count", 1] }],
-    }));
+    let mut operations = vec![json!({ "get": ["s", "absent"] }); READS];
+    operations.push(json!({ "add": ["s", "count", 1] }));
+    let mut count = action(&json!({ "do": "storage", "operations": operations }));
     count["retry"] = json!({ "attempts": 1 });
     let nodes = json!({ "count": count, "wait": action(&json!({ "do": "sleep", "ms": 20 })) });
     account.deploy(&project("counter", &nodes)).await;
@@ -66,6 +67,8 @@ async fn a_crash_of_postgres_under_a_working_host_loses_nothing_that_was_accepte
     }
     let count: usize = database.stored(&account, "count").await.and_then(|text| text.parse().ok()).expect("a number");
     assert_eq!(count, history.len(), "each run has counted once");
+    let noticed = "select count(*) from run where convert_from(nodes, 'UTF8') like '%is not available%'";
+    assert_eq!(database.number(noticed).await, 0, "a guest has noticed that the database was away");
     database.settled().await;
     assert!(host.log().contains("database is not available"), "the host has noticed nothing of the crash");
 }

@@ -47,6 +47,9 @@ const MAY_SEE: [(&str, &str, &[&str]); 13] = [
     ("json-map", "plugins/json-map", &["trellis-sdk", "expression"]),
 ];
 
+/// What the tests of any package may see besides: the builder of guests, and the harness.
+const TESTS_MAY_SEE: [&str; 2] = ["trellis-build", "trellis-testing"];
+
 /// What belongs to one package alone, by the beginning of its name, and where else only tests may use it.
 const ALONE: [(&str, &[&str]); 3] = [
     ("sqlx", &["host/store", "tests", "tests/bench"]),
@@ -141,34 +144,44 @@ fn every_migration_begins_with_a_comment() {
     assert_none(&silent, "migrations that do not begin with a comment");
 }
 
-/// The packages that a manifest depends on in any way, by their own names.
-fn dependencies(manifest: &toml::Table) -> BTreeSet<String> {
-    let mut tables: Vec<&toml::Table> = vec![manifest];
-    tables.extend(
-        manifest
-            .get("target")
-            .and_then(toml::Value::as_table)
-            .into_iter()
-            .flatten()
-            .filter_map(|(_, table)| table.as_table()),
-    );
-    let kinds = ["dependencies", "dev-dependencies", "build-dependencies"];
-    let listed = tables.iter().flat_map(|table| kinds.iter().filter_map(|kind| table.get(*kind)?.as_table()));
+/// A package as its manifest says.
+struct Package {
+    name: String,
+    /// What it is built from, by the packages' own names.
+    uses: BTreeSet<String>,
+    /// What its tests and examples need besides.
+    tests_use: BTreeSet<String>,
+}
+
+impl Package {
+    fn read(manifest: &toml::Table) -> Self {
+        Self {
+            name: manifest["package"]["name"].as_str().expect("packages have names").to_owned(),
+            uses: dependencies(manifest, &["dependencies", "build-dependencies"]),
+            tests_use: dependencies(manifest, &["dev-dependencies"]),
+        }
+    }
+}
+
+/// The packages in some tables of a manifest, those for single targets included.
+fn dependencies(manifest: &toml::Table, kinds: &[&str]) -> BTreeSet<String> {
+    let targets = manifest.get("target").and_then(toml::Value::as_table).into_iter().flatten();
+    let tables = targets.filter_map(|(_, table)| table.as_table()).chain([manifest]);
+    let listed = tables.flat_map(|table| kinds.iter().filter_map(|kind| table.get(*kind)?.as_table()));
     listed
         .flatten()
         .map(|(name, how)| how.get("package").and_then(toml::Value::as_str).unwrap_or(name).to_owned())
         .collect()
 }
 
-/// Folder, name and dependencies of every package of the workspace.
-fn packages() -> BTreeMap<String, (String, BTreeSet<String>)> {
+/// Every package of the workspace, by its folder.
+fn packages() -> BTreeMap<String, Package> {
     let manifests = SOURCES.iter().flat_map(|folder| files(folder, "toml"));
     manifests
         .filter(|path| path.file_name().is_some_and(|name| name == "Cargo.toml"))
         .map(|path| {
-            let manifest: toml::Table = read(&path).parse().expect("cargo reads it, too");
-            let name = manifest["package"]["name"].as_str().expect("packages have names").to_owned();
-            (shown(path.parent().expect("a file lies in a folder")), (name, dependencies(&manifest)))
+            let manifest = read(&path).parse().expect("cargo reads it, too");
+            (shown(path.parent().expect("a file lies in a folder")), Package::read(&manifest))
         })
         .collect()
 }
@@ -176,26 +189,21 @@ fn packages() -> BTreeMap<String, (String, BTreeSet<String>)> {
 #[test]
 fn packages_depend_on_each_other_as_the_architecture_says() {
     let packages = packages();
-    let own: BTreeSet<&str> = packages.values().map(|(name, _)| name.as_str()).collect();
+    let own: BTreeSet<&str> = packages.values().map(|package| package.name.as_str()).collect();
     let mut offenders = Vec::new();
     for (name, folder, may_see) in MAY_SEE {
-        let (found, seen) = &packages.get(folder).unwrap_or_else(|| panic!("there is no package in {folder}"));
-        assert_eq!(found, name, "the package in {folder}");
-        for dependency in seen.iter().filter(|seen| own.contains(seen.as_str())) {
-            // Plugins, and only they, are tested on the harness.
-            let is_harness = dependency == "trellis-testing" && folder.starts_with("plugins/");
-            if !may_see.contains(&dependency.as_str()) && !is_harness {
-                // The engine's tests build their guest.
-                let is_guest_builder = dependency == "trellis-build" && folder == "host/engine";
-                if !is_guest_builder {
-                    offenders.push(format!("{name} sees {dependency}"));
-                }
-            }
-        }
+        let package = packages.get(folder).unwrap_or_else(|| panic!("there is no package in {folder}"));
+        assert_eq!(package.name, name, "the package in {folder}");
+        let is_free = |dependency: &str| !own.contains(dependency) || may_see.contains(&dependency);
+        let wrong = package.uses.iter().filter(|dependency| !is_free(dependency));
+        let is_free_for_tests = |dependency: &str| is_free(dependency) || TESTS_MAY_SEE.contains(&dependency);
+        let wrong_in_tests = package.tests_use.iter().filter(|dependency| !is_free_for_tests(dependency));
+        offenders.extend(wrong.chain(wrong_in_tests).map(|dependency| format!("{name} sees {dependency}")));
     }
-    for (folder, (name, seen)) in &packages {
-        if !folder.starts_with("tests") && seen.contains("trellis") {
-            offenders.push(format!("{name} sees the server"));
+    for (folder, package) in &packages {
+        let sees_the_server = package.uses.contains("trellis") || package.tests_use.contains("trellis");
+        if sees_the_server && !folder.starts_with("tests") {
+            offenders.push(format!("{} sees the server", package.name));
         }
     }
     assert_none(&offenders, "packages that see what they must not");
@@ -215,9 +223,9 @@ fn every_package_of_the_host_the_sdk_and_the_plugins_is_under_a_rule() {
 #[test]
 fn sql_wasmtime_and_axum_each_have_one_home() {
     let mut offenders = Vec::new();
-    for (folder, (name, seen)) in packages() {
+    for (folder, Package { name, uses, tests_use }) in packages() {
         for (begin, homes) in ALONE {
-            let found = seen.iter().find(|dependency| dependency.starts_with(begin));
+            let found = uses.union(&tests_use).find(|dependency| dependency.starts_with(begin));
             if let Some(dependency) = found.filter(|_| !homes.contains(&folder.as_str())) {
                 offenders.push(format!("{name} depends on {dependency}"));
             }

@@ -60,9 +60,12 @@ impl NodeCall {
             kind: ReasonKind::Permanent,
             message: format!("plugin {plugin} of this revision does not exist any more"),
         })?;
-        let database = context.database.clone();
+        let (database, storage) = (context.database.clone(), Arc::clone(&self.storage));
         let bytes = || async move {
-            let found = database.component(&digest.0).await.map_err(|error| error.to_string())?;
+            let found = database.component(&digest.0).await.map_err(|error| {
+                storage.note_failure(&error);
+                error.to_string()
+            })?;
             found.map(Into::into).ok_or_else(|| "its bytes are not in the database".to_owned())
         };
         context.engine.load(digest, bytes).await.map_err(|error| load_reason(&error))

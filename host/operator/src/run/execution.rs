@@ -32,6 +32,8 @@ pub use begin::NotBegun;
 const CONFLICTS_MAX: u32 = 50;
 /// How long a run waits when this host's lease is in doubt.
 const LEASE_PAUSE: Duration = Duration::from_secs(1);
+/// How long a run waits when the database was away.
+const DATABASE_PAUSE: Duration = Duration::from_secs(1);
 /// How long it makes room.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -156,11 +158,18 @@ impl<'c> Execution<'c> {
         match end {
             CallEnd::Called(report) => self.settle_report(call, *report).await,
             CallEnd::Throttled(wait) => self.suspend(Suspension::Throttled(wait)),
+            CallEnd::NotLoaded(_) if call.storage.is_database_away() => {
+                self.suspend(Suspension::Throttled(DATABASE_PAUSE));
+            }
             CallEnd::NotLoaded(reason) => self.fail(call, reason, None, Vec::new(), Metering::default()),
         }
     }
 
     async fn settle_report(&mut self, call: &NodeCall, report: CallReport) {
+        if call.storage.is_database_away() && !report.outside_effect {
+            // Whatever the guest made of that: it is called again when the database is back, and no attempt is counted.
+            return self.suspend(Suspension::Throttled(DATABASE_PAUSE));
+        }
         let (log, metering) = (call::log_lines(report.log), call::metering(&report.metering));
         let effects = match report.outcome {
             Outcome::Emitted(effects) => effects,

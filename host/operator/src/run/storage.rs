@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -133,11 +136,31 @@ pub struct CallStorage {
     project: ProjectId,
     pub snapshot: Snapshot,
     overlaid_reads: Mutex<OverlaidReads>,
+    /// The database was away when something was asked of it.
+    is_database_away: AtomicBool,
 }
 
 impl CallStorage {
     pub fn new(database: Database, account: AccountId, project: ProjectId, snapshot: Snapshot) -> Self {
-        Self { database, account, project, snapshot, overlaid_reads: Mutex::default() }
+        let (overlaid_reads, is_database_away) = (Mutex::default(), AtomicBool::new(false));
+        Self { database, account, project, snapshot, overlaid_reads, is_database_away }
+    }
+
+    /// Whether the call missed something because the database was away: that is no failure of the node.
+    pub fn is_database_away(&self) -> bool {
+        self.is_database_away.load(Ordering::Relaxed)
+    }
+
+    /// Notes why the database gave no answer.
+    pub fn note_failure(&self, error: &StoreError) {
+        if error.is_unavailable() {
+            self.is_database_away.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn unavailable(&self, error: &StoreError) -> StorageUnavailable {
+        self.note_failure(error);
+        StorageUnavailable(error.to_string())
     }
 
     pub fn take_overlaid_reads(&self) -> OverlaidReads {
@@ -149,8 +172,11 @@ impl CallStorage {
     }
 
     async fn committed(&self, store: &str, key: &str) -> Result<Option<Entry>, StorageUnavailable> {
-        let entry =
-            self.database.entry(self.account, self.project, store, key).await.map_err(|error| unavailable(&error))?;
+        let entry = self
+            .database
+            .entry(self.account, self.project, store, key)
+            .await
+            .map_err(|error| self.unavailable(&error))?;
         Ok(entry.map(|entry| Entry { value: entry.value, revision: entry.version.cast_unsigned() }))
     }
 
@@ -193,10 +219,6 @@ fn sum(value: Option<&[u8]>, delta: i64) -> Result<Vec<u8>, StorageUnavailable> 
     Ok(sum.to_string().into_bytes())
 }
 
-fn unavailable(error: &StoreError) -> StorageUnavailable {
-    StorageUnavailable(error.to_string())
-}
-
 #[async_trait]
 impl Storage for CallStorage {
     async fn get(&self, store: &str, key: &str) -> Result<Option<Entry>, StorageUnavailable> {
@@ -221,7 +243,7 @@ impl Storage for CallStorage {
             .database
             .keys(self.account, self.project, store, prefix, after, asked)
             .await
-            .map_err(|error| unavailable(&error))?;
+            .map_err(|error| self.unavailable(&error))?;
         let mut keys: BTreeMap<String, u64> =
             committed.into_iter().map(|(key, version)| (key, version.cast_unsigned())).collect();
         for (key, exists) in own {
