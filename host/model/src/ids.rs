@@ -80,6 +80,21 @@ impl fmt::Display for Shard {
     }
 }
 
+/// The jobs of one account on one shard: what a scheduler turns over, and what is held to the account's limits. An account
+/// has one, on its home shard, unless it is spread over several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Queue {
+    pub shard: Shard,
+    pub account: AccountId,
+}
+
+impl Queue {
+    /// The account's queue on its home shard.
+    pub fn home(account: AccountId) -> Self {
+        Self { shard: Shard::of(account), account }
+    }
+}
+
 /// One event going through one grid.
 ///
 /// Layout, high to low: 1 bit zero, 42 bits milliseconds since [`RunId::EPOCH_MS`], 8 bits host number, 13 bits sequence.

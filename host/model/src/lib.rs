@@ -18,4 +18,4 @@ pub mod call_limits;
 pub mod token;
 pub mod window;
 
-pub use ids::{AccountId, ClaimId, NodeName, PluginId, ProjectId, RevisionId, RunId, Shard, TokenId};
+pub use ids::{AccountId, ClaimId, NodeName, PluginId, ProjectId, Queue, RevisionId, RunId, Shard, TokenId};

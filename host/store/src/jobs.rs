@@ -1,5 +1,6 @@
 //! The queue: ingest, fetch, and who has work.
 
+use sqlx::PgConnection;
 use trellis_model::{AccountId, ClaimId, ProjectId, RevisionId, RunId, Shard};
 
 use crate::{
@@ -59,38 +60,7 @@ type JobRow = (i16, i64, i64, i64, i64, String, i16, bool, Vec<u8>, i64, i64);
 impl Database {
     /// Commits a batch of events in one statement; when this returns, they are fsynced.
     pub async fn insert_jobs(&self, jobs: &[NewJob]) -> Result<()> {
-        let count = jobs.len();
-        let (mut shards, mut accounts, mut ids) =
-            (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
-        let (mut projects, mut revisions, mut grids, mut payloads) = (
-            Vec::with_capacity(count),
-            Vec::with_capacity(count),
-            Vec::with_capacity(count),
-            Vec::with_capacity(count),
-        );
-        for job in jobs {
-            shards.push(job.shard().0);
-            accounts.push(job.account.0);
-            ids.push(job.run.0);
-            projects.push(job.project.0);
-            revisions.push(job.revision.0);
-            grids.push(&*job.grid);
-            payloads.push(job.payload.as_slice());
-        }
-        sqlx::query(
-            "insert into job (shard, account_id, id, project_id, revision_id, grid, payload)
-             select * from unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::bytea[])",
-        )
-        .bind(shards)
-        .bind(accounts)
-        .bind(ids)
-        .bind(projects)
-        .bind(revisions)
-        .bind(grids)
-        .bind(payloads)
-        .execute(&self.durable)
-        .await?;
-        Ok(())
+        insert_jobs(&mut *self.durable.acquire().await?, jobs).await
     }
 
     /// Fetches jobs by cursor, a few for each account, and notes in one claim a shard which ones. Takes no lock and
@@ -188,6 +158,38 @@ impl Database {
                 .await?;
         Ok(row.map(|(sequence, nodes)| Checkpoint { sequence, nodes }))
     }
+}
+
+/// Inserts jobs in one statement, in whatever transaction the connection is in.
+pub(crate) async fn insert_jobs(connection: &mut PgConnection, jobs: &[NewJob]) -> Result<()> {
+    let count = jobs.len();
+    let (mut shards, mut accounts, mut ids) =
+        (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
+    let (mut projects, mut revisions, mut grids, mut payloads) =
+        (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
+    for job in jobs {
+        shards.push(job.shard().0);
+        accounts.push(job.account.0);
+        ids.push(job.run.0);
+        projects.push(job.project.0);
+        revisions.push(job.revision.0);
+        grids.push(&*job.grid);
+        payloads.push(job.payload.as_slice());
+    }
+    sqlx::query(
+        "insert into job (shard, account_id, id, project_id, revision_id, grid, payload)
+         select * from unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::bytea[])",
+    )
+    .bind(shards)
+    .bind(accounts)
+    .bind(ids)
+    .bind(projects)
+    .bind(revisions)
+    .bind(grids)
+    .bind(payloads)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 fn read_job(
