@@ -428,7 +428,10 @@ mod tests {
         assert!(progress.next_due(NOW).is_none(), "its input is not there yet");
         progress.set(0, succeeded("start", &[("out", r#"{"n":7}"#)]));
         assert!(progress.ready(&plan, &event, NOW, |_| false).is_empty());
-        assert_eq!(progress.next_due(NOW).map(|(due, result)| (due, result.node.as_str())), Some((NOW + 5_000, "left")));
+        assert_eq!(
+            progress.next_due(NOW).map(|(due, result)| (due, result.node.as_str())),
+            Some((NOW + 5_000, "left"))
+        );
 
         let stored = serde_json::to_vec(&progress.results().collect::<Vec<_>>()).expect("serializes");
         let mut progress = Progress::resume(&plan, serde_json::from_slice(&stored).expect("reads back"));
