@@ -116,6 +116,13 @@ impl RunId {
     pub fn accepted_at_ms(self) -> i64 {
         (self.0 >> (Self::SEQUENCE_BITS + Self::HOST_BITS)) + Self::EPOCH_MS
     }
+
+    /// The smallest id that a run accepted at this Unix time, in milliseconds, or later can have.
+    pub fn first_at(unix_ms: i64) -> Self {
+        // 42 bits of time: an id of any later time would be no positive number.
+        let ms = unix_ms.saturating_sub(Self::EPOCH_MS).clamp(0, (1 << 42) - 1);
+        Self(ms << (Self::SEQUENCE_BITS + Self::HOST_BITS))
+    }
 }
 
 /// Hands out rising [`RunId`]s for one host.
@@ -231,6 +238,16 @@ mod tests {
         assert_eq!(early.to_string().parse::<RunId>().expect("own text"), early);
         assert!(early.to_string() < late.to_string());
         assert_eq!(late.accepted_at_ms(), RunId::EPOCH_MS + 99_000_000);
+    }
+
+    #[test]
+    fn the_first_id_of_a_time_parts_the_runs_before_it_from_those_of_it() {
+        let mut sequence = RunIdSequence::new(255);
+        let (before, at) = (sequence.next(RunId::EPOCH_MS + 9), sequence.next(RunId::EPOCH_MS + 10));
+        let first = RunId::first_at(RunId::EPOCH_MS + 10);
+        assert!(before < first && first <= at);
+        assert_eq!(RunId::first_at(-1), RunId(0));
+        assert!(RunId::first_at(i64::MAX).0 > 0);
     }
 
     #[test]

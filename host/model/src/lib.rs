@@ -12,6 +12,8 @@ pub mod manifest;
 pub mod plan;
 
 pub mod backoff;
+pub mod results;
+pub mod retention;
 pub mod run;
 
 pub mod call_limits;

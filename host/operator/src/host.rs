@@ -16,6 +16,7 @@ use crate::{
     claims::Claims,
     clock::Clock,
     committer::Committer,
+    housekeeper::{self, Housekeeper},
     ingest::Ingest,
     lease::{Lease, LeaseConfig, LeaseKeeper},
     limiter::{Limiter, LimiterConfig},
@@ -32,6 +33,8 @@ pub struct HostConfig {
     /// Runs in flight at most, waiting ones included.
     pub runs_max: usize,
     pub callee: Callee,
+    /// Between two looks at what has had its time.
+    pub housekeeping_interval: Duration,
 }
 
 /// Changes of shards that may wait for the scheduler.
@@ -112,6 +115,7 @@ impl Host {
         // Listened to before the first look, so that nothing falls between the two.
         let notices = database.listen().await?;
         catalog.refresh(true).await?;
+        housekeeper::make_days(&database).await;
 
         let (changes, shard_changes) = mpsc::channel(SHARD_CHANGES_MAX);
         let keeper = LeaseKeeper::register(database.clone(), config.lease, clock.clone(), changes).await?;
@@ -134,6 +138,8 @@ impl Host {
         let starter =
             RunStarter { context, wakeups: host.wakeups.clone(), tasks: runs.clone(), abandon: abandon.clone() };
         let scheduler = Scheduler::new(starter, messages, shard_changes, config.runs_max);
+        let housekeeper =
+            Housekeeper::new(host.database.clone(), Arc::clone(&host.lease), config.housekeeping_interval);
         let stop = HostStop {
             database: host.database.clone(),
             lease: Arc::clone(&host.lease),
@@ -147,6 +153,7 @@ impl Host {
                 Task::spawn("lease keeper", |stop| keeper.run(stop)),
                 Task::spawn("listener", |stop| host.listener().run(notices, stop)),
                 notifier,
+                Task::spawn("housekeeper", |stop| housekeeper.run(stop)),
             ],
         };
         Ok((host, stop))

@@ -14,6 +14,7 @@ pub mod limiter;
 pub mod run;
 
 pub mod committer;
+mod housekeeper;
 
 pub mod catalog;
 mod claims;

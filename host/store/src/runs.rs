@@ -1,4 +1,4 @@
-//! Runs: history, and where an unfinished run stands.
+//! Runs: one of them whole, wherever it stands. Lists of them are in [`crate::run_list`].
 
 use trellis_model::{AccountId, ProjectId, RevisionId, RunId, Shard, run::RunState};
 
@@ -31,19 +31,9 @@ pub struct RunDetail {
     pub nodes: Option<Vec<u8>>,
 }
 
-/// Which runs to list. Newest first.
-#[derive(Clone, Debug, Default)]
-pub struct RunFilter {
-    pub project: Option<ProjectId>,
-    pub grid: Option<String>,
-    pub state: Option<RunState>,
-    /// Runs older than this one.
-    pub before: Option<RunId>,
-    pub limit: i64,
-}
-
+/// A row that [`read_summary`] reads; times in Unix milliseconds.
 #[derive(sqlx::FromRow)]
-struct SummaryRow {
+pub(crate) struct SummaryRow {
     id: i64,
     project_id: i64,
     project_name: Option<String>,
@@ -65,54 +55,6 @@ struct DetailRow {
 }
 
 impl Database {
-    /// Unfinished and finished runs together, newest first, at most `filter.limit`.
-    pub async fn runs(&self, account: AccountId, filter: &RunFilter) -> Result<Vec<RunSummary>> {
-        let rows: Vec<SummaryRow> = sqlx::query_as(
-            "select run.*, project.name as project_name from (
-                 (select id, project_id, revision_id, grid, state,
-                         (extract(epoch from started_at) * 1000)::bigint as started_at_ms,
-                         (extract(epoch from ended_at) * 1000)::bigint as ended_at_ms,
-                         null::bigint as run_at_ms, error
-                  from run
-                  where account_id = $1 and id < $3 and ($4::bigint is null or project_id = $4)
-                    and ($5::text is null or grid = $5) and ($6::text is null or state = $6)
-                  order by id desc limit $7)
-                 union all
-                 (select id, project_id, revision_id, grid,
-                         case when exists (select from claim join shard using (shard, epoch)
-                                           where claim.shard = $2 and job.id = any (claim.ids))
-                              then 'running' else 'queued' end,
-                         null, null, null, null
-                  from job
-                  where shard = $2 and account_id = $1 and id < $3 and ($4::bigint is null or project_id = $4)
-                    and ($5::text is null or grid = $5)
-                    and ($6::text is null or $6 = case when exists (
-                         select from claim join shard using (shard, epoch)
-                         where claim.shard = $2 and job.id = any (claim.ids)) then 'running' else 'queued' end)
-                  order by id desc limit $7)
-                 union all
-                 (select id, project_id, revision_id, grid, 'waiting', null, null,
-                         (extract(epoch from run_at) * 1000)::bigint, last_error
-                  from job_later
-                  where shard = $2 and account_id = $1 and id < $3 and ($4::bigint is null or project_id = $4)
-                    and ($5::text is null or grid = $5) and ($6::text is null or $6 = 'waiting')
-                  order by id desc limit $7)
-             ) as run left join project on project.id = run.project_id
-             where $6::text is null or run.state = $6
-             order by run.id desc limit $7",
-        )
-        .bind(account.0)
-        .bind(Shard::of(account).0)
-        .bind(filter.before.map_or(i64::MAX, |run| run.0))
-        .bind(filter.project.map(|project| project.0))
-        .bind(filter.grid.as_deref())
-        .bind(filter.state.map(RunState::name))
-        .bind(filter.limit)
-        .fetch_all(&self.durable)
-        .await?;
-        rows.into_iter().map(read_summary).collect()
-    }
-
     /// One run of the account, wherever it stands. All three places are read in one snapshot, so that a run on its way
     /// from one to another is never missed.
     pub async fn run(&self, account: AccountId, run: RunId) -> Result<Option<RunDetail>> {
@@ -141,6 +83,8 @@ impl Database {
         .bind(account.0)
         .bind(Shard::of(account).0)
         .bind(run.0)
+        // Planned with the values: the partition of one day is opened, not all of them.
+        .persistent(false)
         .fetch_optional(&self.durable)
         .await?;
         row.map(|row| Ok(RunDetail { summary: read_summary(row.summary)?, event: row.event, nodes: row.nodes }))
@@ -161,7 +105,7 @@ impl Database {
     }
 }
 
-fn read_summary(row: SummaryRow) -> Result<RunSummary> {
+pub(crate) fn read_summary(row: SummaryRow) -> Result<RunSummary> {
     let states = [RunState::Queued, RunState::Running, RunState::Waiting, RunState::Succeeded, RunState::Dead];
     let state = states.into_iter().find(|state| state.name() == row.state);
     Ok(RunSummary {

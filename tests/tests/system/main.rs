@@ -15,6 +15,10 @@ mod hostile_guests;
 mod refusals;
 mod tenancy;
 
+mod housekeeping;
+mod lists;
+mod retention;
+
 mod branches;
 mod retries;
 mod storage;

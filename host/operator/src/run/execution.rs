@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 use trellis_engine::{CallReport, Outcome};
 use trellis_model::{
     plan::GridPlan,
+    results,
     run::{Event, Inputs, Metering, NodeResult, NodeState, Outputs, Progress, Reason, ReasonKind, RunState},
 };
 use trellis_store::{
@@ -303,8 +304,12 @@ impl<'c> Execution<'c> {
     }
 
     fn nodes(&self) -> Vec<u8> {
-        let results: Vec<&NodeResult> = self.progress.results().collect();
-        serde_json::to_vec(&results).expect("node results are plain data with text keys")
+        results::to_json(&self.progress.results().collect::<Vec<_>>())
+    }
+
+    /// What history keeps of a run that succeeded.
+    fn nodes_for_history(&self) -> Vec<u8> {
+        results::to_bounded_json(&self.progress.results().collect::<Vec<_>>(), results::RESULTS_BYTES_MAX)
     }
 
     fn run_commit(&self, effects: Effects, conclusion: Conclusion) -> RunCommit {
@@ -389,7 +394,8 @@ impl<'c> Execution<'c> {
             state: if failed.is_some() { RunState::Dead } else { RunState::Succeeded },
             started_at_ms: self.started_at_ms,
             error,
-            nodes: self.nodes(),
+            // A dead letter is replayed: it is kept whole.
+            nodes: if failed.is_some() { self.nodes() } else { self.nodes_for_history() },
             has_checkpoint: self.saved.sequence > 0 || self.job.is_resumed,
         })
     }

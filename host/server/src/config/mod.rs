@@ -10,6 +10,7 @@ mod sources;
 
 mod database;
 mod egress;
+mod history;
 mod http;
 mod limiter;
 mod log;
@@ -31,6 +32,7 @@ use url::Url;
 pub use args::ConfigArgs;
 pub use database::{DatabaseConfig, DatabaseUrl, PostgresConfig};
 pub use egress::EgressConfig;
+pub use history::HistoryConfig;
 pub use http::HttpConfig;
 pub use limiter::{IncrementMode, LimiterConfig};
 pub use log::{LogConfig, LogFilter, LogFormat};
@@ -61,6 +63,7 @@ pub struct Config {
     pub postgres: PostgresConfig,
     pub http: HttpConfig,
     pub queue: QueueConfig,
+    pub history: HistoryConfig,
     pub limiter: LimiterConfig,
     pub sandbox: SandboxConfig,
     pub egress: EgressConfig,
@@ -101,6 +104,7 @@ impl Config {
             postgres: PostgresConfig::read(&mut reader.section("postgres")),
             http: HttpConfig::read(&mut reader.section("http")),
             queue: QueueConfig::read(&mut reader.section("queue")),
+            history: HistoryConfig::read(&mut reader.section("history")),
             limiter: LimiterConfig::read(&mut reader.section("limiter")),
             sandbox: SandboxConfig::read(&mut reader.section("sandbox")),
             egress: EgressConfig::read(&mut reader.section("egress")),
