@@ -12,9 +12,11 @@ pub mod manifest;
 pub mod plan;
 
 pub mod backoff;
+pub mod outbox;
 pub mod run;
 
 pub mod call_limits;
+pub mod run_limits;
 pub mod token;
 pub mod window;
 
