@@ -14,6 +14,8 @@ pub mod limiter;
 pub mod run;
 
 pub mod committer;
+mod outbox;
+mod run_ids;
 
 pub mod catalog;
 mod claims;

@@ -14,6 +14,7 @@ mod http;
 mod limiter;
 mod log;
 mod queue;
+mod run;
 mod sandbox;
 
 mod print;
@@ -36,6 +37,7 @@ pub use limiter::{IncrementMode, LimiterConfig};
 pub use log::{LogConfig, LogFilter, LogFormat};
 pub use mistake::{ConfigMistake, ConfigMistakes};
 pub use queue::QueueConfig;
+pub use run::RunConfig;
 pub use sandbox::SandboxConfig;
 pub use units::ByteSize;
 
@@ -61,6 +63,7 @@ pub struct Config {
     pub postgres: PostgresConfig,
     pub http: HttpConfig,
     pub queue: QueueConfig,
+    pub run: RunConfig,
     pub limiter: LimiterConfig,
     pub sandbox: SandboxConfig,
     pub egress: EgressConfig,
@@ -101,6 +104,7 @@ impl Config {
             postgres: PostgresConfig::read(&mut reader.section("postgres")),
             http: HttpConfig::read(&mut reader.section("http")),
             queue: QueueConfig::read(&mut reader.section("queue")),
+            run: RunConfig::read(&mut reader.section("run")),
             limiter: LimiterConfig::read(&mut reader.section("limiter")),
             sandbox: SandboxConfig::read(&mut reader.section("sandbox")),
             egress: EgressConfig::read(&mut reader.section("egress")),
