@@ -16,6 +16,7 @@ use crate::{
     claims::Claims,
     clock::Clock,
     committer::Committer,
+    expiry,
     ingest::Ingest,
     lease::{Lease, LeaseConfig, LeaseKeeper},
     limiter::{Limiter, LimiterConfig},
@@ -152,6 +153,7 @@ impl Host {
             background: vec![
                 Task::spawn("lease keeper", |stop| keeper.run(stop)),
                 Task::spawn("listener", |stop| host.listener().run(notices, stop)),
+                Task::spawn("expiry", |stop| expiry::run(host.database.clone(), stop)),
                 notifier,
             ],
         };

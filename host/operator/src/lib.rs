@@ -20,6 +20,7 @@ mod run_ids;
 pub mod catalog;
 mod claims;
 pub mod clock;
+mod expiry;
 pub mod lease;
 
 pub use host::{Host, HostConfig};

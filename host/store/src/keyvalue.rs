@@ -1,4 +1,5 @@
-//! Named stores of a project: committed entries. Nodes write them only through [`crate::commit`].
+//! Named stores of a project: committed entries. Nodes write them only through [`crate::commit`]. An expired entry is absent
+//! from the moment on that it expires; that its row goes later makes no difference to anybody.
 
 use trellis_model::{AccountId, ProjectId};
 
@@ -53,6 +54,23 @@ impl Database {
         .bind(behind_prefix(prefix))
         .fetch_all(&self.durable)
         .await?)
+    }
+
+    /// Takes at most `count` expired entries away; answers with how many there were. A commit that holds one is not waited
+    /// for.
+    pub async fn delete_expired(&self, count: i64) -> Result<u64> {
+        let deleted = sqlx::query(
+            "delete from keyvalue using (
+                 select account_id, project_id, store, key from keyvalue
+                 where expires_at <= now() order by expires_at limit $1 for update skip locked
+             ) as expired
+             where keyvalue.account_id = expired.account_id and keyvalue.project_id = expired.project_id
+               and keyvalue.store = expired.store and keyvalue.key = expired.key",
+        )
+        .bind(count)
+        .execute(&self.relaxed)
+        .await?;
+        Ok(deleted.rows_affected())
     }
 }
 

@@ -15,6 +15,9 @@ mod refusals;
 mod tenancy;
 
 mod branches;
+mod commits;
+mod keyvalue;
+mod outbox;
 mod retries;
 mod storage;
 

@@ -96,11 +96,15 @@ impl<'c> Execution<'c> {
             if let Some(end) = self.conclude().await {
                 return end;
             }
-            // A conflict: everything since the last commit point is run again.
-            self.conflicts += 1;
-            if self.conflicts > CONFLICTS_MAX {
-                tokio::time::sleep(CONFLICT_PAUSE).await;
-            }
+            self.make_room().await;
+        }
+    }
+
+    /// After a conflict, when everything since the last commit point is to be run again: at once, but not for ever.
+    async fn make_room(&mut self) {
+        self.conflicts += 1;
+        if self.conflicts > CONFLICTS_MAX {
+            tokio::time::sleep(CONFLICT_PAUSE).await;
         }
     }
 
@@ -266,7 +270,7 @@ impl<'c> Execution<'c> {
                 self.roll_back();
                 match call {
                     Some(call) => self.fail(call, conflict(), None, Vec::new(), Metering::default()),
-                    None => self.conflicts += 1,
+                    None => self.make_room().await,
                 }
             }
         }

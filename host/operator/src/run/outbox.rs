@@ -9,11 +9,7 @@ use trellis_store::commit::EmittedEvent;
 use super::call::NodeCall;
 
 /// The events of one call, which handled `source`.
-pub fn emitted_events(
-    call: &NodeCall,
-    source: &Event,
-    events: Vec<trellis_engine::EmittedEvent>,
-) -> Vec<EmittedEvent> {
+pub fn emitted_events(call: &NodeCall, source: &Event, events: Vec<trellis_engine::EmittedEvent>) -> Vec<EmittedEvent> {
     let stored = |event: trellis_engine::EmittedEvent| {
         let trellis_engine::EmittedEvent { grid, data, attributes } = event;
         let attributes = outbox::attributes(&source.attributes, call.run, &call.planned().name, attributes);
