@@ -20,6 +20,9 @@ mod lists;
 mod retention;
 
 mod branches;
+mod commits;
+mod keyvalue;
+mod outbox;
 mod retries;
 mod storage;
 

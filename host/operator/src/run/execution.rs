@@ -23,6 +23,7 @@ use super::{
     RunEnd,
     call::{self, CallEnd, NodeCall},
     context::RunContext,
+    outbox::emitted_events,
     storage::{CallStorage, Pending},
 };
 use crate::{catalog::LoadedRevision, committer::CommitEnd};
@@ -224,6 +225,7 @@ impl<'c> Execution<'c> {
             // Otherwise nothing has happened: the node stays unsettled and is called again with a fresh view.
             return;
         }
+        self.pending.emit(emitted_events(call, &self.event, effects.events));
         let outputs: Outputs = effects.emissions.into_iter().map(|emission| (emission.port, emission.json)).collect();
         let result = NodeResult {
             attempts: call.attempt,
@@ -234,7 +236,9 @@ impl<'c> Execution<'c> {
         };
         self.progress.set(call.node, result);
         if report.outside_effect {
-            self.commit_point(call).await;
+            self.commit_point(Some(call)).await;
+        } else if self.context.run_limits.is_reached(self.pending.effects().size()) {
+            self.commit_point(None).await;
         }
     }
 
@@ -281,7 +285,8 @@ impl<'c> Execution<'c> {
     }
 
     /// After a node with an outside effect: it must never be called again, so it is committed before its successors start.
-    async fn commit_point(&mut self, call: &NodeCall) {
+    /// And in the middle of quiet nodes (`call` is none) when they hold back as much as a run may.
+    async fn commit_point(&mut self, call: Option<&NodeCall>) {
         let checkpoint = self.checkpoint();
         let commit = self.run_commit(self.pending.effects().clone(), Conclusion::Checkpoint(checkpoint.clone()));
         match self.context.committer.commit(commit).await {
@@ -294,7 +299,10 @@ impl<'c> Execution<'c> {
             CommitEnd::Impossible => self.suspend(Suspension::Impossible),
             CommitEnd::Conflict => {
                 self.roll_back();
-                self.fail(call, conflict(), None, Vec::new(), Metering::default());
+                match call {
+                    Some(call) => self.fail(call, conflict(), None, Vec::new(), Metering::default()),
+                    None => self.make_room().await,
+                }
             }
         }
     }
