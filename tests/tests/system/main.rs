@@ -5,6 +5,7 @@
 mod support;
 
 mod crash;
+mod faults;
 mod hosts;
 mod limits;
 mod postgres_restart;

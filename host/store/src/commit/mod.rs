@@ -12,7 +12,7 @@ use std::time::Duration;
 use trellis_model::{AccountId, ClaimId, ProjectId, RunId, Shard, run::RunState};
 use uuid::Uuid;
 
-use crate::{Database, Result, shards::Holding};
+use crate::{Database, Result, fail_point, shards::Holding};
 
 /// What one run wants to have written.
 #[derive(Clone, Debug)]
@@ -159,11 +159,15 @@ impl Database {
         claims: &[(Shard, ClaimId)],
     ) -> Result<Vec<CommitOutcome>> {
         let mut transaction = self.durable.begin().await?;
+        fail_point!("commit-before-fence");
         let mut outcomes = fence::check(&mut transaction, host, commits).await?;
+        fail_point!("commit-after-fence");
         storage::apply(&mut transaction, commits, &mut outcomes).await?;
         conclude::write(&mut transaction, commits, &outcomes).await?;
         conclude::delete_claims(&mut transaction, claims).await?;
+        fail_point!("commit-before-commit");
         transaction.commit().await?;
+        fail_point!("commit-after-commit");
         for outcome in &mut outcomes {
             if *outcome == CommitOutcome::Repeated {
                 *outcome = CommitOutcome::Committed;

@@ -91,6 +91,21 @@ pub enum Action {
         operations: Vec<store::Operation>,
     },
 
+    /// Counts this run: once under its own id, once for all.
+    Count {
+        key: String,
+    },
+    /// Moves money from one record to another, by reading both and writing both.
+    Transfer {
+        from: String,
+        to: String,
+        amount: i64,
+    },
+    /// Fails before the node's nth attempt, in a way that is to be tried again.
+    FailUntil {
+        attempt: u32,
+    },
+
     Fetch(http::Request),
     FetchTimes {
         request: http::Request,
@@ -145,6 +160,13 @@ impl Action {
                 store::perform(operations);
                 panic!("after the writes")
             }
+
+            Self::Count { key } => store::count(&event.run, &key),
+            Self::Transfer { from, to, amount } => store::transfer(&event.run, [&from, &to], amount),
+            Self::FailUntil { attempt } if event.attempt < attempt => {
+                return Err(failure("retryable", format!("this is attempt {}", event.attempt), Some(1)));
+            }
+            Self::FailUntil { attempt } => json!(attempt),
 
             Self::Fetch(request) => http::fetch(&request),
             Self::FetchTimes { request, times } => (0..times).map(|_| http::fetch(&request)).collect(),
