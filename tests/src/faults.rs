@@ -11,9 +11,14 @@
 use std::{
     env,
     sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::Duration,
 };
 
 use rustix::process::{Signal, getpid, kill_process};
+
+/// Longer than a signal takes to reach every thread.
+const EFFECT: Duration = Duration::from_millis(100);
 
 const VARIABLE: &str = "HOST_FAULTS";
 
@@ -45,6 +50,8 @@ fn signal_at(point: &str, hit: u32, signal: Signal) -> Result<(), String> {
         if hits.fetch_add(1, Ordering::Relaxed) + 1 == hit {
             // Nothing but this process can be meant: it exists, and may be signalled by itself.
             let _ = kill_process(getpid(), signal);
+            // Another thread may be the one that is told first: this one must not get any further meanwhile.
+            thread::sleep(EFFECT);
         }
     })
 }

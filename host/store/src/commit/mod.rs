@@ -158,8 +158,8 @@ impl Database {
         commits: &[RunCommit],
         claims: &[(Shard, ClaimId)],
     ) -> Result<Vec<CommitOutcome>> {
-        let mut transaction = self.durable.begin().await?;
         fail_point!("commit-before-fence");
+        let mut transaction = self.durable.begin().await?;
         let mut outcomes = fence::check(&mut transaction, host, commits).await?;
         fail_point!("commit-after-fence");
         storage::apply(&mut transaction, commits, &mut outcomes).await?;

@@ -4,3 +4,4 @@
 mod schedule;
 
 mod kills;
+mod late_commit;
