@@ -8,7 +8,7 @@ use trellis_model::{
     window::{AccountLimits, Window},
 };
 
-use crate::{Database, Result, StoreError};
+use crate::{Database, Result, StoreError, fail_point};
 
 /// Both windows of an account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,7 @@ impl Database {
 
     /// Keeps the windows of the accounts that changed.
     pub async fn snapshot_windows(&self, snapshot: &[(AccountId, Windows)]) -> Result<()> {
+        fail_point!("snapshot-before");
         let accounts: Vec<i64> = snapshot.iter().map(|(account, _)| account.0).collect();
         let windows: Result<Vec<serde_json::Value>, _> =
             snapshot.iter().map(|(_, windows)| serde_json::to_value(windows)).collect();
@@ -79,6 +80,7 @@ impl Database {
         .bind(windows.map_err(|error| StoreError::unreadable("windows", error))?)
         .execute(&self.relaxed)
         .await?;
+        fail_point!("snapshot-after");
         Ok(())
     }
 }

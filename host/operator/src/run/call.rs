@@ -8,6 +8,7 @@ use trellis_model::{
     plan::PlannedNode,
     run::{Inputs, LogLine, Metering, Reason, ReasonKind},
 };
+use trellis_store::fail_point;
 
 use super::{context::RunContext, storage::CallStorage};
 use crate::{catalog::LoadedRevision, limiter::Permit};
@@ -50,8 +51,10 @@ impl NodeCall {
         if let Permit::Wait(wait) = context.limiter.take(self.account).await {
             return CallEnd::Throttled(wait);
         }
-        let call = self.call(context);
-        CallEnd::Called(Box::new(context.callee.call(&transformer, call).await))
+        fail_point!("call-before");
+        let report = context.callee.call(&transformer, self.call(context)).await;
+        fail_point!("call-after");
+        CallEnd::Called(Box::new(report))
     }
 
     async fn load(&self, context: &RunContext) -> Result<Arc<trellis_engine::Transformer>, Reason> {
