@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use trellis_engine::{Call, CallReport, Event, FailureKind, LoadError, LogLevel, RunLog, UploadError};
 use trellis_model::{
-    AccountId, RunId,
+    AccountId, Queue, RunId,
     plan::PlannedNode,
     run::{Inputs, LogLine, Metering, Reason, ReasonKind},
 };
@@ -48,7 +48,7 @@ impl NodeCall {
             Ok(transformer) => transformer,
             Err(reason) => return CallEnd::NotLoaded(reason),
         };
-        if let Permit::Wait(wait) = context.limiter.take(self.account).await {
+        if let Permit::Wait(wait) = context.limiter.take(Queue::home(self.account)).await {
             return CallEnd::Throttled(wait);
         }
         fail_point!("call-before");
