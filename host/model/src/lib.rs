@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod plan;
 
 pub mod backoff;
+pub mod place;
 pub mod run;
 
 pub mod call_limits;
@@ -19,3 +20,4 @@ pub mod token;
 pub mod window;
 
 pub use ids::{AccountId, ClaimId, NodeName, PluginId, ProjectId, Queue, RevisionId, RunId, Shard, TokenId};
+pub use place::{ConcurrencyKey, Lane, Place};

@@ -39,12 +39,32 @@ pub struct AccountLimits {
     /// limiter's manager for every permit.
     #[serde(default)]
     pub exact: bool,
+    /// How much of a busy host the account gets, against accounts with other weights; 1 to [`AccountLimits::WEIGHT_MAX`].
+    #[serde(default = "AccountLimits::weight_default")]
+    pub weight: u32,
+    /// Modules of the account that are instantiated at once; none: as many as the host has room for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_max: Option<u32>,
+}
+
+impl AccountLimits {
+    pub const WEIGHT_MAX: u32 = 100;
+
+    fn weight_default() -> u32 {
+        1
+    }
 }
 
 impl Default for AccountLimits {
     /// 6,000 a minute and 1,000,000 a day: enough for a busy project, small enough that one account cannot fill a host.
     fn default() -> Self {
-        Self { burst: WindowLimit::per_minute(6_000), long: WindowLimit::per_day(1_000_000), exact: false }
+        Self {
+            burst: WindowLimit::per_minute(6_000),
+            long: WindowLimit::per_day(1_000_000),
+            exact: false,
+            weight: 1,
+            running_max: None,
+        }
     }
 }
 

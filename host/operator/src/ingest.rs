@@ -14,10 +14,10 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use trellis_model::{AccountId, ProjectId, RevisionId, RunId, Shard, ids::RunIdSequence};
+use trellis_model::{AccountId, Lane, Place, ProjectId, Queue, RevisionId, RunId, Shard, ids::RunIdSequence};
 use trellis_store::{Database, StoreError, jobs::NewJob, notices::Notice};
 
-use crate::{clock::Clock, lease::Lease, scheduler::Wakeups};
+use crate::{clock::Clock, lease::Lease, scheduler::Wakeups, spreads::Spreads};
 
 /// An event to be accepted.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct NewEvent {
     pub project: ProjectId,
     pub revision: RevisionId,
     pub grid: Arc<str>,
+    /// See [`crate::catalog::LoadedRevision::place`].
+    pub place: Place,
     /// [`trellis_model::run::Event`] as JSON.
     pub payload: Vec<u8>,
 }
@@ -71,13 +73,22 @@ impl Ingest {
         database: Database,
         lease: Arc<Lease>,
         clock: Clock,
+        spreads: Arc<Spreads>,
         wakeups: Wakeups,
         stop: CancellationToken,
     ) -> (Self, JoinHandle<()>) {
         let (requests, waiting) = mpsc::channel(WAITING_EVENTS_MAX);
         let number = lease.identity().number;
-        let batcher =
-            Batcher { database, lease, clock, wakeups, ids: RunIdSequence::new(number), number, last_batch: 0 };
+        let batcher = Batcher {
+            database,
+            lease,
+            clock,
+            spreads,
+            wakeups,
+            ids: RunIdSequence::new(number),
+            number,
+            last_batch: 0,
+        };
         (Self { requests }, tokio::spawn(batcher.run(waiting, stop)))
     }
 
@@ -99,6 +110,7 @@ struct Batcher {
     database: Database,
     lease: Arc<Lease>,
     clock: Clock,
+    spreads: Arc<Spreads>,
     wakeups: Wakeups,
     ids: RunIdSequence,
     /// The host number that `ids` was made for.
@@ -189,9 +201,12 @@ impl Batcher {
         }
         let now_ms = self.clock.now_ms();
         let number_one = |Request { event, reply }: Request| {
+            let run = self.ids.next(now_ms);
             let job = NewJob {
+                shard: event.place.shard(event.account, run, self.spreads.of(event.account)),
+                place: event.place,
                 account: event.account,
-                run: self.ids.next(now_ms),
+                run,
                 project: event.project,
                 revision: event.revision,
                 grid: event.grid,
@@ -204,14 +219,15 @@ impl Batcher {
 
     /// Tells the scheduler of this host, or the hosts that own the shards, that there is work.
     async fn wake(&self, jobs: &[NewJob]) {
-        let mut own: HashMap<AccountId, RunId> = HashMap::new();
+        let mut own: HashMap<(Queue, Lane), RunId> = HashMap::new();
         let mut others: BTreeSet<Shard> = BTreeSet::new();
         for job in jobs {
-            if self.lease.holds(job.shard()) {
-                let first = own.entry(job.account).or_insert(job.run);
+            if self.lease.holds(job.shard) {
+                let queue = Queue { shard: job.shard, account: job.account };
+                let first = own.entry((queue, job.place.lane)).or_insert(job.run);
                 *first = job.run.min(*first);
             } else {
-                others.insert(job.shard());
+                others.insert(job.shard);
             }
         }
         self.wakeups.jobs(own).await;

@@ -38,6 +38,27 @@ impl Database {
             .await?)
     }
 
+    /// Sets over how many shards new jobs of an account are spread; 1 to [`trellis_model::ids::SPREAD_MAX`].
+    pub async fn set_spread(&self, account: AccountId, spread: u8) -> Result<()> {
+        sqlx::query("update account set spread = $2, spread_max = greatest(spread_max, $2) where id = $1")
+            .bind(account.0)
+            .bind(i16::from(spread))
+            .execute(&self.durable)
+            .await?;
+        Ok(())
+    }
+
+    /// The spread of every account that is spread over more than its home shard, or of these accounts whatever it is.
+    pub async fn spreads(&self, of: Option<&[AccountId]>) -> Result<Vec<(AccountId, u8)>> {
+        let ids: Option<Vec<i64>> = of.map(|accounts| accounts.iter().map(|account| account.0).collect());
+        let rows: Vec<(i64, i16)> =
+            sqlx::query_as("select id, spread from account where case when $1::bigint[] is null then spread > 1 else id = any ($1) end")
+                .bind(ids)
+                .fetch_all(&self.durable)
+                .await?;
+        Ok(rows.into_iter().map(|(id, spread)| (AccountId(id), u8::try_from(spread).unwrap_or(1))).collect())
+    }
+
     /// At most `limit` accounts with ids behind `after`.
     pub async fn accounts(&self, after: Option<AccountId>, limit: i64) -> Result<Vec<Account>> {
         let rows: Vec<(i64, String)> =

@@ -14,8 +14,10 @@ pub enum Notice {
     Jobs(Shard),
     /// A project of the account has a new revision.
     Deployed(AccountId, RevisionId),
-    /// The limits of an account changed.
+    /// The limits of an account changed, or what else an operator sets of it.
     Limits(AccountId),
+    /// Shards are to be had: a host has given them back.
+    FreeShards,
 }
 
 impl Notice {
@@ -24,6 +26,7 @@ impl Notice {
             Self::Jobs(shard) => format!("jobs:{shard}"),
             Self::Deployed(account, revision) => format!("deployed:{account}:{revision}"),
             Self::Limits(account) => format!("limits:{account}"),
+            Self::FreeShards => "free-shards".to_owned(),
         }
     }
 
@@ -35,6 +38,7 @@ impl Notice {
             "jobs" => Self::Jobs(Shard(number()?.try_into().ok()?)),
             "deployed" => Self::Deployed(AccountId(number()?), RevisionId(number()?)),
             "limits" => Self::Limits(AccountId(number()?)),
+            "free-shards" => Self::FreeShards,
             _ => return None,
         })
     }
@@ -85,9 +89,12 @@ mod tests {
 
     #[test]
     fn notices_are_written_as_they_are_read() {
-        for notice in
-            [Notice::Jobs(Shard(255)), Notice::Deployed(AccountId(3), RevisionId(7)), Notice::Limits(AccountId(9))]
-        {
+        for notice in [
+            Notice::Jobs(Shard(255)),
+            Notice::Deployed(AccountId(3), RevisionId(7)),
+            Notice::Limits(AccountId(9)),
+            Notice::FreeShards,
+        ] {
             assert_eq!(Notice::parse(&notice.payload()), Some(notice));
         }
         assert_eq!(Notice::parse("jobs:x"), None);

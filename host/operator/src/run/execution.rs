@@ -131,7 +131,7 @@ impl<'c> Execution<'c> {
         );
         NodeCall {
             generation: self.generation,
-            account: self.job.account,
+            queue: self.job.queue(),
             run: self.job.run,
             revision: Arc::clone(&self.revision),
             grid: Arc::clone(&self.grid),
@@ -277,6 +277,7 @@ impl<'c> Execution<'c> {
         RunCommit {
             holding: self.holding,
             account: self.job.account,
+            lane: self.job.place.lane,
             project: self.job.project,
             run: self.job.run,
             effects,

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use trellis_model::{AccountId, ClaimId, RunId};
+use trellis_model::{ClaimId, Lane, Queue, RunId};
 use trellis_store::{Database, notices::Notice};
 
 use super::Message;
@@ -36,14 +36,14 @@ impl Wakeups {
     // The scheduler ends only with the host: what it is not told any more, the next owner finds by itself.
 
     /// Jobs of this host's own shards were committed.
-    pub async fn jobs(&self, accounts: HashMap<AccountId, RunId>) {
-        if !accounts.is_empty() {
-            self.tell(Message::Jobs(accounts)).await;
+    pub async fn jobs(&self, lanes: HashMap<(Queue, Lane), RunId>) {
+        if !lanes.is_empty() {
+            self.tell(Message::Jobs(lanes)).await;
         }
     }
 
-    pub async fn ended(&self, account: AccountId, run: RunId, claim: ClaimId, end: RunEnd) {
-        self.tell(Message::Ended { account, run, claim, end }).await;
+    pub async fn ended(&self, queue: Queue, run: RunId, claim: ClaimId, end: RunEnd) {
+        self.tell(Message::Ended { queue, run, claim, end }).await;
     }
 
     pub async fn tell(&self, message: Message) {

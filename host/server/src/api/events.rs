@@ -46,6 +46,7 @@ pub async fn send(
         project: revision.project,
         revision: revision.id,
         grid: grid.as_str().into(),
+        place: revision.place(&grid, &event),
         payload: serde_json::to_vec(&event).map_err(|_| Problem::internal())?,
     });
     Ok((StatusCode::ACCEPTED, Json(Accepted { run: run.await? })))

@@ -48,6 +48,7 @@ impl LimiterConfig {
             burst: WindowLimit::per_minute(self.burst_per_minute),
             long: WindowLimit::per_day(self.long_per_day),
             exact: self.exact,
+            ..AccountLimits::default()
         }
     }
 }

@@ -9,7 +9,7 @@ mod storage;
 
 use std::time::Duration;
 
-use trellis_model::{AccountId, ClaimId, ProjectId, RunId, Shard, run::RunState};
+use trellis_model::{AccountId, ClaimId, Lane, ProjectId, RunId, Shard, run::RunState};
 use uuid::Uuid;
 
 use crate::{Database, Result, shards::Holding};
@@ -19,6 +19,8 @@ use crate::{Database, Result, shards::Holding};
 pub struct RunCommit {
     pub holding: Holding,
     pub account: AccountId,
+    /// Where the run's job stands.
+    pub lane: Lane,
     pub project: ProjectId,
     pub run: RunId,
     pub effects: Effects,
