@@ -8,19 +8,28 @@ use crate::{Database, Result};
 pub struct Account {
     pub id: AccountId,
     pub name: String,
+    /// On how many shards new jobs are put.
+    pub spread: u8,
+}
+
+impl Account {
+    fn read((id, name, spread): (i64, String, i16)) -> Self {
+        Self { id: AccountId(id), name, spread: u8::try_from(spread).unwrap_or(1) }
+    }
 }
 
 impl Database {
     /// Makes an account, or returns the one that has the name.
-    pub async fn ensure_account(&self, name: &str) -> Result<AccountId> {
+    pub async fn ensure_account(&self, name: &str) -> Result<Account> {
         // The no-op update makes `returning` see the row that was there.
-        let id = sqlx::query_scalar(
-            "insert into account (name) values ($1) on conflict (name) do update set name = excluded.name returning id",
+        let row = sqlx::query_as(
+            "insert into account (name) values ($1) on conflict (name) do update set name = excluded.name
+             returning id, name, spread",
         )
         .bind(name)
         .fetch_one(&self.durable)
         .await?;
-        Ok(AccountId(id))
+        Ok(Account::read(row))
     }
 
     pub async fn account_by_name(&self, name: &str) -> Result<Option<AccountId>> {
@@ -61,12 +70,12 @@ impl Database {
 
     /// At most `limit` accounts with ids behind `after`.
     pub async fn accounts(&self, after: Option<AccountId>, limit: i64) -> Result<Vec<Account>> {
-        let rows: Vec<(i64, String)> =
-            sqlx::query_as("select id, name from account where id > $1 order by id limit $2")
+        let rows: Vec<(i64, String, i16)> =
+            sqlx::query_as("select id, name, spread from account where id > $1 order by id limit $2")
                 .bind(after.map_or(0, |account| account.0))
                 .bind(limit)
                 .fetch_all(&self.durable)
                 .await?;
-        Ok(rows.into_iter().map(|(id, name)| Account { id: AccountId(id), name }).collect())
+        Ok(rows.into_iter().map(Account::read).collect())
     }
 }

@@ -8,6 +8,7 @@ mod crash;
 mod hosts;
 mod limits;
 mod postgres_restart;
+mod queue;
 mod stop;
 
 mod hostile_guests;
