@@ -248,7 +248,7 @@ impl HostStop {
         }
         self.database.release_claims(&self.lease.holdings()).await?;
         self.database.deregister_host(self.lease.identity().host).await?;
-        self.database.notify(&[Notice::FreeShards]).await
+        self.database.notify(&[Notice::Balance]).await
     }
 }
 
@@ -315,7 +315,7 @@ impl Listener {
                 self.wakeups.tell(Message::LimitsChanged(account)).await;
                 done
             }
-            Notice::FreeShards => {
+            Notice::Balance => {
                 self.lease.look();
                 Ok(())
             }

@@ -16,8 +16,8 @@ pub enum Notice {
     Deployed(AccountId, RevisionId),
     /// The limits of an account changed, or what else an operator sets of it.
     Limits(AccountId),
-    /// Shards are to be had: a host has given them back.
-    FreeShards,
+    /// A host has come or gone, or has given shards back: every host looks at its share.
+    Balance,
 }
 
 impl Notice {
@@ -26,7 +26,7 @@ impl Notice {
             Self::Jobs(shard) => format!("jobs:{shard}"),
             Self::Deployed(account, revision) => format!("deployed:{account}:{revision}"),
             Self::Limits(account) => format!("limits:{account}"),
-            Self::FreeShards => "free-shards".to_owned(),
+            Self::Balance => "balance".to_owned(),
         }
     }
 
@@ -38,7 +38,7 @@ impl Notice {
             "jobs" => Self::Jobs(Shard(number()?.try_into().ok()?)),
             "deployed" => Self::Deployed(AccountId(number()?), RevisionId(number()?)),
             "limits" => Self::Limits(AccountId(number()?)),
-            "free-shards" => Self::FreeShards,
+            "balance" => Self::Balance,
             _ => return None,
         })
     }
@@ -93,7 +93,7 @@ mod tests {
             Notice::Jobs(Shard(255)),
             Notice::Deployed(AccountId(3), RevisionId(7)),
             Notice::Limits(AccountId(9)),
-            Notice::FreeShards,
+            Notice::Balance,
         ] {
             assert_eq!(Notice::parse(&notice.payload()), Some(notice));
         }

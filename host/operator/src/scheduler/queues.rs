@@ -11,7 +11,8 @@
 //! READY becomes SATURATED while its runs in flight take all that it may have, and READY again when one of them ends.
 //!
 //! Queues, not jobs, are what it turns over: a throttled account is not fetched, however many jobs it has, and an account
-//! without work takes no memory. An account has one queue, or one for each of its parts.
+//! without work takes no memory. An account has one queue; one that is spread has one for each part, each with a place of
+//! its own in the ring.
 //!
 //! Who is next is said by deficit round robin (Shreedhar and Varghese, 1995): whoever comes to the front of the ring may
 //! start as many runs as its weight says, times the same for all; what did not fit into the host's room it may start when
