@@ -20,16 +20,15 @@ impl Account {
 
 impl Database {
     /// Makes an account, or returns the one that has the name.
-    pub async fn ensure_account(&self, name: &str) -> Result<Account> {
+    pub async fn ensure_account(&self, name: &str) -> Result<AccountId> {
         // The no-op update makes `returning` see the row that was there.
-        let row = sqlx::query_as(
-            "insert into account (name) values ($1) on conflict (name) do update set name = excluded.name
-             returning id, name, spread",
+        let id = sqlx::query_scalar(
+            "insert into account (name) values ($1) on conflict (name) do update set name = excluded.name returning id",
         )
         .bind(name)
         .fetch_one(&self.durable)
         .await?;
-        Ok(Account::read(row))
+        Ok(AccountId(id))
     }
 
     pub async fn account_by_name(&self, name: &str) -> Result<Option<AccountId>> {

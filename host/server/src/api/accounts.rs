@@ -48,18 +48,19 @@ pub async fn put(
     let body = read_body(request.into_body(), api.config.body_bytes_max).await?;
     let settings: AccountSettings = if body.is_empty() { AccountSettings::default() } else { json(&body)? };
     check_settings(&settings)?;
-    let account = api.host.database.ensure_account(&name).await?;
-    let limits = changed_limits(&api, account.id, &settings).await?;
+    let id = api.host.database.ensure_account(&name).await?;
+    let limits = changed_limits(&api, id, &settings).await?;
     if let Some(limits) = limits {
-        api.host.database.set_account_limits(account.id, limits).await?;
+        api.host.database.set_account_limits(id, limits).await?;
     }
     if let Some(spread) = settings.spread {
-        api.host.database.set_spread(account.id, spread).await?;
+        api.host.database.set_spread(id, spread).await?;
     }
     if limits.is_some() || settings.spread.is_some() {
-        api.host.limits_changed(account.id).await?;
+        api.host.limits_changed(id).await?;
     }
-    Ok(Json(AccountView { id: account.id, name, spread: settings.spread.unwrap_or(account.spread) }))
+    let spread = api.host.database.spreads(Some(&[id])).await?.first().map_or(1, |(_, spread)| *spread);
+    Ok(Json(AccountView { id, name, spread }))
 }
 
 /// The account's limits with what the settings change of them; none: they change nothing.

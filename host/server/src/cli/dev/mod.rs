@@ -152,7 +152,7 @@ async fn sign_in(server: &Server) -> Result<(Client, DevToken), Failure> {
     let database = &server.host.database;
     let token = generate_token(TokenKind::Account)?;
     let create = async {
-        let account = database.ensure_account(ACCOUNT).await?.id;
+        let account = database.ensure_account(ACCOUNT).await?;
         let scopes = Scope::of_account();
         let id = database
             .create_token(Some(account), None, "trellis dev", token.digest(), &scopes, Some(TOKEN_SECONDS))
