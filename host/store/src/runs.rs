@@ -71,9 +71,11 @@ impl Database {
                                           where claim.shard = job.shard and job.id = any (claim.ids))
                              then 'running' else 'queued' end,
                         null, null, null, null, payload, checkpoint.nodes
-                 from job left join checkpoint using (shard, account_id, id)
-                 where job.shard = any (($2::smallint[])[1:(select spread_max from account where id = $1)])
-                   and job.account_id = $1 and job.lane = any ('{0,1,2,3}') and job.id = $3
+                 from unnest(($2::smallint[])[1:(select spread_max from account where id = $1)]) as part (shard),
+                 unnest('{0,1,2,3}'::smallint[]) as line (lane),
+                 lateral (select * from job where shard = part.shard and account_id = $1 and lane = line.lane and id = $3
+                          limit 1) as job
+                 left join checkpoint using (shard, account_id, id)
                  union all
                  select job_later.id, project_id, revision_id, grid, 'waiting', null, null,
                         (extract(epoch from run_at) * 1000)::bigint, last_error, payload, checkpoint.nodes
@@ -101,12 +103,12 @@ impl Database {
              )
              select (select count(*) from (
                          select from part, lateral (
-                             select from job where shard = part.shard and account_id = $1 limit $3
+                             select from job where shard = part.shard and account_id = $1 order by lane, id limit $3
                          ) as job limit $3
                      ) as queued)
                   + (select count(*) from (
                          select from part, lateral (
-                             select from job_later where shard = part.shard and account_id = $1 limit $3
+                             select from job_later where shard = part.shard and account_id = $1 order by id limit $3
                          ) as later limit $3
                      ) as waiting)",
         )
