@@ -12,11 +12,13 @@ pub mod manifest;
 pub mod plan;
 
 pub mod backoff;
+pub mod outbox;
 pub mod results;
 pub mod retention;
 pub mod run;
 
 pub mod call_limits;
+pub mod run_limits;
 pub mod token;
 pub mod window;
 

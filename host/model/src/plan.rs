@@ -46,6 +46,8 @@ pub struct PlannedNode {
     pub grants: Arc<Grants>,
     pub limits: NodeLimits,
     pub retry: RetryPolicy,
+    /// From the moment that its inputs are there to its first call, in milliseconds.
+    pub delay_ms: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -188,6 +190,7 @@ impl<'a> Planner<'a> {
             grants: Arc::new(node.grants.clone()),
             limits: node.limits,
             retry: node.retry,
+            delay_ms: node.delay_ms,
         }
     }
 

@@ -79,19 +79,16 @@ fn omit_logs(results: &mut [NodeResult], mut excess: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::{Metering, NodeState, Outputs};
+    use crate::run::{NodeState, Outputs};
 
     fn result(node: &str, output: usize, log: usize) -> NodeResult {
         let json = RawValue::from_string(format!("\"{}\"", "x".repeat(output))).expect("a string");
         let line = LogLine { at_ms: 1, level: "info".into(), context: String::new(), message: "y".repeat(log) };
         NodeResult {
-            node: node.to_owned(),
-            state: NodeState::Succeeded,
             attempts: 1,
             outputs: Outputs::from([("out".to_owned(), json)]),
-            reason: None,
             log: vec![line],
-            metering: Metering::default(),
+            ..NodeResult::new(node, NodeState::Succeeded)
         }
     }
 

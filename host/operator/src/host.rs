@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trellis_engine::Engine;
-use trellis_model::{AccountId, RevisionId, call_limits::CallLimits};
+use trellis_model::{AccountId, Queue, RevisionId, call_limits::CallLimits, run_limits::RunLimits};
 use trellis_store::{
     Database, StoreError,
     notices::{Notice, Notices},
@@ -20,7 +20,9 @@ use crate::{
     ingest::Ingest,
     lease::{Lease, LeaseConfig, LeaseKeeper},
     limiter::{Limiter, LimiterConfig},
+    outbox::Outbox,
     run::{Callee, RunContext},
+    run_ids::RunIds,
     scheduler::{Message, RunStarter, Scheduler, Wakeups},
 };
 
@@ -30,6 +32,8 @@ pub struct HostConfig {
     pub limiter: LimiterConfig,
     /// The operator's limits of one call.
     pub call_limits: CallLimits,
+    /// What one run may hold back.
+    pub run_limits: RunLimits,
     /// Runs in flight at most, waiting ones included.
     pub runs_max: usize,
     pub callee: Callee,
@@ -122,16 +126,19 @@ impl Host {
         let lease = keeper.lease();
         let ((wakeups, messages), notifier) =
             Task::with_handle("notifier", |stop| Wakeups::start(database.clone(), stop));
-        let (limiter, limiter_task) =
-            Task::with_handle("limiter", |stop| Limiter::start(database.clone(), config.limiter, clock.clone(), stop));
+        let (limiter, limiter_task) = Task::with_handle("limiter", |stop| {
+            Limiter::start(database.clone(), config.limiter, clock.clone(), Arc::clone(&lease), stop)
+        });
+        let ids = RunIds::new(Arc::clone(&lease), clock.clone());
         let (ingest, ingest_task) = Task::with_handle("ingest", |stop| {
-            Ingest::start(database.clone(), Arc::clone(&lease), clock.clone(), wakeups.clone(), stop)
+            Ingest::start(database.clone(), Arc::clone(&lease), ids.clone(), wakeups.clone(), stop)
         });
         let host = Arc::new(Self { database, engine, catalog, limiter, ingest, clock, lease, wakeups });
 
         let claims = Arc::new(Claims::default());
+        let outbox = Outbox::new(ids, Arc::clone(&host.lease), host.wakeups.clone());
         let (committer, committer_task) = Task::with_handle("committer", |give_up| {
-            Committer::start(host.database.clone(), Arc::clone(&host.lease), Arc::clone(&claims), give_up)
+            Committer::start(host.database.clone(), Arc::clone(&host.lease), Arc::clone(&claims), outbox, give_up)
         });
         let context = host.run_context(committer, claims, config);
         let (runs, abandon) = (TaskTracker::new(), CancellationToken::new());
@@ -170,6 +177,7 @@ impl Host {
             lease: Arc::clone(&self.lease),
             clock: self.clock.clone(),
             call_limits: config.call_limits,
+            run_limits: config.run_limits,
             callee: config.callee,
         })
     }
@@ -286,6 +294,10 @@ impl Listener {
                 self.wakeups.tell(Message::LimitsChanged(account)).await;
                 done
             }
+            Notice::Throttled(account, shard, until_ms) => {
+                self.limiter.note_throttled(Queue { shard, account }, until_ms).await;
+                Ok(())
+            }
         };
         if let Err(error) = done {
             tracing::warn!(?notice, %error, "a notice was not heeded");
@@ -295,6 +307,9 @@ impl Listener {
     /// Anything may have been missed.
     async fn catch_up(&self) {
         self.wakeups.tell(Message::LookEverywhere).await;
+        if let Err(error) = self.limiter.reload_all().await {
+            tracing::warn!(%error, "limits that other hosts changed were not looked for");
+        }
         self.refresh(true).await;
     }
 

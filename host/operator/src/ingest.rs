@@ -14,10 +14,10 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use trellis_model::{AccountId, ProjectId, RevisionId, RunId, Shard, ids::RunIdSequence};
+use trellis_model::{AccountId, ProjectId, RevisionId, RunId, Shard};
 use trellis_store::{Database, StoreError, jobs::NewJob, notices::Notice};
 
-use crate::{clock::Clock, lease::Lease, scheduler::Wakeups};
+use crate::{lease::Lease, run_ids::RunIds, scheduler::Wakeups};
 
 /// An event to be accepted.
 #[derive(Clone, Debug)]
@@ -70,14 +70,12 @@ impl Ingest {
     pub fn start(
         database: Database,
         lease: Arc<Lease>,
-        clock: Clock,
+        ids: RunIds,
         wakeups: Wakeups,
         stop: CancellationToken,
     ) -> (Self, JoinHandle<()>) {
         let (requests, waiting) = mpsc::channel(WAITING_EVENTS_MAX);
-        let number = lease.identity().number;
-        let batcher =
-            Batcher { database, lease, clock, wakeups, ids: RunIdSequence::new(number), number, last_batch: 0 };
+        let batcher = Batcher { database, lease, ids, wakeups, last_batch: 0 };
         (Self { requests }, tokio::spawn(batcher.run(waiting, stop)))
     }
 
@@ -98,11 +96,8 @@ impl Ingest {
 struct Batcher {
     database: Database,
     lease: Arc<Lease>,
-    clock: Clock,
     wakeups: Wakeups,
-    ids: RunIdSequence,
-    /// The host number that `ids` was made for.
-    number: u8,
+    ids: RunIds,
     /// Events in the batch before: tells whether more are likely to come.
     last_batch: usize,
 }
@@ -174,24 +169,20 @@ impl Batcher {
     async fn insert(&mut self, jobs: &mut [NewJob]) -> Result<(), StoreError> {
         match self.database.insert_jobs(jobs).await {
             Err(error) if error.is_duplicate() => {
-                let now_ms = self.clock.now_ms();
-                jobs.iter_mut().for_each(|job| job.run = self.ids.next(now_ms));
+                let ids = self.ids.take(jobs.len());
+                jobs.iter_mut().zip(ids).for_each(|(job, id)| job.run = id);
                 self.database.insert_jobs(jobs).await
             }
             answer => answer,
         }
     }
 
-    fn number_runs(&mut self, batch: Vec<Request>) -> (Vec<NewJob>, Vec<oneshot::Sender<Result<RunId, IngestError>>>) {
-        let number = self.lease.identity().number;
-        if number != self.number {
-            (self.ids, self.number) = (RunIdSequence::new(number), number);
-        }
-        let now_ms = self.clock.now_ms();
-        let number_one = |Request { event, reply }: Request| {
+    fn number_runs(&self, batch: Vec<Request>) -> (Vec<NewJob>, Vec<oneshot::Sender<Result<RunId, IngestError>>>) {
+        let ids = self.ids.take(batch.len());
+        let number_one = |(Request { event, reply }, run): (Request, RunId)| {
             let job = NewJob {
                 account: event.account,
-                run: self.ids.next(now_ms),
+                run,
                 project: event.project,
                 revision: event.revision,
                 grid: event.grid,
@@ -199,7 +190,7 @@ impl Batcher {
             };
             (job, reply)
         };
-        batch.into_iter().map(number_one).unzip()
+        batch.into_iter().zip(ids).map(number_one).unzip()
     }
 
     /// Tells the scheduler of this host, or the hosts that own the shards, that there is work.

@@ -15,6 +15,8 @@ pub mod run;
 
 pub mod committer;
 mod housekeeper;
+mod outbox;
+mod run_ids;
 
 pub mod catalog;
 mod claims;

@@ -16,6 +16,8 @@ pub enum Notice {
     Deployed(AccountId, RevisionId),
     /// The limits of an account changed.
     Limits(AccountId),
+    /// The account's queue on this shard has no permit before this time, in Unix milliseconds of the database.
+    Throttled(AccountId, Shard, i64),
 }
 
 impl Notice {
@@ -24,6 +26,7 @@ impl Notice {
             Self::Jobs(shard) => format!("jobs:{shard}"),
             Self::Deployed(account, revision) => format!("deployed:{account}:{revision}"),
             Self::Limits(account) => format!("limits:{account}"),
+            Self::Throttled(account, shard, until_ms) => format!("throttled:{account}:{shard}:{until_ms}"),
         }
     }
 
@@ -35,6 +38,7 @@ impl Notice {
             "jobs" => Self::Jobs(Shard(number()?.try_into().ok()?)),
             "deployed" => Self::Deployed(AccountId(number()?), RevisionId(number()?)),
             "limits" => Self::Limits(AccountId(number()?)),
+            "throttled" => Self::Throttled(AccountId(number()?), Shard(number()?.try_into().ok()?), number()?),
             _ => return None,
         })
     }
@@ -85,9 +89,12 @@ mod tests {
 
     #[test]
     fn notices_are_written_as_they_are_read() {
-        for notice in
-            [Notice::Jobs(Shard(255)), Notice::Deployed(AccountId(3), RevisionId(7)), Notice::Limits(AccountId(9))]
-        {
+        for notice in [
+            Notice::Jobs(Shard(255)),
+            Notice::Deployed(AccountId(3), RevisionId(7)),
+            Notice::Limits(AccountId(9)),
+            Notice::Throttled(AccountId(9), Shard(3), 1_800_000_000_000),
+        ] {
             assert_eq!(Notice::parse(&notice.payload()), Some(notice));
         }
         assert_eq!(Notice::parse("jobs:x"), None);

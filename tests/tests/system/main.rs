@@ -5,6 +5,8 @@
 mod support;
 
 mod crash;
+mod delays;
+mod faults;
 mod hosts;
 mod limits;
 mod postgres_restart;
@@ -19,6 +21,9 @@ mod lists;
 mod retention;
 
 mod branches;
+mod commits;
+mod keyvalue;
+mod outbox;
 mod retries;
 mod storage;
 

@@ -12,6 +12,7 @@ mod page;
 mod plugins;
 mod problem;
 mod projects;
+mod rate_limit;
 mod request;
 mod runs;
 mod tokens;

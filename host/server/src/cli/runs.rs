@@ -222,6 +222,7 @@ fn ended(run: &RunAnswer) -> String {
 
 fn node_lines(text: &mut String, node: &NodeAnswer) {
     let (mark, state) = match node.state {
+        NodeState::Pending if node.attempts == 0 => ('…', "waits for its time"),
         NodeState::Pending => ('…', "waits for its next attempt"),
         NodeState::Succeeded => ('✓', "succeeded"),
         NodeState::Skipped => ('–', "skipped"),

@@ -15,6 +15,7 @@ mod http;
 mod limiter;
 mod log;
 mod queue;
+mod run;
 mod sandbox;
 
 mod print;
@@ -38,6 +39,7 @@ pub use limiter::{IncrementMode, LimiterConfig};
 pub use log::{LogConfig, LogFilter, LogFormat};
 pub use mistake::{ConfigMistake, ConfigMistakes};
 pub use queue::QueueConfig;
+pub use run::RunConfig;
 pub use sandbox::SandboxConfig;
 pub use units::ByteSize;
 
@@ -64,6 +66,7 @@ pub struct Config {
     pub http: HttpConfig,
     pub queue: QueueConfig,
     pub history: HistoryConfig,
+    pub run: RunConfig,
     pub limiter: LimiterConfig,
     pub sandbox: SandboxConfig,
     pub egress: EgressConfig,
@@ -105,6 +108,7 @@ impl Config {
             http: HttpConfig::read(&mut reader.section("http")),
             queue: QueueConfig::read(&mut reader.section("queue")),
             history: HistoryConfig::read(&mut reader.section("history")),
+            run: RunConfig::read(&mut reader.section("run")),
             limiter: LimiterConfig::read(&mut reader.section("limiter")),
             sandbox: SandboxConfig::read(&mut reader.section("sandbox")),
             egress: EgressConfig::read(&mut reader.section("egress")),

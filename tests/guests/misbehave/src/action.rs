@@ -8,7 +8,7 @@ use crate::{
         exports::trellis::plugin::transformer::{Emission, Event, Failure},
         trellis::plugin::events::Retry,
     },
-    hostile, http, store, wasi,
+    hostile, http, outbox, store, wasi,
 };
 
 #[derive(Deserialize)]
@@ -91,6 +91,39 @@ pub enum Action {
         operations: Vec<store::Operation>,
     },
 
+    /// Emits events to grids.
+    Outbox {
+        events: Vec<outbox::Event>,
+    },
+    OutboxTimes {
+        event: outbox::Event,
+        times: u32,
+    },
+    /// Events and storage, then a failure: nothing may remain.
+    OutboxThenPanic {
+        events: Vec<outbox::Event>,
+    },
+    /// Storage, then events with what storage has answered as their data.
+    StorageThenOutbox {
+        operations: Vec<store::Operation>,
+        grids: Vec<String>,
+    },
+
+    /// Counts this run: once under its own id, once for all.
+    Count {
+        key: String,
+    },
+    /// Moves money from one record to another, by reading both and writing both.
+    Transfer {
+        from: String,
+        to: String,
+        amount: i64,
+    },
+    /// Fails before the node's nth attempt, in a way that is to be tried again.
+    FailUntil {
+        attempt: u32,
+    },
+
     Fetch(http::Request),
     FetchTimes {
         request: http::Request,
@@ -145,6 +178,24 @@ impl Action {
                 store::perform(operations);
                 panic!("after the writes")
             }
+
+            Self::Outbox { events } => outbox::emit(&events),
+            Self::OutboxTimes { event, times } => outbox::emit_times(&event, times),
+            Self::OutboxThenPanic { events } => {
+                outbox::emit(&events);
+                panic!("after the events")
+            }
+            Self::StorageThenOutbox { operations, grids } => {
+                let answers = store::perform(operations);
+                outbox::emit_to_all(&grids, &answers);
+                answers
+            }
+            Self::Count { key } => store::count(&event.run, &key),
+            Self::Transfer { from, to, amount } => store::transfer(&event.run, [&from, &to], amount),
+            Self::FailUntil { attempt } if event.attempt < attempt => {
+                return Err(failure("retryable", format!("this is attempt {}", event.attempt), Some(1)));
+            }
+            Self::FailUntil { attempt } => json!(attempt),
 
             Self::Fetch(request) => http::fetch(&request),
             Self::FetchTimes { request, times } => (0..times).map(|_| http::fetch(&request)).collect(),

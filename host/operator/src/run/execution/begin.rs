@@ -61,6 +61,7 @@ impl<'c> Execution<'c> {
             progress: saved.progress.clone(),
             saved,
             started_at_ms: context.clock.now_ms(),
+            looked_at_ms: 0,
             job,
             revision,
             grid,
