@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trellis_engine::Engine;
 use trellis_model::{AccountId, Queue, RevisionId, call_limits::CallLimits, run_limits::RunLimits};
@@ -24,6 +27,8 @@ use crate::{
     run::{Callee, RunContext},
     run_ids::RunIds,
     scheduler::{Message, RunStarter, Scheduler, Wakeups},
+    slots::Slots,
+    spreads::Spreads,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +61,7 @@ pub struct Host {
     pub limiter: Limiter,
     pub ingest: Ingest,
     pub clock: Clock,
+    spreads: Arc<Spreads>,
     lease: Arc<Lease>,
     wakeups: Wakeups,
 }
@@ -64,6 +70,7 @@ pub struct Host {
 pub struct HostStop {
     database: Database,
     lease: Arc<Lease>,
+    wakeups: Wakeups,
     ingest: Task,
     scheduler: Task,
     runs: TaskTracker,
@@ -120,6 +127,8 @@ impl Host {
         let notices = database.listen().await?;
         catalog.refresh(true).await?;
         housekeeper::make_days(&database).await;
+        let spreads = Arc::new(Spreads::new(database.clone()));
+        spreads.refresh().await?;
 
         let (changes, shard_changes) = mpsc::channel(SHARD_CHANGES_MAX);
         let keeper = LeaseKeeper::register(database.clone(), config.lease, clock.clone(), changes).await?;
@@ -131,12 +140,14 @@ impl Host {
         });
         let ids = RunIds::new(Arc::clone(&lease), clock.clone());
         let (ingest, ingest_task) = Task::with_handle("ingest", |stop| {
-            Ingest::start(database.clone(), Arc::clone(&lease), ids.clone(), wakeups.clone(), stop)
+            let (lease, spreads) = (Arc::clone(&lease), Arc::clone(&spreads));
+            Ingest::start(database.clone(), lease, ids.clone(), spreads, wakeups.clone(), stop)
         });
-        let host = Arc::new(Self { database, engine, catalog, limiter, ingest, clock, lease, wakeups });
+        let host = Arc::new(Self { database, engine, catalog, limiter, ingest, clock, spreads, lease, wakeups });
 
         let claims = Arc::new(Claims::default());
-        let outbox = Outbox::new(ids, Arc::clone(&host.lease), host.wakeups.clone());
+        let (lease, spreads, wakeups) = (Arc::clone(&host.lease), Arc::clone(&host.spreads), host.wakeups.clone());
+        let outbox = Outbox { ids, lease, spreads, wakeups };
         let (committer, committer_task) = Task::with_handle("committer", |give_up| {
             Committer::start(host.database.clone(), Arc::clone(&host.lease), Arc::clone(&claims), outbox, give_up)
         });
@@ -150,6 +161,7 @@ impl Host {
         let stop = HostStop {
             database: host.database.clone(),
             lease: Arc::clone(&host.lease),
+            wakeups: host.wakeups.clone(),
             ingest: ingest_task,
             scheduler: Task::spawn("scheduler", |stop| scheduler.run(stop)),
             runs,
@@ -172,6 +184,8 @@ impl Host {
             engine: self.engine.clone(),
             catalog: Arc::clone(&self.catalog),
             limiter: self.limiter.clone(),
+            spreads: Arc::clone(&self.spreads),
+            slots: Slots::default(),
             committer,
             claims,
             lease: Arc::clone(&self.lease),
@@ -187,6 +201,8 @@ impl Host {
             database: self.database.clone(),
             catalog: Arc::clone(&self.catalog),
             limiter: self.limiter.clone(),
+            spreads: Arc::clone(&self.spreads),
+            lease: Arc::clone(&self.lease),
             wakeups: self.wakeups.clone(),
         }
     }
@@ -209,12 +225,13 @@ impl Host {
         self.database.notify(&[Notice::Deployed(account, revision)]).await
     }
 
-    /// An account's limits were changed through this host: heed them, and tell the others.
+    /// An account's limits or its spread were changed through this host: heed them, and tell the others.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn limits_changed(&self, account: AccountId) -> Result<(), StoreError> {
         self.limiter.reload_limits(account).await?;
+        self.spreads.reload(account).await?;
         self.wakeups.tell(Message::LimitsChanged(account)).await;
         self.database.notify(&[Notice::Limits(account)]).await
     }
@@ -222,27 +239,45 @@ impl Host {
 
 impl HostStop {
     /// Stops in order: no new events, no new runs, running nodes finish within `grace` or are left to the next owner
-    /// without counting against their run; shards are free at once.
+    /// without counting against their run. Shards without a run in flight are free at once, the others as theirs end.
     ///
     /// # Errors
     /// The database could not be told; other hosts take over when the lease has run out.
     pub async fn shutdown(self, grace: Duration) -> Result<(), StoreError> {
         self.ingest.end().await;
-        self.scheduler.end().await;
-        self.runs.close();
-        if tokio::time::timeout(grace, self.runs.wait()).await.is_err() {
+        let ended = async {
+            leave(&self.database, &self.lease, &self.wakeups).await;
+            self.runs.close();
+            self.runs.wait().await;
+        };
+        if tokio::time::timeout(grace, ended).await.is_err() {
             tracing::warn!(runs = self.runs.len(), "runs did not end in time; they are left to the next owner");
             self.abandon.cancel();
-            self.runs.wait().await;
         }
+        self.scheduler.end().await;
+        self.runs.close();
+        self.runs.wait().await;
         self.committer.end().await;
         self.limiter.end().await;
         for task in self.background {
             task.end().await;
         }
         self.database.release_claims(&self.lease.holdings()).await?;
-        self.database.deregister_host(self.lease.identity().host).await
+        self.database.deregister_host(self.lease.identity().host).await?;
+        self.database.notify(&[Notice::FreeShards]).await
     }
+}
+
+/// Tells the other hosts that this one is stopping, and makes its scheduler start nothing more.
+async fn leave(database: &Database, lease: &Lease, wakeups: &Wakeups) {
+    lease.leave();
+    if let Err(error) = database.announce_leaving(lease.identity().host).await {
+        tracing::warn!(%error, "other hosts are not told before this one has stopped");
+    }
+    let (done, is_done) = oneshot::channel();
+    wakeups.tell(Message::Leave(done)).await;
+    // No answer: the scheduler has ended, which is as good.
+    let _ = is_done.await;
 }
 
 /// Heeds what other hosts tell.
@@ -250,6 +285,8 @@ struct Listener {
     database: Database,
     catalog: Arc<Catalog>,
     limiter: Limiter,
+    spreads: Arc<Spreads>,
+    lease: Arc<Lease>,
     wakeups: Wakeups,
 }
 
@@ -290,7 +327,7 @@ impl Listener {
             }
             Notice::Deployed(account, revision) => self.catalog.adopt_deployed(account, revision).await,
             Notice::Limits(account) => {
-                let done = self.limiter.reload_limits(account).await;
+                let done = self.reload(account).await;
                 self.wakeups.tell(Message::LimitsChanged(account)).await;
                 done
             }
@@ -298,10 +335,19 @@ impl Listener {
                 self.limiter.note_throttled(Queue { shard, account }, until_ms).await;
                 Ok(())
             }
+            Notice::FreeShards => {
+                self.lease.look();
+                Ok(())
+            }
         };
         if let Err(error) = done {
             tracing::warn!(?notice, %error, "a notice was not heeded");
         }
+    }
+
+    async fn reload(&self, account: AccountId) -> Result<(), StoreError> {
+        self.limiter.reload_limits(account).await?;
+        self.spreads.reload(account).await
     }
 
     /// Anything may have been missed.
@@ -316,6 +362,9 @@ impl Listener {
     async fn refresh(&self, all: bool) {
         if let Err(error) = self.catalog.refresh(all).await {
             tracing::warn!(%error, "deployments of other hosts were not looked for");
+        }
+        if let Err(error) = self.spreads.refresh().await {
+            tracing::warn!(%error, "the spread of accounts was not looked for");
         }
     }
 }

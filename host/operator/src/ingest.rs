@@ -2,11 +2,7 @@
 //!
 //! Never talks to the engine. Runs on every host, whoever owns the shard.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -14,10 +10,10 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use trellis_model::{AccountId, ProjectId, RevisionId, RunId, Shard};
-use trellis_store::{Database, StoreError, jobs::NewJob, notices::Notice};
+use trellis_model::{AccountId, Place, ProjectId, RevisionId, RunId};
+use trellis_store::{Database, StoreError, jobs::NewJob};
 
-use crate::{lease::Lease, run_ids::RunIds, scheduler::Wakeups};
+use crate::{lease::Lease, run_ids::RunIds, scheduler::Wakeups, spreads::Spreads};
 
 /// An event to be accepted.
 #[derive(Clone, Debug)]
@@ -26,6 +22,8 @@ pub struct NewEvent {
     pub project: ProjectId,
     pub revision: RevisionId,
     pub grid: Arc<str>,
+    /// See [`crate::catalog::LoadedRevision::place`].
+    pub place: Place,
     /// [`trellis_model::run::Event`] as JSON.
     pub payload: Vec<u8>,
 }
@@ -71,11 +69,12 @@ impl Ingest {
         database: Database,
         lease: Arc<Lease>,
         ids: RunIds,
+        spreads: Arc<Spreads>,
         wakeups: Wakeups,
         stop: CancellationToken,
     ) -> (Self, JoinHandle<()>) {
         let (requests, waiting) = mpsc::channel(WAITING_EVENTS_MAX);
-        let batcher = Batcher { database, lease, ids, wakeups, last_batch: 0 };
+        let batcher = Batcher { database, lease, spreads, wakeups, ids, last_batch: 0 };
         (Self { requests }, tokio::spawn(batcher.run(waiting, stop)))
     }
 
@@ -96,6 +95,7 @@ impl Ingest {
 struct Batcher {
     database: Database,
     lease: Arc<Lease>,
+    spreads: Arc<Spreads>,
     wakeups: Wakeups,
     ids: RunIds,
     /// Events in the batch before: tells whether more are likely to come.
@@ -154,7 +154,7 @@ impl Batcher {
                     // A client that has gone away is not told; its event is kept all the same.
                     let _ = reply.send(Ok(job.run));
                 }
-                self.wake(&jobs).await;
+                self.wakeups.committed(&self.lease, &jobs).await;
             }
             Err(error) => {
                 let error = refusal(&error);
@@ -181,6 +181,8 @@ impl Batcher {
         let ids = self.ids.take(batch.len());
         let number_one = |(Request { event, reply }, run): (Request, RunId)| {
             let job = NewJob {
+                shard: event.place.shard(event.account, run, self.spreads.of(event.account)),
+                place: event.place,
                 account: event.account,
                 run,
                 project: event.project,
@@ -191,22 +193,6 @@ impl Batcher {
             (job, reply)
         };
         batch.into_iter().zip(ids).map(number_one).unzip()
-    }
-
-    /// Tells the scheduler of this host, or the hosts that own the shards, that there is work.
-    async fn wake(&self, jobs: &[NewJob]) {
-        let mut own: HashMap<AccountId, RunId> = HashMap::new();
-        let mut others: BTreeSet<Shard> = BTreeSet::new();
-        for job in jobs {
-            if self.lease.holds(job.shard()) {
-                let first = own.entry(job.account).or_insert(job.run);
-                *first = job.run.min(*first);
-            } else {
-                others.insert(job.shard());
-            }
-        }
-        self.wakeups.jobs(own).await;
-        self.wakeups.notice(others.into_iter().map(Notice::Jobs));
     }
 }
 

@@ -18,6 +18,7 @@ pub mod tokens;
 pub mod hosts;
 pub mod shards;
 
+pub mod fetch;
 pub mod jobs;
 pub mod waiting;
 

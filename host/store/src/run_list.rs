@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use trellis_model::{AccountId, ProjectId, RunId, Shard, run::RunState};
+use trellis_model::{AccountId, ProjectId, RunId, run::RunState};
 
 use crate::{
     Database, Result,
-    runs::{RunSummary, SummaryRow, read_summary},
+    runs::{RunSummary, SummaryRow, read_summary, shards},
 };
 
 /// Which runs to list.
@@ -126,7 +126,7 @@ impl Database {
             .bind(filter.grid.as_deref())
             .bind(filter.state.map(RunState::name))
             .bind(filter.limit)
-            .bind(Shard::of(account).0)
+            .bind(shards(account))
             .persistent(false)
             .fetch_all(&self.durable)
             .await?;
@@ -233,34 +233,45 @@ const BY_GRID: &str = by_grid!("true");
 /// The same over the index of what did not succeed, which is small.
 const UNSUCCESSFUL: &str = by_grid!("state <> 'succeeded'");
 
-/// What is being run is told by the claims of the shard's present epoch: looked up once, not row by row. $8 is the shard.
+/// What is being run is told by the claims of the shards' present epochs: looked up once, not row by row. $8 are the shards
+/// that the account can have jobs on; each lane of each is read backwards by the key.
 const UNFINISHED: &str = concat!(
-    "with claimed as materialized (
-         select distinct u.id from claim join shard using (shard, epoch), unnest(claim.accounts, claim.ids) as u (account_id, id)
-         where claim.shard = $8 and u.account_id = $1
+    "with part as materialized (
+         select unnest(($8::smallint[])[1:(select spread_max from account where id = $1)]) as shard
+     ), claimed as materialized (
+         select distinct claim.shard, u.id
+         from part join claim using (shard) join shard using (shard, epoch), unnest(claim.accounts, claim.ids) as u (account_id, id)
+         where u.account_id = $1
      )",
     with_project_names!(
-        "(select id, project_id, revision_id, grid, 'running' as state, null::bigint as started_at_ms,
+        "(select job.id, project_id, revision_id, grid, 'running' as state, null::bigint as started_at_ms,
                  null::bigint as ended_at_ms, null::bigint as run_at_ms, null::text as error
-          from claimed join job using (id)
-          where shard = $8 and account_id = $1 and id >= $2 and id < $3 and ($4::bigint is null or project_id = $4)
+          from claimed join job on job.shard = claimed.shard and job.account_id = $1 and job.lane = any ('{0,1,2,3}')
+                               and job.id = claimed.id
+          where job.id >= $2 and job.id < $3 and ($4::bigint is null or project_id = $4)
             and ($5::text is null or grid = $5) and ($6::text is null or $6 = 'running')
-          order by id desc limit $7)
+          order by job.id desc limit $7)
          union all
-         (select id, project_id, revision_id, grid, 'queued', null, null, null, null
-          from job
-          where shard = $8 and account_id = $1 and id >= $2 and id < $3 and ($4::bigint is null or project_id = $4)
-            and ($5::text is null or grid = $5) and ($6::text is null or $6 = 'queued')
-            and id not in (select id from claimed)
-          order by id desc limit $7)
+         (select queued.* from part, unnest('{0,1,2,3}'::smallint[]) as line (lane), lateral (
+              select id, project_id, revision_id, grid, 'queued', null::bigint, null::bigint, null::bigint, null::text
+              from job
+              where shard = part.shard and account_id = $1 and lane = line.lane and id >= $2 and id < $3
+                and ($4::bigint is null or project_id = $4) and ($5::text is null or grid = $5)
+                and ($6::text is null or $6 = 'queued') and id not in (select id from claimed)
+              order by id desc limit $7
+          ) as queued)
          union all
-         (select id, project_id, revision_id, grid, 'waiting', null, null,
-                 (extract(epoch from run_at) * 1000)::bigint, last_error
-          from job_later
-          where shard = $8 and account_id = $1 and id >= $2 and id < $3 and ($4::bigint is null or project_id = $4)
-            and ($5::text is null or grid = $5) and ($6::text is null or $6 = 'waiting')
-          order by id desc limit $7)"
-    )
+         (select later.* from part, lateral (
+              select id, project_id, revision_id, grid, 'waiting', null::bigint, null::bigint,
+                     (extract(epoch from run_at) * 1000)::bigint, last_error
+              from job_later
+              where shard = part.shard and account_id = $1 and id >= $2 and id < $3
+                and ($4::bigint is null or project_id = $4) and ($5::text is null or grid = $5)
+                and ($6::text is null or $6 = 'waiting')
+              order by id desc limit $7
+          ) as later)"
+    ),
+    " order by run.id desc limit $7"
 );
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Runs: one of them whole, wherever it stands. Lists of them are in [`crate::run_list`].
 
-use trellis_model::{AccountId, ProjectId, RevisionId, RunId, Shard, run::RunState};
+use trellis_model::{AccountId, ProjectId, Queue, RevisionId, RunId, ids::SPREAD_MAX, run::RunState};
 
 use crate::{Database, Result, StoreError};
 
@@ -68,20 +68,22 @@ impl Database {
                  union all
                  select job.id, project_id, revision_id, grid,
                         case when exists (select from claim join shard using (shard, epoch)
-                                          where claim.shard = $2 and job.id = any (claim.ids))
+                                          where claim.shard = job.shard and job.id = any (claim.ids))
                              then 'running' else 'queued' end,
                         null, null, null, null, payload, checkpoint.nodes
                  from job left join checkpoint using (shard, account_id, id)
-                 where job.shard = $2 and job.account_id = $1 and job.id = $3
+                 where job.shard = any (($2::smallint[])[1:(select spread_max from account where id = $1)])
+                   and job.account_id = $1 and job.lane = any ('{0,1,2,3}') and job.id = $3
                  union all
                  select job_later.id, project_id, revision_id, grid, 'waiting', null, null,
                         (extract(epoch from run_at) * 1000)::bigint, last_error, payload, checkpoint.nodes
                  from job_later left join checkpoint using (shard, account_id, id)
-                 where job_later.shard = $2 and job_later.account_id = $1 and job_later.id = $3
+                 where job_later.shard = any (($2::smallint[])[1:(select spread_max from account where id = $1)])
+                   and job_later.account_id = $1 and job_later.id = $3
              ) as run left join project on project.id = run.project_id",
         )
         .bind(account.0)
-        .bind(Shard::of(account).0)
+        .bind(shards(account))
         .bind(run.0)
         // Planned with the values: the partition of one day is opened, not all of them.
         .persistent(false)
@@ -94,15 +96,32 @@ impl Database {
     /// How many runs of the account stand in the queue or wait for their time; counted up to `most` of each.
     pub async fn unfinished_count(&self, account: AccountId, most: i64) -> Result<i64> {
         Ok(sqlx::query_scalar(
-            "select (select count(*) from (select from job where shard = $2 and account_id = $1 limit $3) as queued)
-                  + (select count(*) from (select from job_later where shard = $2 and account_id = $1 limit $3) as waiting)",
+            "with part as materialized (
+                 select unnest(($2::smallint[])[1:(select spread_max from account where id = $1)]) as shard
+             )
+             select (select count(*) from (
+                         select from part, lateral (
+                             select from job where shard = part.shard and account_id = $1 limit $3
+                         ) as job limit $3
+                     ) as queued)
+                  + (select count(*) from (
+                         select from part, lateral (
+                             select from job_later where shard = part.shard and account_id = $1 limit $3
+                         ) as later limit $3
+                     ) as waiting)",
         )
         .bind(account.0)
-        .bind(Shard::of(account).0)
+        .bind(shards(account))
         .bind(most)
         .fetch_one(&self.durable)
         .await?)
     }
+}
+
+/// The shards of all parts that an account can have, in their order: a statement takes as many of them as the account has
+/// ever had, so that no job is overlooked after its spread was lowered.
+pub(crate) fn shards(account: AccountId) -> Vec<i16> {
+    Queue::parts(account, SPREAD_MAX).map(|queue| queue.shard.0).collect()
 }
 
 pub(crate) fn read_summary(row: SummaryRow) -> Result<RunSummary> {

@@ -78,7 +78,8 @@ impl Database {
                  from orphaned, unnest(orphaned.accounts, orphaned.ids) as u (account_id, id)
              )
              update job set lost_hosts = lost_hosts + 1, is_resumed = true from running
-             where job.shard = running.shard and job.account_id = running.account_id and job.id = running.id",
+             where job.shard = running.shard and job.account_id = running.account_id and job.lane = any ('{0,1,2,3}')
+               and job.id = running.id",
         )
         .bind(shards)
         .bind(epochs)
@@ -106,7 +107,7 @@ async fn release_claims(connection: &mut PgConnection, holdings: &[Holding]) -> 
          )
          update job set is_resumed = true
          from released, unnest(released.accounts, released.ids) as u (account_id, id)
-         where job.shard = released.shard and job.account_id = u.account_id and job.id = u.id",
+         where job.shard = released.shard and job.account_id = u.account_id and job.lane = any ('{0,1,2,3}') and job.id = u.id",
     )
     .bind(shards)
     .bind(epochs)

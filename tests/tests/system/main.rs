@@ -10,6 +10,7 @@ mod faults;
 mod hosts;
 mod limits;
 mod postgres_restart;
+mod queue;
 mod stop;
 
 mod hostile_guests;
