@@ -191,44 +191,47 @@ const BY_ARRIVAL: &str = with_project_names!(
      order by id desc limit $7"
 );
 
-/// By the index of what did not succeed, which is small.
-const UNSUCCESSFUL: &str = with_project_names!(
-    "select ",
-    finished_columns!(),
-    " from run
-     where account_id = $1 and id >= $2 and id < $3 and state <> 'succeeded'
-       and ($4::bigint is null or project_id = $4) and ($5::text is null or grid = $5)
-       and ($6::text is null or state = $6)
-     order by id desc limit $7"
-);
+/// By an index of grids: first which grids there are in these days, from one to the next, then the newest runs of each. The
+/// days are looked at whole for that ($8 and $9): to look for the first run of a grid within a part of a day would be to
+/// walk through all runs of the grid before it.
+macro_rules! by_grid {
+    ($which:literal) => {
+        concat!(
+            "with recursive stream as (
+                 (select project_id, grid from run
+                  where account_id = $1 and id >= $8 and id < $9 and ($4::bigint is null or project_id = $4) and ",
+            $which,
+            "     order by project_id, grid limit 1)
+                 union all
+                 select next.project_id, next.grid from stream, lateral (
+                     select project_id, grid from run
+                     where account_id = $1 and id >= $8 and id < $9 and ($4::bigint is null or project_id = $4) and ",
+            $which,
+            // A comparison of pairs is no place to begin at in the index where the first of the pair is given.
+            "          and ($4::bigint is null and (project_id, grid) > (stream.project_id, stream.grid)
+                            or $4::bigint is not null and grid > stream.grid)
+                     order by project_id, grid limit 1
+                 ) as next
+             )",
+            with_project_names!(
+                "select found.* from stream, lateral (select ",
+                finished_columns!(),
+                " from run
+                 where account_id = $1 and project_id = stream.project_id and grid = stream.grid and id >= $2 and id < $3
+                   and ($6::text is null or state = $6) and ",
+                $which,
+                " order by id desc limit $7) as found
+                 where $5::text is null or stream.grid = $5
+                 order by found.id desc limit $7"
+            )
+        )
+    };
+}
 
-/// By the index of grids: first which grids there are in these days, from one to the next, then the newest runs of each.
-/// The days are looked at whole for that ($8 and $9): to look for the first run of a grid within a part of a day would be
-/// to walk through all runs of the grid before it.
-const BY_GRID: &str = concat!(
-    "with recursive stream as (
-         (select project_id, grid from run
-          where account_id = $1 and id >= $8 and id < $9 and ($4::bigint is null or project_id = $4)
-          order by project_id, grid limit 1)
-         union all
-         select next.project_id, next.grid from stream, lateral (
-             select project_id, grid from run
-             where account_id = $1 and id >= $8 and id < $9 and ($4::bigint is null or project_id = $4)
-               and (project_id, grid) > (stream.project_id, stream.grid)
-             order by project_id, grid limit 1
-         ) as next
-     )",
-    with_project_names!(
-        "select found.* from stream, lateral (select ",
-        finished_columns!(),
-        " from run
-         where account_id = $1 and project_id = stream.project_id and grid = stream.grid and id >= $2 and id < $3
-           and ($6::text is null or state = $6)
-         order by id desc limit $7) as found
-         where $5::text is null or stream.grid = $5
-         order by found.id desc limit $7"
-    )
-);
+const BY_GRID: &str = by_grid!("true");
+
+/// The same over the index of what did not succeed, which is small.
+const UNSUCCESSFUL: &str = by_grid!("state <> 'succeeded'");
 
 /// What is being run is told by the claims of the shards' present epochs: looked up once, not row by row. $8 are the shards
 /// that the account can have jobs on; each lane of each is read backwards by the key.

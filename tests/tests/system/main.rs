@@ -17,6 +17,7 @@ mod hostile_guests;
 mod refusals;
 mod tenancy;
 
+mod dead_rows;
 mod housekeeping;
 mod lists;
 mod retention;
