@@ -7,6 +7,7 @@ use crate::{
     Database, Result,
     commit::Checkpoint,
     fail_point,
+    patient_pool::answered,
     shards::{Holding, columns},
 };
 
@@ -62,7 +63,7 @@ impl Database {
     /// Commits a batch of events in one statement; when this returns, they are fsynced.
     pub async fn insert_jobs(&self, jobs: &[NewJob]) -> Result<()> {
         fail_point!("ingest-before-commit");
-        let inserted = insert_jobs(&mut *self.durable.acquire().await?, jobs).await;
+        let inserted = answered(async { insert_jobs(&mut *self.durable.acquire().await?, jobs).await }).await;
         fail_point!("ingest-after-commit");
         inserted
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use trellis_model::{AccountId, ClaimId, ProjectId, RunId, Shard, run::RunState};
 use uuid::Uuid;
 
-use crate::{Database, Result, fail_point, shards::Holding};
+use crate::{Database, Result, fail_point, patient_pool::answered, shards::Holding};
 
 /// What one run wants to have written.
 #[derive(Clone, Debug)]
@@ -153,6 +153,15 @@ impl Database {
     /// # Errors
     /// [`crate::StoreError::Unavailable`]: nothing is known of the outcome; send the batch again.
     pub async fn commit(
+        &self,
+        host: Uuid,
+        commits: &[RunCommit],
+        claims: &[(Shard, ClaimId)],
+    ) -> Result<Vec<CommitOutcome>> {
+        answered(self.commit_at_once(host, commits, claims)).await
+    }
+
+    async fn commit_at_once(
         &self,
         host: Uuid,
         commits: &[RunCommit],

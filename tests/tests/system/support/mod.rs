@@ -9,6 +9,7 @@ mod janitor;
 mod ledger;
 mod manifest;
 mod outside;
+mod proxy;
 mod wait;
 
 pub use account::{Account, node, reason};
@@ -20,6 +21,7 @@ pub use janitor::scratch;
 pub use ledger::{Books, LATE, LOUD, Ledger, QUIET, Told};
 pub use manifest::{action, grants, project};
 pub use outside::Outside;
+pub use proxy::{Cut, Proxy, Weather};
 pub use wait::{eventually, eventually_within};
 
 use std::path::{Path, PathBuf};
