@@ -8,3 +8,5 @@ mod kills;
 mod late_commit;
 
 mod connections;
+
+mod money;
