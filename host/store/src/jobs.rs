@@ -62,6 +62,7 @@ type JobRow = (i16, i64, i64, i64, i64, String, i16, bool, Vec<u8>, i64, i64);
 impl Database {
     /// Commits a batch of events in one statement; when this returns, they are fsynced.
     pub async fn insert_jobs(&self, jobs: &[NewJob]) -> Result<()> {
+        fail_point!("ingest-off", Ok(()));
         fail_point!("ingest-before-commit");
         let inserted = answered(async { insert_jobs(&mut *self.durable.acquire().await?, jobs).await }).await;
         fail_point!("ingest-after-commit");

@@ -61,7 +61,7 @@ impl Database {
     }
 
     pub async fn listen(&self) -> Result<Notices> {
-        let mut listener = PgListener::connect_with(&*self.relaxed).await?;
+        let mut listener = PgListener::connect_with(&self.relaxed).await?;
         listener.listen(CHANNEL).await?;
         Ok(Notices(listener))
     }

@@ -10,3 +10,8 @@ mod late_commit;
 mod connections;
 
 mod money;
+
+mod durability;
+mod fairness;
+mod leases;
+mod stopping;

@@ -201,9 +201,18 @@ impl Host {
 
     /// Whether it has stopped at a fail point, and does nothing until it is woken up.
     pub fn is_paused(&self) -> bool {
+        self.has_state('T')
+    }
+
+    /// Whether its process has ended.
+    pub fn is_gone(&self) -> bool {
+        self.has_state('Z')
+    }
+
+    fn has_state(&self, state: char) -> bool {
         let status = std::fs::read_to_string(format!("/proc/{}/stat", self.process)).unwrap_or_default();
-        // The state comes behind the name, which is in brackets.
-        status.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        // The state comes behind the name, which is in brackets. What is not there any more has ended as well.
+        status.rsplit_once(") ").map_or(state == 'Z', |(_, rest)| rest.starts_with(state))
     }
 
     /// What it has logged so far.

@@ -14,7 +14,7 @@ mod wait;
 
 pub use account::{Account, node, reason};
 pub use api::{Answer, Api};
-pub use database::{Audit, Database, private_postgres};
+pub use database::{Audit, Database, crash, private_postgres, private_postgres_with};
 pub use guests::guest;
 pub use host::{Host, HostPlan, PROGRAM, without_settings};
 pub use janitor::scratch;
