@@ -7,7 +7,10 @@ mod schedule;
 mod kills;
 mod late_commit;
 
+mod clocks;
 mod connections;
+mod disk_full;
+mod failover;
 
 mod money;
 

@@ -22,7 +22,9 @@ pub struct Rig {
     pub hosts: Vec<Host>,
     pub account: Account,
     pub ledger: Ledger,
-    pub outside: Outside,
+    /// Whom the runs tell that they were here.
+    #[expect(dead_code, reason = "it answers for as long as it is kept")]
+    outside: Outside,
 }
 
 impl Rig {

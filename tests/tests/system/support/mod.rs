@@ -10,6 +10,8 @@ mod ledger;
 mod manifest;
 mod outside;
 mod proxy;
+mod small_disk;
+pub mod standby;
 mod wait;
 
 pub use account::{Account, node, reason};
@@ -22,6 +24,7 @@ pub use ledger::{Books, LATE, LOUD, Ledger, QUIET, Told};
 pub use manifest::{action, grants, project};
 pub use outside::Outside;
 pub use proxy::{Cut, Proxy, Weather};
+pub use small_disk::SmallDisk;
 pub use wait::{eventually, eventually_within};
 
 use std::path::{Path, PathBuf};
