@@ -4,7 +4,7 @@ use sqlx::{Postgres, postgres::PgArguments, query::QueryAs};
 use trellis_model::{AccountId, ClaimId, ConcurrencyKey, Lane, Place, ProjectId, Queue, RevisionId, RunId, Shard};
 
 use crate::{
-    Database, Result,
+    Database, Result, fail_point,
     jobs::{FetchedJob, read_lane},
     shards::{Holding, columns},
 };
@@ -139,7 +139,9 @@ impl Database {
             .bind(lanes.iter().map(|one| one.lane.number()).collect::<Vec<i16>>())
             .bind(lanes.iter().map(|one| one.cursor.0).collect::<Vec<i64>>())
             .bind(lanes.iter().map(|one| one.count).collect::<Vec<i64>>());
-        rows.fetch_all(&self.relaxed).await?.into_iter().map(read_job).collect()
+        let rows = rows.fetch_all(&self.relaxed).await?;
+        fail_point!("fetch-after-claim");
+        rows.into_iter().map(read_job).collect()
     }
 
     /// Fetches the next jobs of some keys.
@@ -150,7 +152,9 @@ impl Database {
             .bind(accounts)
             .bind(keys.iter().map(|one| one.hash).collect::<Vec<i64>>())
             .bind(keys.iter().map(|one| one.count).collect::<Vec<i64>>());
-        rows.fetch_all(&self.relaxed).await?.into_iter().map(read_job).collect()
+        let rows = rows.fetch_all(&self.relaxed).await?;
+        fail_point!("fetch-after-claim");
+        rows.into_iter().map(read_job).collect()
     }
 
     /// The next keys of some queues that jobs stand behind, in the order of the request and of the keys: one index probe for

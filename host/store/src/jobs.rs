@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 use trellis_model::{AccountId, ClaimId, Lane, Place, ProjectId, Queue, RevisionId, RunId, Shard};
 
-use crate::{Database, Result, StoreError, commit::Checkpoint, fail_point};
+use crate::{Database, Result, StoreError, commit::Checkpoint, fail_point, patient_pool::answered};
 
 /// An event to be committed to the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +48,9 @@ impl FetchedJob {
 impl Database {
     /// Commits a batch of events in one statement; when this returns, they are fsynced.
     pub async fn insert_jobs(&self, jobs: &[NewJob]) -> Result<()> {
+        fail_point!("ingest-off", Ok(()));
         fail_point!("ingest-before-commit");
-        let inserted = insert_jobs(&mut *self.durable.acquire().await?, jobs).await;
+        let inserted = answered(async { insert_jobs(&mut *self.durable.acquire().await?, jobs).await }).await;
         fail_point!("ingest-after-commit");
         inserted
     }

@@ -6,6 +6,7 @@
 pub mod database;
 pub mod error;
 pub mod fail_point;
+mod patient_pool;
 
 pub mod accounts;
 pub mod components;

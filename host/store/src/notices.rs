@@ -1,11 +1,15 @@
 //! What hosts tell each other through the database: a hint to look, never the truth itself.
 
+use std::time::Duration;
+
 use sqlx::postgres::PgListener;
 use trellis_model::{AccountId, RevisionId, Shard};
 
-use crate::{Database, Result};
+use crate::{Database, Result, patient_pool::answered};
 
 const CHANNEL: &str = "trellis";
+/// After so long without a notice the server is asked whether it is still there.
+const QUIET_LONGEST: Duration = Duration::from_secs(20);
 
 /// A hint. Whoever misses it finds out by polling, a little later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,15 +79,20 @@ impl Notices {
     /// The next notice; none when the connection was lost and made anew, so that anything may have been missed.
     pub async fn next(&mut self) -> Result<Option<Notice>> {
         loop {
-            match self.0.try_recv().await? {
-                None => return Ok(None),
-                Some(notification) => {
-                    if let Some(notice) = Notice::parse(notification.payload()) {
-                        return Ok(Some(notice));
-                    }
-                }
+            match tokio::time::timeout(QUIET_LONGEST, self.0.try_recv()).await {
+                Ok(received) => match received?.map(|notification| Notice::parse(notification.payload())) {
+                    None => return Ok(None),
+                    Some(Some(notice)) => return Ok(Some(notice)),
+                    Some(None) => {}
+                },
+                Err(_) => self.look_alive().await?,
             }
         }
+    }
+
+    /// Nobody had anything to tell, or the connection is dead and was never told so.
+    async fn look_alive(&mut self) -> Result<()> {
+        answered(async { Ok(sqlx::query("select 1").execute(&mut self.0).await.map(drop)?) }).await
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use trellis_model::{AccountId, ClaimId, Lane, ProjectId, RunId, Shard, run::RunState, run_limits::PendingSize};
 use uuid::Uuid;
 
-use crate::{Database, Result, fail_point, jobs::NewJob, shards::Holding};
+use crate::{Database, Result, fail_point, jobs::NewJob, patient_pool::answered, shards::Holding};
 
 /// What one run wants to have written.
 #[derive(Clone, Debug)]
@@ -167,6 +167,15 @@ impl Database {
     /// # Errors
     /// [`crate::StoreError::Unavailable`]: nothing is known of the outcome; send the batch again.
     pub async fn commit(
+        &self,
+        host: Uuid,
+        commits: &[RunCommit],
+        claims: &[(Shard, ClaimId)],
+    ) -> Result<Vec<CommitOutcome>> {
+        answered(self.commit_at_once(host, commits, claims)).await
+    }
+
+    async fn commit_at_once(
         &self,
         host: Uuid,
         commits: &[RunCommit],
