@@ -16,7 +16,8 @@ use crate::{
     claims::Claims,
     clock::Clock,
     committer::Committer,
-    ingest::Ingest,
+    expiry,
+    ingest::{Ingest, IngestConfig},
     lease::{Lease, LeaseConfig, LeaseKeeper},
     limiter::{Limiter, LimiterConfig},
     run::{Callee, RunContext},
@@ -27,6 +28,7 @@ use crate::{
 pub struct HostConfig {
     pub lease: LeaseConfig,
     pub limiter: LimiterConfig,
+    pub ingest: IngestConfig,
     /// The operator's limits of one call.
     pub call_limits: CallLimits,
     /// Runs in flight at most, waiting ones included.
@@ -122,7 +124,7 @@ impl Host {
             Limiter::start(database.clone(), config.limiter, clock.clone(), Arc::clone(&lease), stop)
         });
         let (ingest, ingest_task) = Task::with_handle("ingest", |stop| {
-            Ingest::start(database.clone(), Arc::clone(&lease), clock.clone(), wakeups.clone(), stop)
+            Ingest::start(database.clone(), config.ingest, Arc::clone(&lease), clock.clone(), wakeups.clone(), stop)
         });
         let host = Arc::new(Self { database, engine, catalog, limiter, ingest, clock, lease, wakeups });
 
@@ -147,6 +149,7 @@ impl Host {
             background: vec![
                 Task::spawn("lease keeper", |stop| keeper.run(stop)),
                 Task::spawn("listener", |stop| host.listener().run(notices, stop)),
+                Task::spawn("expiry", |stop| expiry::run(host.database.clone(), Arc::clone(&host.lease), stop)),
                 notifier,
             ],
         };

@@ -18,6 +18,7 @@ pub mod committer;
 pub mod catalog;
 mod claims;
 pub mod clock;
+mod expiry;
 pub mod lease;
 
 pub use host::{Host, HostConfig};

@@ -16,6 +16,7 @@ pub mod tokens;
 pub mod hosts;
 pub mod shards;
 
+pub mod dedup;
 pub mod jobs;
 pub mod waiting;
 

@@ -5,7 +5,9 @@
 mod support;
 
 mod crash;
+mod dedupe;
 mod hosts;
+mod limiter;
 mod limits;
 mod postgres_restart;
 mod stop;

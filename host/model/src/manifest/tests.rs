@@ -15,6 +15,7 @@ name = "orders"
 kind = "http"
 grid = "order"
 path = "/orders"
+dedupe = "/id"
 
 [grids.order.nodes.tally]
 plugin = "tally"
@@ -50,28 +51,30 @@ fn check(piece: &str, instead: &str, line: usize, expected: &str) {
 
 #[test]
 fn every_fault_names_its_place_and_its_fix() {
-    check("plugin = \"tally\"", "pluign = \"tally\"", 16, "did you mean `plugin`?");
-    check("plugin = \"tally\"", "plugin = \"taly\"", 16, "did you mean `tally`?");
+    check("plugin = \"tally\"", "pluign = \"tally\"", 17, "did you mean `plugin`?");
+    check("plugin = \"tally\"", "plugin = \"taly\"", 17, "did you mean `tally`?");
     check("grid = \"order\"", "grid = \"orders\"", 12, "did you mean `order`?");
     check("kind = \"http\"", "kind = \"cron\"", 11, "known here: http");
-    check("\"event#/order\"", "\"evnt\"", 17, "is no origin");
-    check("\"event#/order\"", "5", 17, "expected a string, found a number");
-    check("wall = \"20s\"", "wall = 20", 20, "expected a string");
-    check("wall = \"20s\"", "wall = \"20 parsecs\"", 20, "is no duration");
-    check("memory = \"16MiB\"", "memory = \"1B\"", 20, "is allowed");
-    check("attempts = 3", "attempts = 0", 21, "out of range");
-    check("GET https://api.example.com/*", "https://api.example.com/*", 19, "has no method");
-    check("totals:rw", "totals", 19, "no storage grant");
+    check("\"event#/order\"", "\"evnt\"", 18, "is no origin");
+    check("\"event#/order\"", "5", 18, "expected a string, found a number");
+    check("wall = \"20s\"", "wall = 20", 21, "expected a string");
+    check("wall = \"20s\"", "wall = \"20 parsecs\"", 21, "is no duration");
+    check("memory = \"16MiB\"", "memory = \"1B\"", 21, "is allowed");
+    check("attempts = 3", "attempts = 0", 22, "out of range");
+    check("GET https://api.example.com/*", "https://api.example.com/*", 20, "has no method");
+    check("totals:rw", "totals", 20, "no storage grant");
     check("path = \"/orders\"", "path = \"orders\"", 13, "begin with `/`");
+    check("dedupe = \"/id\"", "dedupe = \"id\"", 14, "is no place of a key");
+    check("dedupe = \"/id\"", "dedupe = \"header:\"", 14, "header:NAME");
     check("json-map@^0.1", "json-map", 7, "names no version");
     check("json-map@^0.1", "json-map@newest", 7, "no version range");
     check("name = \"shop\"", "name = \"my shop\"", 3, "has characters other than");
     check("name = \"shop\"", "title = \"shop\"", 2, "`name` is missing");
-    check("nodes.alert", "nodes.event", 23, "cannot be named `event`");
+    check("nodes.alert", "nodes.event", 24, "cannot be named `event`");
     check(
         "[grids.order.nodes.alert]",
         "[[triggers]]\nname = \"orders\"\nkind = \"http\"\ngrid = \"order\"\npath = \"/x\"\n[grids.order.nodes.alert]",
-        23,
+        24,
         "defined twice",
     );
 }
