@@ -216,8 +216,9 @@ impl Batcher {
             let inserted = tokio::time::timeout(self.config.timeout, self.insert(&mut batch)).await;
             match inserted.unwrap_or(Err(IngestError::Unanswered(self.config.timeout))) {
                 Ok(acceptances) => {
-                    self.wake(&batch.jobs, &acceptances).await;
+                    let wakes = self.wakes(&batch.jobs, &acceptances);
                     requests = batch.tell(&acceptances);
+                    self.wake(wakes).await;
                 }
                 Err(error) => {
                     tracing::warn!(events = batch.jobs.len(), %error, "a batch of events was not committed");
@@ -271,21 +272,31 @@ impl Batcher {
         batch
     }
 
-    /// Tells the scheduler of this host, or the hosts that own the shards, that there is work.
-    async fn wake(&self, jobs: &[NewJob], acceptances: &[Acceptance]) {
-        let mut own: HashMap<AccountId, RunId> = HashMap::new();
-        let mut others: BTreeSet<Shard> = BTreeSet::new();
+    /// Who has new work: accounts of this host, with the first run of each, and shards of others.
+    fn wakes(&self, jobs: &[NewJob], acceptances: &[Acceptance]) -> Wakes {
+        let mut wakes = Wakes::default();
         for (job, _) in jobs.iter().zip(acceptances).filter(|(_, acceptance)| **acceptance == Acceptance::New) {
             if self.lease.holds(job.shard()) {
-                let first = own.entry(job.account).or_insert(job.run);
+                let first = wakes.own.entry(job.account).or_insert(job.run);
                 *first = job.run.min(*first);
             } else {
-                others.insert(job.shard());
+                wakes.others.insert(job.shard());
             }
         }
+        wakes
+    }
+
+    /// Tells the scheduler of this host, or the hosts that own the shards, that there is work.
+    async fn wake(&self, Wakes { own, others }: Wakes) {
         self.wakeups.jobs(own).await;
         self.wakeups.notice(others.into_iter().map(Notice::Jobs));
     }
+}
+
+#[derive(Default)]
+struct Wakes {
+    own: HashMap<AccountId, RunId>,
+    others: BTreeSet<Shard>,
 }
 
 /// How many of the first events fit into one statement; at least one.

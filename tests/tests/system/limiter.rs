@@ -156,6 +156,12 @@ async fn a_throttled_account_is_told_once_a_turn_and_taken_back_when_its_limits_
     let until_ms = eventually("it is told", async || Some(rig.stored().await.1).filter(|until| *until > 0)).await;
     assert!((until_ms - rig.clock.now_ms() - 600_000).abs() < 60_000, "{until_ms}");
 
+    rig.store.set_account_limits(rig.account, burst(3, 600_000)).await.expect("the server is up");
+    assert_eq!(rig.stored().await.1, 0);
+    rig.limiter.reload_limits(rig.account).await.expect("the server is up");
+    eventually("under the same limits it is told again", async || (rig.stored().await.1 == until_ms).then_some(()))
+        .await;
+
     rig.store.set_account_limits(rig.account, burst(9, 600_000)).await.expect("the server is up");
     assert_eq!(rig.stored().await.1, 0, "the former limits hold no longer");
     rig.limiter.reload_limits(rig.account).await.expect("the server is up");

@@ -280,6 +280,42 @@ async fn limits_that_are_changed_at_one_host_are_those_of_all_hosts() {
     }
 }
 
+#[tokio::test]
+async fn windows_move_with_their_shard_to_a_host_that_joins() {
+    let stage = Stage::new().await;
+    let mut accounts = Vec::new();
+    for number in 0..8 {
+        let account = stage.account(&format!("account-{number}")).await;
+        account.deploy(&small("reject")).await;
+        limit(&stage, &account, 5, 3_600_000).await;
+        for _ in 0..3 {
+            account.run("small", &json!(1)).await;
+        }
+        accounts.push(account);
+    }
+    let other = HostPlan::on(&stage.database.url).start().await;
+    eventually("the shards are shared", async || {
+        let counts = stage.database.shard_counts().await;
+        (counts.len() == 2 && counts.iter().all(|count| (120..=136).contains(count))).then_some(())
+    })
+    .await;
+    let mut moved = 0;
+    for account in &accounts {
+        let here = account.at(&other);
+        let answer = eventually("the host knows the project", async || {
+            Some(here.send("small", &json!(2)).await).filter(|answer| answer.status == 202)
+        })
+        .await;
+        // Only the owner of the queue knows what is left.
+        if let Some(told) = answer.header("ratelimit").map(str::to_owned) {
+            assert!(told.starts_with("\"burst\";r=2;t="), "{told}");
+            moved += 1;
+        }
+        account.succeeded(answer.body["run"].as_str().expect("a run")).await;
+    }
+    assert!(moved > 0, "no shard of eight accounts has moved");
+}
+
 /// What is stored of an account's burst window.
 async fn stored_used(database: &Database) -> i64 {
     database.number("select coalesce(max((windows->'burst'->>'used')::bigint), 0) from limiter_snapshot").await
