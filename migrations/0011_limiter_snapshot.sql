@@ -15,7 +15,7 @@ create table limiter_snapshot (
 
 -- Every account was on its home shard: the upper 8 bits of its id times an odd number, modulo 2^64.
 insert into limiter_snapshot (account_id, shard, snap_epoch, snap_number, windows)
-select account_id, floor(mod(account_id::numeric * 11400714819323198485, 18446744073709551616) / 72057594037927936), 0, 0, windows
+select account_id, div(mod(account_id::numeric * 11400714819323198485, 18446744073709551616), 72057594037927936), 0, 0, windows
 from account_limit where windows is not null;
 
 alter table account_limit drop column windows;

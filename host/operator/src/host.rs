@@ -20,7 +20,7 @@ use crate::{
     clock::Clock,
     committer::Committer,
     housekeeper::{self, Housekeeper},
-    ingest::Ingest,
+    ingest::{Ingest, IngestConfig},
     lease::{Lease, LeaseConfig, LeaseKeeper},
     limiter::{Limiter, LimiterConfig},
     outbox::Outbox,
@@ -35,6 +35,7 @@ use crate::{
 pub struct HostConfig {
     pub lease: LeaseConfig,
     pub limiter: LimiterConfig,
+    pub ingest: IngestConfig,
     /// The operator's limits of one call.
     pub call_limits: CallLimits,
     /// What one run may hold back.
@@ -141,7 +142,7 @@ impl Host {
         let ids = RunIds::new(Arc::clone(&lease), clock.clone());
         let (ingest, ingest_task) = Task::with_handle("ingest", |stop| {
             let (lease, spreads) = (Arc::clone(&lease), Arc::clone(&spreads));
-            Ingest::start(database.clone(), lease, ids.clone(), spreads, wakeups.clone(), stop)
+            Ingest::start(database.clone(), config.ingest, lease, ids.clone(), spreads, wakeups.clone(), stop)
         });
         let host = Arc::new(Self { database, engine, catalog, limiter, ingest, clock, spreads, lease, wakeups });
 

@@ -47,16 +47,18 @@ pub async fn make_days(database: &Database) {
 enum Expiring {
     DefaultRuns,
     Entries,
+    EventKeys,
     OrphanedCheckpoints,
 }
 
 impl Expiring {
-    const ALL: [Self; 3] = [Self::DefaultRuns, Self::Entries, Self::OrphanedCheckpoints];
+    const ALL: [Self; 4] = [Self::DefaultRuns, Self::Entries, Self::EventKeys, Self::OrphanedCheckpoints];
 
     fn name(self) -> &'static str {
         match self {
             Self::DefaultRuns => "runs of dropped days",
             Self::Entries => "expired entries",
+            Self::EventKeys => "expired keys of events",
             Self::OrphanedCheckpoints => "orphaned checkpoints",
         }
     }
@@ -66,6 +68,7 @@ impl Expiring {
         match self {
             Self::DefaultRuns => database.prune_default_runs(limit).await,
             Self::Entries => database.delete_expired_entries(limit).await,
+            Self::EventKeys => database.delete_expired_dedup(limit).await,
             Self::OrphanedCheckpoints => database.delete_orphaned_checkpoints(limit).await,
         }
     }

@@ -1,6 +1,10 @@
 //! Ingest: events gathered into batches, committed, and only then acknowledged.
 //!
-//! Never talks to the engine. Runs on every host, whoever owns the shard.
+//! An event with a key that was accepted before is answered with the run that there is. Never talks to the engine. Runs on
+//! every host, whoever owns the shard.
+
+mod batch;
+mod room;
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,8 +15,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use trellis_model::{AccountId, Place, ProjectId, RevisionId, RunId};
-use trellis_store::{Database, StoreError, jobs::NewJob};
+use trellis_store::{
+    Database, StoreError,
+    dedup::{Acceptance, Digest},
+};
 
+use self::{
+    batch::Batch,
+    room::{Room, Rooms},
+};
 use crate::{lease::Lease, run_ids::RunIds, scheduler::Wakeups, spreads::Spreads};
 
 /// An event to be accepted.
@@ -26,6 +37,39 @@ pub struct NewEvent {
     pub place: Place,
     /// [`trellis_model::run::Event`] as JSON.
     pub payload: Vec<u8>,
+    pub keys: EventKeys,
+}
+
+/// By what a repeat of an event is recognised. Without keys an event repeats none.
+#[derive(Clone, Debug, Default)]
+pub struct EventKeys {
+    pub keys: Vec<EventKey>,
+    /// SHA-256 of the event's data; of no meaning without keys.
+    pub payload: Digest,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct EventKey {
+    /// SHA-256 of the key and of where it is good. Of one account; no two of an event are the same.
+    pub digest: Digest,
+    /// The same key with other data is a mistake of the sender, and refused.
+    pub is_strict: bool,
+}
+
+/// An event that is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    pub run: RunId,
+    /// It was accepted before, with the same key: this is its run.
+    pub is_repeat: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct IngestConfig {
+    /// How long the database may take for a batch, and an event may wait for one.
+    pub timeout: Duration,
+    /// For how long keys are remembered.
+    pub dedupe_retention: Duration,
 }
 
 /// Why an event was not accepted. Nothing of it was kept, or nothing is known of its fate.
@@ -37,6 +81,12 @@ pub enum IngestError {
     Overloaded,
     #[error("this host is stopping")]
     Stopping,
+    /// Nothing is known of the event's fate. Sent again with the same key it is accepted once.
+    #[error("the database did not answer within {0:?}")]
+    Unanswered(Duration),
+    /// The key was used before, for an event with other data.
+    #[error("the key was used before, with other data")]
+    KeyReused,
     #[error("{0}")]
     Refused(String),
 }
@@ -54,19 +104,23 @@ const WAITING_EVENTS_MAX: usize = 20_000;
 
 struct Request {
     event: NewEvent,
-    reply: oneshot::Sender<Result<RunId, IngestError>>,
+    received: Instant,
+    room: Room,
+    reply: oneshot::Sender<Result<Accepted, IngestError>>,
 }
 
 /// Handle to ingest; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Ingest {
     requests: mpsc::Sender<Request>,
+    rooms: Rooms,
 }
 
 impl Ingest {
     /// Starts the batching task. After `stop` it refuses new events and ends when the last one is committed.
     pub fn start(
         database: Database,
+        config: IngestConfig,
         lease: Arc<Lease>,
         ids: RunIds,
         spreads: Arc<Spreads>,
@@ -74,26 +128,30 @@ impl Ingest {
         stop: CancellationToken,
     ) -> (Self, JoinHandle<()>) {
         let (requests, waiting) = mpsc::channel(WAITING_EVENTS_MAX);
-        let batcher = Batcher { database, lease, spreads, wakeups, ids, last_batch: 0 };
-        (Self { requests }, tokio::spawn(batcher.run(waiting, stop)))
+        let batcher = Batcher { database, config, lease, spreads, wakeups, ids, last_batch: 0 };
+        (Self { requests, rooms: Rooms::default() }, tokio::spawn(batcher.run(waiting, stop)))
     }
 
-    /// Commits an event and returns the id of its run. When this returns an id, the event is fsynced.
+    /// Commits an event, unless it is known by its keys, and returns its run. When this returns a run, the event is fsynced.
     ///
     /// # Errors
     /// See [`IngestError`].
-    pub async fn accept(&self, event: NewEvent) -> Result<RunId, IngestError> {
+    pub async fn accept(&self, event: NewEvent) -> Result<Accepted, IngestError> {
+        let room = self.rooms.take(event.payload.len()).ok_or(IngestError::Overloaded)?;
         let (reply, answer) = oneshot::channel();
-        self.requests.try_send(Request { event, reply }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => IngestError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => IngestError::Stopping,
-        })?;
+        self.requests.try_send(Request { event, received: Instant::now(), room, reply }).map_err(
+            |error| match error {
+                mpsc::error::TrySendError::Full(_) => IngestError::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => IngestError::Stopping,
+            },
+        )?;
         answer.await.unwrap_or(Err(IngestError::Stopping))
     }
 }
 
 struct Batcher {
     database: Database,
+    config: IngestConfig,
     lease: Arc<Lease>,
     spreads: Arc<Spreads>,
     wakeups: Wakeups,
@@ -141,58 +199,66 @@ impl Batcher {
         }
     }
 
-    async fn commit(&mut self, batch: Vec<Request>) {
-        if !self.lease.may_start() {
-            let error = IngestError::Unavailable("this host holds no lease at the moment".to_owned());
-            batch.into_iter().for_each(|request| drop(request.reply.send(Err(error.clone()))));
-            return;
-        }
-        let (mut jobs, replies) = self.number_runs(batch);
-        match self.insert(&mut jobs).await {
-            Ok(()) => {
-                for (job, reply) in jobs.iter().zip(replies) {
-                    // A client that has gone away is not told; its event is kept all the same.
-                    let _ = reply.send(Ok(job.run));
-                }
-                self.wakeups.committed(&self.lease, &jobs).await;
+    async fn commit(&mut self, requests: Vec<Request>) {
+        let mut requests = self.still_waiting(requests);
+        while !requests.is_empty() {
+            let mut batch = self.number_runs(std::mem::take(&mut requests));
+            if !self.lease.may_start() {
+                return batch.refuse(&IngestError::Unavailable("this host holds no lease at the moment".to_owned()));
             }
-            Err(error) => {
-                let error = refusal(&error);
-                for reply in replies {
-                    let _ = reply.send(Err(error.clone()));
+            let inserted = tokio::time::timeout(self.config.timeout, self.insert(&mut batch)).await;
+            match inserted.unwrap_or(Err(IngestError::Unanswered(self.config.timeout))) {
+                Ok(acceptances) => {
+                    self.wakeups.committed(&self.lease, batch.accepted(&acceptances)).await;
+                    requests = batch.tell(&acceptances);
+                }
+                Err(error) => {
+                    tracing::warn!(events = batch.jobs.len(), %error, "a batch of events was not committed");
+                    return batch.refuse(&error);
                 }
             }
         }
     }
 
-    /// A host that was away for longer than its lease may have numbered runs like another one meanwhile: new numbers help.
-    async fn insert(&mut self, jobs: &mut [NewJob]) -> Result<(), StoreError> {
-        match self.database.insert_jobs(jobs).await {
+    /// Refuses what has waited for too long: whoever sent it is hardly there any more.
+    fn still_waiting(&self, requests: Vec<Request>) -> Vec<Request> {
+        let is_in_time = |request: &Request| request.received.elapsed() <= self.config.timeout;
+        let (in_time, late): (Vec<Request>, Vec<Request>) = requests.into_iter().partition(is_in_time);
+        for request in late {
+            let _ = request.reply.send(Err(IngestError::Overloaded));
+        }
+        in_time
+    }
+
+    /// One statement, unless there are keys. A host that was away for longer than its lease may have numbered runs like
+    /// another one meanwhile: new numbers help.
+    async fn insert(&mut self, batch: &mut Batch) -> Result<Vec<Acceptance>, IngestError> {
+        let inserted = match self.try_insert(batch).await {
             Err(error) if error.is_duplicate() => {
-                let ids = self.ids.take(jobs.len());
-                jobs.iter_mut().zip(ids).for_each(|(job, id)| job.run = id);
-                self.database.insert_jobs(jobs).await
+                let ids = self.ids.take(batch.jobs.len());
+                batch.jobs.iter_mut().zip(ids).for_each(|(job, id)| job.run = id);
+                self.try_insert(batch).await
             }
             answer => answer,
-        }
+        };
+        inserted.map_err(|error| refusal(&error))
     }
 
-    fn number_runs(&self, batch: Vec<Request>) -> (Vec<NewJob>, Vec<oneshot::Sender<Result<RunId, IngestError>>>) {
-        let ids = self.ids.take(batch.len());
-        let number_one = |(Request { event, reply }, run): (Request, RunId)| {
-            let job = NewJob {
-                shard: event.place.shard(event.account, run, self.spreads.of(event.account)),
-                place: event.place,
-                account: event.account,
-                run,
-                project: event.project,
-                revision: event.revision,
-                grid: event.grid,
-                payload: event.payload,
-            };
-            (job, reply)
-        };
-        batch.into_iter().zip(ids).map(number_one).unzip()
+    async fn try_insert(&self, Batch { jobs, claims, .. }: &Batch) -> Result<Vec<Acceptance>, StoreError> {
+        if claims.is_empty() {
+            self.database.insert_jobs(jobs).await?;
+            return Ok(vec![Acceptance::New; jobs.len()]);
+        }
+        self.database.insert_jobs_once(jobs, claims, self.config.dedupe_retention).await
+    }
+
+    fn number_runs(&self, requests: Vec<Request>) -> Batch {
+        let mut batch = Batch::default();
+        for (run, request) in self.ids.take(requests.len()).into_iter().zip(requests) {
+            let spread = self.spreads.of(request.event.account);
+            batch.add(request, run, spread);
+        }
+        batch
     }
 }
 
@@ -207,10 +273,10 @@ fn fitting(batch: &[Request]) -> usize {
 }
 
 fn refusal(error: &StoreError) -> IngestError {
-    tracing::warn!(%error, "a batch of events was not committed");
     if error.is_unavailable() {
         IngestError::Unavailable(error.to_string())
     } else {
+        tracing::error!(%error, "the database refused a batch of events");
         IngestError::Refused("the database refused the event".to_owned())
     }
 }

@@ -10,6 +10,7 @@ use trellis_model::token::{Scope, TokenKind};
 use trellis_operator::{
     Host, HostConfig,
     host::HostStop,
+    ingest::IngestConfig,
     lease::LeaseConfig,
     limiter::{IncrementMode, LimiterConfig},
     run::Callee,
@@ -175,6 +176,7 @@ fn host_config(config: &Config, is_exclusive: bool, callee: Callee) -> HostConfi
                 config::IncrementMode::Cast => IncrementMode::Cast,
             },
         },
+        ingest: IngestConfig { timeout: config.queue.ingest_timeout, dedupe_retention: config.queue.dedupe_retention },
         call_limits: config.sandbox.call_limits(),
         run_limits: config.run.run_limits(),
         runs_max: config.queue.runs_max as usize,

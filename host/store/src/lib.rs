@@ -19,6 +19,7 @@ pub mod tokens;
 pub mod hosts;
 pub mod shards;
 
+pub mod dedup;
 pub mod fetch;
 pub mod jobs;
 pub mod waiting;

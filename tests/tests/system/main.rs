@@ -5,9 +5,11 @@
 mod support;
 
 mod crash;
+mod dedupe;
 mod delays;
 mod faults;
 mod hosts;
+mod limiter;
 mod limits;
 mod postgres_restart;
 mod queue;

@@ -13,10 +13,12 @@ pub mod origin;
 pub mod reader;
 pub mod variables;
 
+mod dedupe;
 mod nodes;
 mod order;
 mod triggers;
 
+pub use dedupe::{Dedupe, InvalidDedupe};
 pub use nodes::{NodeDefinition, NodeLimits};
 pub use origin::Origin;
 pub use triggers::{HttpTrigger, OnLimit, Trigger, TriggerAuth};

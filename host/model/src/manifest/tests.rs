@@ -15,6 +15,7 @@ name = "orders"
 kind = "http"
 grid = "order"
 path = "/orders"
+dedupe = "/id"
 
 [grids.order]
 concurrency_key = "/customer"
@@ -56,36 +57,38 @@ fn check(piece: &str, instead: &str, line: usize, expected: &str) {
 
 #[test]
 fn every_fault_names_its_place_and_its_fix() {
-    check("plugin = \"tally\"", "pluign = \"tally\"", 20, "did you mean `plugin`?");
-    check("plugin = \"tally\"", "plugin = \"taly\"", 20, "did you mean `tally`?");
+    check("plugin = \"tally\"", "pluign = \"tally\"", 21, "did you mean `plugin`?");
+    check("plugin = \"tally\"", "plugin = \"taly\"", 21, "did you mean `tally`?");
     check("grid = \"order\"", "grid = \"orders\"", 12, "did you mean `order`?");
     check("kind = \"http\"", "kind = \"cron\"", 11, "known here: http");
-    check("\"event#/order\"", "\"evnt\"", 21, "is no origin");
-    check("\"event#/order\"", "5", 21, "expected a string, found a number");
-    check("wall = \"20s\"", "wall = 20", 24, "expected a string");
-    check("wall = \"20s\"", "wall = \"20 parsecs\"", 24, "is no duration");
-    check("memory = \"16MiB\"", "memory = \"1B\"", 24, "is allowed");
-    check("attempts = 3", "attempts = 0", 25, "out of range");
-    check("GET https://api.example.com/*", "https://api.example.com/*", 23, "has no method");
-    check("totals:rw", "totals", 23, "no storage grant");
-    check("[\"totals:rw\"]", "[], emit = [\"ordr\"]", 23, "did you mean `order`?");
-    check("[\"totals:rw\"]", "[], emit = [\"ledger\"]", 23, "grid `ledger` is not defined in this manifest");
+    check("\"event#/order\"", "\"evnt\"", 22, "is no origin");
+    check("\"event#/order\"", "5", 22, "expected a string, found a number");
+    check("wall = \"20s\"", "wall = 20", 25, "expected a string");
+    check("wall = \"20s\"", "wall = \"20 parsecs\"", 25, "is no duration");
+    check("memory = \"16MiB\"", "memory = \"1B\"", 25, "is allowed");
+    check("attempts = 3", "attempts = 0", 26, "out of range");
+    check("GET https://api.example.com/*", "https://api.example.com/*", 24, "has no method");
+    check("totals:rw", "totals", 24, "no storage grant");
+    check("[\"totals:rw\"]", "[], emit = [\"ordr\"]", 24, "did you mean `order`?");
+    check("[\"totals:rw\"]", "[], emit = [\"ledger\"]", 24, "grid `ledger` is not defined in this manifest");
     check("path = \"/orders\"", "path = \"orders\"", 13, "begin with `/`");
+    check("dedupe = \"/id\"", "dedupe = \"id\"", 14, "is no place of a key");
+    check("dedupe = \"/id\"", "dedupe = \"header:\"", 14, "header:NAME");
     check("json-map@^0.1", "json-map", 7, "names no version");
     check("json-map@^0.1", "json-map@newest", 7, "no version range");
     check("name = \"shop\"", "name = \"my shop\"", 3, "has characters other than");
     check("name = \"shop\"", "title = \"shop\"", 2, "`name` is missing");
-    check("nodes.alert", "nodes.event", 27, "cannot be named `event`");
-    check("concurrency_key = \"/customer\"", "concurrency_key = \"customer\"", 16, "is no JSON Pointer");
-    check("concurrency_key = \"/customer\"", "concurrency_key = \"\"", 16, "is no JSON Pointer");
-    check("concurrency_key = \"/customer\"", "priority = \"urgent\"", 16, "known here: high, normal, low");
-    check("running_max = 8", "priority = \"high\"", 17, "takes no priority");
-    check("concurrency_key = \"/customer\"", "priority = \"low\"", 16, "takes no priority");
-    check("running_max = 8", "running_max = 0", 17, "out of range");
+    check("nodes.alert", "nodes.event", 28, "cannot be named `event`");
+    check("concurrency_key = \"/customer\"", "concurrency_key = \"customer\"", 17, "is no JSON Pointer");
+    check("concurrency_key = \"/customer\"", "concurrency_key = \"\"", 17, "is no JSON Pointer");
+    check("concurrency_key = \"/customer\"", "priority = \"urgent\"", 17, "known here: high, normal, low");
+    check("running_max = 8", "priority = \"high\"", 18, "takes no priority");
+    check("concurrency_key = \"/customer\"", "priority = \"low\"", 17, "takes no priority");
+    check("running_max = 8", "running_max = 0", 18, "out of range");
     check(
         "[grids.order.nodes.alert]",
         "[[triggers]]\nname = \"orders\"\nkind = \"http\"\ngrid = \"order\"\npath = \"/x\"\n[grids.order.nodes.alert]",
-        27,
+        28,
         "defined twice",
     );
 }

@@ -1,7 +1,7 @@
 //! The triggers of a project: what starts which grid.
 
 use super::{
-    SECTIONS_MAX, check_count,
+    Dedupe, SECTIONS_MAX, check_count,
     document::Item,
     reader::{Faults, Fields},
 };
@@ -23,6 +23,8 @@ pub struct HttpTrigger {
     pub path: String,
     pub auth: TriggerAuth,
     pub on_limit: OnLimit,
+    /// How a repeat of an event is recognised, besides by its `Idempotency-Key`.
+    pub dedupe: Option<Dedupe>,
 }
 
 /// Who may send events to a trigger.
@@ -59,7 +61,7 @@ pub(super) fn read(faults: &mut Faults, item: &Item) -> Vec<Trigger> {
 }
 
 fn read_trigger(faults: &mut Faults, item: &Item) -> Trigger {
-    let fields = faults.fields(item, &["name", "kind", "grid", "methods", "path", "auth", "on_limit"]);
+    let fields = faults.fields(item, &["name", "kind", "grid", "methods", "path", "auth", "on_limit", "dedupe"]);
     let name_item = fields.required(faults, "name", "add `name = \"…\"`");
     let name = name_item.and_then(|item| faults.text(item)).unwrap_or_default();
     if let Some(item) = name_item {
@@ -94,6 +96,7 @@ fn read_http(faults: &mut Faults, fields: Fields<'_>) -> HttpTrigger {
         path: read_path(faults, fields),
         auth: auth.unwrap_or(TriggerAuth::Token),
         on_limit: on_limit.unwrap_or(OnLimit::Reject),
+        dedupe: fields.optional("dedupe").and_then(|item| faults.parsed(item)),
     }
 }
 

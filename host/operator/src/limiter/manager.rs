@@ -173,6 +173,8 @@ impl Manager {
                 self.note_change(queue);
                 self.publisher.consider(queue);
             }
+            let stored = stored.queues.get(&queue.shard).copied().unwrap_or_default();
+            self.publisher.compare(queue, stored.throttled_until_ms, now_ms);
         }
         for queue in take_up.iter().copied().filter(|queue| queue.account == account) {
             self.take_up(queue, stored, share::limits_of(queue, limits, spread));

@@ -22,8 +22,10 @@ const TOLD_FROM_MS: i64 = 1_000;
 
 pub(super) struct Publisher {
     database: Database,
-    /// Queues that became full, or were given other limits, since the last publication.
+    /// Queues that became full since the last publication.
     candidates: HashSet<Queue>,
+    /// Those of them whose last publication does not hold any more, as far as the database says.
+    undone: HashSet<Queue>,
     /// Until when queues were told to be throttled, in Unix milliseconds. What has passed is forgotten.
     told: HashMap<Queue, i64>,
     due_at: Instant,
@@ -33,7 +35,14 @@ pub(super) struct Publisher {
 
 impl Publisher {
     pub(super) fn new(database: Database) -> Self {
-        Self { database, candidates: HashSet::new(), told: HashMap::new(), due_at: Instant::now(), sending: None }
+        Self {
+            database,
+            candidates: HashSet::new(),
+            undone: HashSet::new(),
+            told: HashMap::new(),
+            due_at: Instant::now(),
+            sending: None,
+        }
     }
 
     /// A queue may have something to be told.
@@ -44,8 +53,19 @@ impl Publisher {
         self.candidates.insert(queue);
     }
 
+    /// What the database says of a queue: new limits, and with them nothing of what was told under the former ones. If
+    /// that is not what was told last, it is told again, whatever it is now.
+    pub(super) fn compare(&mut self, queue: Queue, stored_ms: i64, now_ms: i64) {
+        let is_undone = |told_ms: &i64| *told_ms > now_ms && *told_ms != stored_ms;
+        if self.told.get(&queue).is_some_and(is_undone) {
+            self.undone.insert(queue);
+            self.consider(queue);
+        }
+    }
+
     /// A queue is not this host's any more.
     pub(super) fn forget(&mut self, queue: Queue) {
+        self.undone.remove(&queue);
         self.candidates.remove(&queue);
         self.told.remove(&queue);
     }
@@ -79,7 +99,7 @@ impl Publisher {
                 continue;
             };
             let told_ms = self.told.get(&queue).copied().unwrap_or(0);
-            if let Some(until_ms) = to_be_told(told_ms, standing.wait, now_ms) {
+            if let Some(until_ms) = to_be_told(told_ms, self.undone.remove(&queue), standing.wait, now_ms) {
                 self.told.insert(queue, until_ms);
                 throttles.push(Throttle { queue, epoch, until_ms });
             }
@@ -91,12 +111,12 @@ impl Publisher {
 }
 
 /// Until when a queue is to be told to be throttled, if others do not know it well enough.
-fn to_be_told(told_ms: i64, wait: Duration, now_ms: i64) -> Option<i64> {
+fn to_be_told(told_ms: i64, is_undone: bool, wait: Duration, now_ms: i64) -> Option<i64> {
     let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
     let until_ms = now_ms.saturating_add(wait_ms);
     let is_later = wait_ms >= TOLD_FROM_MS && until_ms >= told_ms.saturating_add(TOLD_FROM_MS);
     let is_earlier = told_ms > now_ms && until_ms <= told_ms - TOLD_FROM_MS;
-    (is_later || is_earlier).then_some(until_ms)
+    (is_later || is_earlier || is_undone).then_some(until_ms)
 }
 
 /// The column first: whoever misses the notice, or asks only later, reads it there. Returns what could not be told.
@@ -141,7 +161,8 @@ mod tests {
             (0, Duration::ZERO, None, "never throttled"),
         ];
         for (told_ms, wait, expected, why) in cases {
-            assert_eq!(to_be_told(told_ms, wait, NOW), expected, "{why}");
+            assert_eq!(to_be_told(told_ms, false, wait, NOW), expected, "{why}");
+            assert!(to_be_told(told_ms, true, wait, NOW).is_some(), "undone: {why}");
         }
     }
 }

@@ -7,14 +7,19 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use trellis_model::{AccountId, RunId, run::Event};
-use trellis_operator::{catalog::LoadedRevision, ingest::NewEvent, limiter::Standing};
+use trellis_operator::{
+    catalog::LoadedRevision,
+    ingest::{self, NewEvent},
+    limiter::Standing,
+};
 
 use super::{
     Api, Problem,
     auth::Caller,
+    dedupe,
     hooks::json_data,
     projects, rate_limit,
     request::{PathOf, read_body},
@@ -24,6 +29,19 @@ use super::{
 #[derive(Debug, Serialize)]
 pub struct Accepted {
     pub run: RunId,
+    /// The event was accepted before, with the same key. Left out where it was not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub repeat: bool,
+}
+
+/// 202, and whether it is for the first time.
+pub fn accepted(accepted: ingest::Accepted) -> Response {
+    let ingest::Accepted { run, is_repeat: repeat } = accepted;
+    let mut response = (StatusCode::ACCEPTED, Json(Accepted { run, repeat })).into_response();
+    if repeat {
+        response.headers_mut().insert(dedupe::REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
 }
 
 /// `POST /v1/projects/{project}/grids/{grid}/events`
@@ -53,7 +71,10 @@ async fn accept(
     request: Request,
 ) -> Result<Response, Problem> {
     rate_limit::admitted(standing)?;
-    let data = json_data(&read_body(request.into_body(), api.config.body_bytes_max).await?)?;
+    let (parts, body) = request.into_parts();
+    let data = json_data(&read_body(body, api.config.body_bytes_max).await?)?;
+    let place = dedupe::Place { project: revision.project, kind: "grid", name: grid };
+    let keys = dedupe::keys(place, None, &parts.headers, &data)?;
     let event = Event { attributes: vec![("trigger".to_owned(), "api".to_owned())], data };
     let run = api.host.ingest.accept(NewEvent {
         account,
@@ -62,6 +83,7 @@ async fn accept(
         grid: grid.into(),
         place: revision.place(grid, &event),
         payload: serde_json::to_vec(&event).map_err(|_| Problem::internal())?,
+        keys,
     });
-    Ok((StatusCode::ACCEPTED, Json(Accepted { run: run.await? })).into_response())
+    Ok(accepted(run.await?))
 }

@@ -3,11 +3,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use axum::{
-    Json,
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
 use serde_json::value::RawValue;
 use trellis_model::{
     manifest::{OnLimit, Trigger, TriggerAuth},
@@ -17,9 +16,7 @@ use trellis_model::{
 use trellis_operator::{catalog::LoadedRevision, ingest::NewEvent, limiter::Standing};
 
 use super::{
-    Api, Problem, auth,
-    events::Accepted,
-    rate_limit,
+    Api, Problem, auth, dedupe, events, rate_limit,
     request::{PathOf, read_body, text},
 };
 
@@ -77,7 +74,11 @@ async fn accept(
     if trigger.http.on_limit == OnLimit::Reject {
         rate_limit::admitted(standing)?;
     }
-    let event = read_event(api, trigger, request).await?;
+    let (parts, body) = request.into_parts();
+    let data = json_data(&read_body(body, api.config.body_bytes_max).await?)?;
+    let place = dedupe::Place { project: revision.project, kind: "trigger", name: &trigger.name };
+    let keys = dedupe::keys(place, trigger.http.dedupe.as_ref(), &parts.headers, &data)?;
+    let event = Event { attributes: attributes(trigger, &parts), data };
     let run = api.host.ingest.accept(NewEvent {
         account: revision.account,
         project: revision.project,
@@ -85,8 +86,9 @@ async fn accept(
         grid: trigger.grid.as_str().into(),
         place: revision.place(&trigger.grid, &event),
         payload: serde_json::to_vec(&event).map_err(|_| Problem::internal())?,
+        keys,
     });
-    Ok((StatusCode::ACCEPTED, Json(Accepted { run: run.await? })).into_response())
+    Ok(events::accepted(run.await?))
 }
 
 enum Found<'r> {
@@ -130,9 +132,8 @@ async fn check_sender(
     if is_own { Ok(()) } else { Err(Problem::not_found("no such trigger is deployed for the account of this token")) }
 }
 
-async fn read_event(api: &Api, trigger: &Trigger, request: Request) -> Result<Event, Problem> {
-    let (parts, body) = request.into_parts();
-    let body = read_body(body, api.config.body_bytes_max).await?;
+/// What the request says besides its body.
+fn attributes(trigger: &Trigger, parts: &Parts) -> Vec<(String, String)> {
     let mut attributes =
         vec![("trigger".to_owned(), trigger.name.clone()), ("method".to_owned(), parts.method.to_string())];
     if let Some(query) = parts.uri.query().filter(|query| query.len() <= ATTRIBUTE_BYTES_MAX) {
@@ -144,7 +145,7 @@ async fn read_event(api: &Api, trigger: &Trigger, request: Request) -> Result<Ev
             attributes.push((name.to_owned(), value.to_owned()));
         }
     }
-    Ok(Event { attributes, data: json_data(&body)? })
+    attributes
 }
 
 /// The body as it is, once it is known to be JSON. No body is `null`.

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod auth;
+mod dedupe;
 mod events;
 mod health;
 mod hooks;

@@ -79,6 +79,12 @@ impl Problem {
         Self { faults, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, kind, title, detail) }
     }
 
+    /// An `Idempotency-Key` names one event, and this is another one.
+    pub fn key_reused() -> Self {
+        let detail = "this `Idempotency-Key` was sent before with another body; send each event with a key of its own";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "the key belongs to another event", detail)
+    }
+
     /// An account is over its limits.
     pub fn rate_limited(wait: Duration) -> Self {
         let seconds = round_up(wait);
@@ -152,6 +158,12 @@ impl From<IngestError> for Problem {
             IngestError::Overloaded | IngestError::Stopping => {
                 Self::unavailable(error.to_string(), Duration::from_secs(1))
             }
+            IngestError::Unanswered(_) => {
+                let fate =
+                    "the event may have been accepted or not; sent again with an `Idempotency-Key` it is accepted once";
+                Self::unavailable(format!("{error}: {fate}"), DATABASE_RETRY)
+            }
+            IngestError::KeyReused => Self::key_reused(),
             IngestError::Refused(reason) => {
                 tracing::error!(reason, "an event was refused");
                 Self::internal()

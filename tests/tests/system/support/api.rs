@@ -3,7 +3,10 @@
 use std::sync::Once;
 
 use bytes::Bytes;
-use reqwest::{Method, header::HeaderMap};
+use reqwest::{
+    Method,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
 use serde_json::Value;
 
 /// One host, and who is asking.
@@ -61,6 +64,28 @@ impl Api {
         self.send(Method::POST, path, "application/json", body.to_string().into()).await
     }
 
+    /// An event with headers of its own, to a host that may be dying.
+    pub async fn try_post_with(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Result<Answer, reqwest::Error> {
+        let plain = |(name, value): &(&str, &str)| {
+            (
+                name.parse::<HeaderName>().expect("a header's name"),
+                HeaderValue::from_str(value).expect("a header's value"),
+            )
+        };
+        let headers: HeaderMap = headers.iter().map(plain).collect();
+        self.try_send_with(Method::POST, path, "application/json", headers, body.to_string().into()).await
+    }
+
+    /// An event with headers of its own.
+    pub async fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+        self.try_post_with(path, headers, body).await.unwrap_or_else(|error| panic!("POST {path}: {error:?}"))
+    }
+
     pub async fn put(&self, path: &str, body: &Value) -> Answer {
         self.send(Method::PUT, path, "application/json", body.to_string().into()).await
     }
@@ -79,8 +104,19 @@ impl Api {
         content_type: &str,
         body: Bytes,
     ) -> Result<Answer, reqwest::Error> {
+        self.try_send_with(method, path, content_type, HeaderMap::new(), body).await
+    }
+
+    async fn try_send_with(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, reqwest::Error> {
         let asked = format!("{method} {path}");
-        let mut request = self.http.request(method, format!("{}{path}", self.base)).body(body);
+        let mut request = self.http.request(method, format!("{}{path}", self.base)).headers(headers).body(body);
         if !content_type.is_empty() {
             request = request.header("content-type", content_type);
         }
