@@ -15,6 +15,7 @@ pub mod backoff;
 pub mod run;
 
 pub mod call_limits;
+pub mod targets;
 pub mod token;
 pub mod window;
 

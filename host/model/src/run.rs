@@ -72,10 +72,24 @@ pub struct NodeResult {
     /// The last failure, or why the node was skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+    /// For which target's room the node waits, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<TargetWait>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<LogLine>,
     #[serde(default)]
     pub metering: Metering,
+}
+
+/// A node's place in the line before a target: it is called again at that time, and is then before all who came later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetWait {
+    /// The target's name in the manifest.
+    pub target: String,
+    /// Which of the target's hosts has no room; empty where all of them share one limit.
+    pub host: String,
+    /// Unix milliseconds.
+    pub until_ms: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +131,8 @@ pub enum ReasonKind {
     LostHost,
     /// The input had no value.
     NoInput,
+    /// A target takes no more requests for now: the node is called again, and no attempt was counted.
+    Waiting,
 }
 
 impl ReasonKind {
@@ -155,6 +171,8 @@ pub struct Metering {
     pub requests: u32,
     pub request_bytes: u64,
     pub response_bytes: u64,
+    /// Waiting within the call until a target had room, in microseconds, over all requests.
+    pub target_wait_us: u64,
     pub storage_operations: u32,
 }
 
@@ -291,6 +309,7 @@ fn skipped(node: &PlannedNode, missing: &PlannedInput) -> NodeResult {
         attempts: 0,
         outputs: Outputs::new(),
         reason: Some(Reason { kind: ReasonKind::NoInput, message }),
+        waiting: None,
         log: Vec::new(),
         metering: Metering::default(),
     }
@@ -342,6 +361,7 @@ mod tests {
             attempts: 1,
             outputs: outputs.iter().map(|(port, json)| ((*port).to_owned(), raw(json))).collect(),
             reason: None,
+            waiting: None,
             log: Vec::new(),
             metering: Metering::default(),
         }
