@@ -12,6 +12,7 @@ use crate::{
         log::RunLog,
         storage::{ReadVersion, Write},
     },
+    egress::targets::TargetFull,
     failure::{Failure, FailureKind, bytes},
 };
 
@@ -32,6 +33,9 @@ pub struct CallReport {
 pub enum Outcome {
     Emitted(Effects),
     Failed(Failure),
+    /// Broken off before anything had left it, because a target has no room for longer than it could wait: to be called
+    /// again then, as if it had never been called.
+    Suspended(TargetFull),
 }
 
 /// What a successful call wants: to be committed together, or not at all.
@@ -67,6 +71,8 @@ pub struct Metering {
     pub request_bytes: u64,
     /// Decoded.
     pub response_bytes: u64,
+    /// Waiting until targets had room, over all requests, in microseconds. Part of the wall time.
+    pub target_wait_us: u64,
     pub storage_operations: u32,
 }
 

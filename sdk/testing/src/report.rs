@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use trellis_engine::{CallReport, Change, Effects, Failure, FailureKind, LogLine, Metering, Outcome, Write};
+use trellis_engine::{
+    CallReport, Change, Effects, Failure, FailureKind, LogLine, Metering, Outcome, TargetFull, Write,
+};
 
 use crate::http::Request;
 
@@ -15,6 +17,8 @@ pub struct Report {
     pub emissions: BTreeMap<String, Value>,
     /// Why the call failed, if it did.
     pub failure: Option<Failure>,
+    /// The target that had no room, if the call was suspended for that: a host calls it again later.
+    pub suspended: Option<TargetFull>,
     pub log: Vec<LogLine>,
     /// Requests that went out, in order. Those that were denied are not among them; the log says why.
     pub requests: Vec<Request>,
@@ -28,6 +32,7 @@ pub struct Report {
 impl Report {
     pub(crate) fn new(report: CallReport, requests: Vec<Request>) -> Self {
         let CallReport { outcome, log, outside_effect, metering } = report;
+        let mut suspended = None;
         let (emissions, writes, failure) = match outcome {
             Outcome::Emitted(Effects { emissions, writes, .. }) => {
                 let emissions = emissions.into_iter().map(|emission| {
@@ -37,8 +42,12 @@ impl Report {
                 (emissions.collect(), writes, None)
             }
             Outcome::Failed(failure) => (BTreeMap::new(), Vec::new(), Some(failure)),
+            Outcome::Suspended(full) => {
+                suspended = Some(full);
+                (BTreeMap::new(), Vec::new(), None)
+            }
         };
-        Self { emissions, failure, log: log.lines, requests, writes, outside_effect, metering }
+        Self { emissions, failure, suspended, log: log.lines, requests, writes, outside_effect, metering }
     }
 
     /// The value that was emitted to `port`. Panics if there is none.
@@ -61,7 +70,7 @@ impl Report {
     #[track_caller]
     pub fn assert_emitted_nothing(&self) {
         assert!(
-            self.failure.is_none() && self.emissions.is_empty(),
+            self.failure.is_none() && self.suspended.is_none() && self.emissions.is_empty(),
             "something else came of the call\n{}",
             self.story()
         );
@@ -112,6 +121,7 @@ impl Report {
     fn story(&self) -> String {
         let mut story = match &self.failure {
             Some(failure) => format!("outcome: failed ({:?}): {failure}\n", failure.kind),
+            None if self.suspended.is_some() => format!("outcome: suspended: {:?}\n", self.suspended),
             None => format!("outcome: emitted {}\n", serde_json::json!(self.emissions)),
         };
         for request in &self.requests {

@@ -10,5 +10,6 @@ mod isolation;
 mod limits;
 mod storage;
 mod support;
+mod targets;
 mod uploads;
 mod wasi;

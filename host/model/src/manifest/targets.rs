@@ -54,7 +54,8 @@ pub enum InvalidTargetHosts {
 }
 
 impl TargetHosts {
-    fn matches(&self, url: &Url) -> bool {
+    /// Whether a request to `url` goes to one of these hosts.
+    pub fn matches(&self, url: &Url) -> bool {
         self.port.is_none_or(|port| url.port_or_known_default() == Some(port))
             && url.host().is_some_and(|host| self.pattern.matches(&host))
     }
