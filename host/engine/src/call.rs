@@ -90,10 +90,10 @@ impl From<BrokenOff> for Ended {
     }
 }
 
-/// A call that must not be repeated as if it had never been, and cannot wait as long as it would have to.
+/// A call that cannot be made again as if it had never been, and cannot wait as long as it would have to.
 fn stuck(full: &TargetFull) -> Failure {
     let message = format!(
-        "{full}, longer than this call may take; it had sent a request that changes something, so it could not be made again later as if it had not"
+        "{full}, longer than this call may take; it had sent a request before that changes something or that its target counts, so it could not be made again as if it had not; send less in one call, or give it a longer wall time"
     );
     let after_ms = u64::try_from(full.wait.as_millis()).unwrap_or(u64::MAX);
     Failure { after_ms: Some(after_ms), ..Failure::new(FailureKind::TimedOut, message) }

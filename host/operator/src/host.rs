@@ -21,6 +21,7 @@ use crate::{
     limiter::{Limiter, LimiterConfig},
     run::{Callee, RunContext},
     scheduler::{Message, RunStarter, Scheduler, Wakeups},
+    targets::Targets,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +50,7 @@ pub struct Host {
     pub limiter: Limiter,
     pub ingest: Ingest,
     pub clock: Clock,
+    targets: Targets,
     lease: Arc<Lease>,
     wakeups: Wakeups,
 }
@@ -123,7 +125,8 @@ impl Host {
         let (ingest, ingest_task) = Task::with_handle("ingest", |stop| {
             Ingest::start(database.clone(), Arc::clone(&lease), clock.clone(), wakeups.clone(), stop)
         });
-        let host = Arc::new(Self { database, engine, catalog, limiter, ingest, clock, lease, wakeups });
+        let targets = Targets::new(database.clone(), Arc::clone(&lease), clock.clone());
+        let host = Arc::new(Self { database, engine, catalog, limiter, ingest, clock, targets, lease, wakeups });
 
         let claims = Arc::new(Claims::default());
         let (committer, committer_task) = Task::with_handle("committer", |give_up| {
@@ -146,6 +149,7 @@ impl Host {
             background: vec![
                 Task::spawn("lease keeper", |stop| keeper.run(stop)),
                 Task::spawn("listener", |stop| host.listener().run(notices, stop)),
+                Task::spawn("targets", |stop| host.targets.clone().keep(stop)),
                 notifier,
             ],
         };
@@ -158,6 +162,7 @@ impl Host {
             engine: self.engine.clone(),
             catalog: Arc::clone(&self.catalog),
             limiter: self.limiter.clone(),
+            targets: self.targets.clone(),
             committer,
             claims,
             lease: Arc::clone(&self.lease),

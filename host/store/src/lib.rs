@@ -15,6 +15,7 @@ pub mod tokens;
 
 pub mod hosts;
 pub mod shards;
+pub mod targets;
 
 pub mod jobs;
 pub mod waiting;

@@ -1,11 +1,14 @@
-//! Whether requests of a call may still leave it, and whether one has left that changes something.
+//! Whether requests of a call may still leave it, and whether it can still be made again as if it had never been.
 //!
 //! ```text
-//!            a changing request leaves
-//!   UNTOUCHED ───────────────────────► TOUCHED     cannot be suspended any more
+//!            a request that counts leaves
+//!   UNTOUCHED ──────────────────────────► TOUCHED     cannot be suspended any more
 //!      │
-//!      └── suspend ──► SUSPENDED                   nothing leaves any more
+//!      └── suspend ──► SUSPENDED                      nothing leaves any more
 //! ```
+//!
+//! A request counts that changes something outside, or that took up a target's room: a call that was suspended behind one
+//! would take up that room again, every time, and never come to its end.
 //!
 //! One atomic, so that of a request that leaves and a suspension that happen at the same time one comes first: a call that
 //! is made again as if it had never been has really done nothing.
@@ -42,8 +45,8 @@ pub(crate) enum BrokenOff {
 impl Departure {
     /// Whether a request may leave now.
     #[must_use]
-    pub fn leave(&self, changes_something: bool) -> bool {
-        if !changes_something {
+    pub fn leave(&self, counts: bool) -> bool {
+        if !counts {
             return self.state.load(SeqCst) != SUSPENDED;
         }
         self.state.compare_exchange(UNTOUCHED, TOUCHED, SeqCst, SeqCst) != Err(SUSPENDED)

@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -70,6 +70,7 @@ pub(crate) struct EgressGuard {
     pub(super) response_bytes: AtomicU64,
     target_wait_us: AtomicU64,
     departure: Departure,
+    outside_effect: AtomicBool,
 }
 
 /// A request that passed the rules.
@@ -111,6 +112,7 @@ impl EgressGuard {
             response_bytes: AtomicU64::new(0),
             target_wait_us: AtomicU64::new(0),
             departure: Departure::default(),
+            outside_effect: AtomicBool::new(false),
         }
     }
 
@@ -173,9 +175,11 @@ impl EgressGuard {
             Some(gate) => self.pass_target(gate.as_ref(), &prepared.url).await,
             None => None,
         };
-        if !self.departure.leave(!is_reading(&prepared.method)) {
+        let changes_something = !is_reading(&prepared.method);
+        if !self.departure.leave(changes_something || passage.is_some()) {
             return Err(SendError::Denied("the call is over".to_owned()));
         }
+        self.outside_effect.fetch_or(changes_something, Relaxed);
         Ok(PassedRequest { prepared, at_once, passage })
     }
 
@@ -195,7 +199,7 @@ impl EgressGuard {
             if !can_suspend {
                 self.departure.give_up(full);
             } else if !self.departure.suspend(full) {
-                // Another request has left the call meanwhile: now waiting is better.
+                // Another request has left the call meanwhile: now only waiting is left.
                 continue;
             }
             return std::future::pending().await;
@@ -235,7 +239,7 @@ impl EgressGuard {
             request_bytes: self.request_bytes.load(Relaxed),
             response_bytes: self.response_bytes.load(Relaxed),
             target_wait: Duration::from_micros(self.target_wait_us.load(Relaxed)),
-            outside_effect: self.departure.is_touched(),
+            outside_effect: self.outside_effect.load(Relaxed),
         }
     }
 

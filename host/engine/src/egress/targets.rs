@@ -24,7 +24,7 @@ pub trait TargetGate: Send + Sync {
 pub struct Patience {
     /// What is left of the call's time.
     pub longest: Duration,
-    /// Whether the call can be broken off and made again later as if it had never been. Otherwise waiting is better.
+    /// Whether the call can be broken off and made again later as if it had never been. Otherwise it can only wait.
     pub can_suspend: bool,
 }
 

@@ -39,6 +39,7 @@ impl Outbound for Target {
 /// What the gate says to each request in turn; the last stays.
 #[derive(Clone, Copy)]
 enum Verdict {
+    NoTarget,
     Go,
     GoAfter(Duration),
     Full(Duration),
@@ -76,6 +77,7 @@ impl TargetGate for Gate {
                 return Err(TargetFull { target: "shop".to_owned(), host: "h".to_owned(), wait, until_ms: 42 });
             }
             Verdict::GoAfter(wait) => tokio::time::sleep(wait).await,
+            Verdict::NoTarget => return Ok(None),
             Verdict::Go => {}
         }
         self.told.inside.fetch_add(1, SeqCst);
@@ -132,22 +134,25 @@ async fn a_call_that_would_wait_too_long_is_suspended_and_nothing_has_happened()
 }
 
 #[tokio::test]
-async fn a_call_that_has_changed_something_is_not_made_again_as_if_it_had_not() {
-    let gate = Gate::new([Verdict::Go, Verdict::Full(Duration::from_secs(600))]);
-    let action = json!({ "do": "fetch-times", "request": request("POST"), "times": 2 });
-    let (report, sent) = call(&gate, CallLimits::default(), action).await;
-    let failure = failure(&report);
-    assert_eq!((failure.kind, failure.after_ms), (FailureKind::TimedOut, Some(600_000)), "{failure}");
-    assert!(failure.message.contains("target `shop` takes no request for another 600000 ms"), "{failure}");
-    assert!(report.outside_effect && sent == 1);
-    let asked = gate.asked.lock().expect("not poisoned").clone();
-    assert_eq!([asked[0].can_suspend, asked[1].can_suspend], [true, false]);
-    assert!(asked[1].longest <= Duration::from_millis(CallLimits::default().wall_ms));
+async fn a_call_that_has_sent_what_counts_is_not_made_again_as_if_it_had_not() {
+    // What changes something counts, and what took up a target's room.
+    for (method, first) in [("POST", Verdict::NoTarget), ("GET", Verdict::Go)] {
+        let gate = Gate::new([first, Verdict::Full(Duration::from_secs(600))]);
+        let action = json!({ "do": "fetch-times", "request": request(method), "times": 2 });
+        let (report, sent) = call(&gate, CallLimits::default(), action).await;
+        let failure = failure(&report);
+        assert_eq!((failure.kind, failure.after_ms), (FailureKind::TimedOut, Some(600_000)), "{failure}");
+        assert!(failure.message.contains("target `shop` takes no request for another 600000 ms"), "{failure}");
+        assert_eq!((report.outside_effect, sent), (method == "POST", 1));
+        let asked = gate.asked.lock().expect("not poisoned").clone();
+        assert_eq!([asked[0].can_suspend, asked[1].can_suspend], [true, false]);
+        assert!(asked[1].longest <= Duration::from_millis(CallLimits::default().wall_ms));
+    }
 }
 
 #[tokio::test]
-async fn a_call_that_has_only_read_is_suspended_all_the_same() {
-    let gate = Gate::new([Verdict::Go, Verdict::Full(Duration::from_secs(600))]);
+async fn a_call_that_has_only_read_elsewhere_is_suspended_all_the_same() {
+    let gate = Gate::new([Verdict::NoTarget, Verdict::Full(Duration::from_secs(600))]);
     let action = json!({ "do": "fetch-times", "request": request("GET"), "times": 2 });
     let (report, sent) = call(&gate, CallLimits::default(), action).await;
     assert!(matches!(report.outcome, Outcome::Suspended(_)) && sent == 1, "{report:?}");

@@ -109,9 +109,9 @@ pub struct TargetState {
     refusals: u32,
     /// From then on nothing of this is worth remembering.
     rest_at_ms: i64,
-    /// Nobody knows what was sent before this state was taken up.
+    /// Nobody knows what was sent between the last that is known and this time.
     #[serde(skip)]
-    is_doubtful: bool,
+    unknown_until_ms: Option<i64>,
     #[serde(skip)]
     in_flight: u32,
     /// How long requests take, as a moving average; 0 while none has been measured.
@@ -123,16 +123,17 @@ pub struct TargetState {
 }
 
 impl TargetState {
-    /// What a former keeper left behind without a word of what it sent afterwards.
+    /// What a former keeper left behind without a word of what it sent until now.
     #[must_use]
-    pub fn in_doubt(self) -> Self {
-        Self { is_doubtful: true, ..self }
+    pub fn in_doubt(mut self, now_ms: i64) -> Self {
+        self.remember_until(now_ms + DOUBT_MAX_MS);
+        Self { unknown_until_ms: Some(now_ms), ..self }
     }
 
     /// Whether a request may go. `place_ms` is the time that the asker was told before, if it was.
     pub fn ask(&mut self, limit: TargetLimit, place_ms: Option<i64>, now_ms: i64) -> Answer {
         self.see(now_ms);
-        self.settle_doubt(limit, now_ms);
+        self.settle_doubt(limit);
         if limit.concurrency.is_some_and(|places| self.in_flight >= places) {
             return Answer::Crowded;
         }
@@ -238,7 +239,7 @@ impl TargetState {
 
     /// Whether a new state would be as good as this one.
     pub fn is_at_rest(&self, now_ms: i64) -> bool {
-        self.in_flight == 0 && !self.is_doubtful && now_ms >= self.rest_at_ms
+        self.in_flight == 0 && now_ms >= self.rest_at_ms
     }
 
     pub fn in_flight(&self) -> u32 {
@@ -269,14 +270,12 @@ impl TargetState {
     }
 
     /// Takes the window for used up, if that does not shut anybody out for long.
-    fn settle_doubt(&mut self, limit: TargetLimit, now_ms: i64) {
-        let is_doubtful = std::mem::take(&mut self.is_doubtful);
+    fn settle_doubt(&mut self, limit: TargetLimit) {
         if let Some(rate) = limit.rate
-            && is_doubtful
+            && let Some(unknown_until_ms) = self.unknown_until_ms.take()
             && rate.recovery_ms() <= DOUBT_MAX_MS
         {
-            self.sent.fill(rate, now_ms);
-            self.remember_until(now_ms + rate.recovery_ms());
+            self.sent.fill(rate, unknown_until_ms);
         }
     }
 }

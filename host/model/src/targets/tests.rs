@@ -135,12 +135,13 @@ fn places_are_given_back_and_who_cannot_stay_is_told_a_time_of_its_own() {
 
 #[test]
 fn what_nobody_knows_is_taken_for_used_up_unless_that_would_last_for_ever() {
-    for (limit, until_ms) in [(window(5, 60_000), 60_000), (bucket(10, 100), 100)] {
-        let mut state = TargetState::default().in_doubt();
-        assert!(!state.is_at_rest(BEGIN_MS));
-        assert_eq!(state.ask(limit, None, BEGIN_MS), Answer::Wait { until_ms: BEGIN_MS + until_ms });
+    for (limit, until_ms) in [(window(5, 60_000), 60_000), (bucket(10, 200), 200)] {
+        let mut state = TargetState::default().in_doubt(BEGIN_MS);
+        assert!(!state.is_at_rest(BEGIN_MS + 100));
+        assert_eq!(state.ask(limit, None, BEGIN_MS + 100), Answer::Wait { until_ms: BEGIN_MS + until_ms });
     }
-    let mut state = TargetState::default().in_doubt();
+    assert!(TargetState::default().in_doubt(BEGIN_MS).is_at_rest(BEGIN_MS + DOUBT_MAX_MS), "it has passed by itself");
+    let mut state = TargetState::default().in_doubt(BEGIN_MS);
     assert_eq!(state.ask(window(5_000, 3_600_000), None, BEGIN_MS), Answer::Go);
 }
 

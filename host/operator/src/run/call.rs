@@ -4,19 +4,21 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use trellis_engine::{Call, CallReport, Event, FailureKind, LoadError, LogLevel, RunLog, UploadError};
 use trellis_model::{
-    AccountId, RunId,
+    AccountId, Queue, RunId, Shard,
     plan::PlannedNode,
-    run::{Inputs, LogLine, Metering, Reason, ReasonKind},
+    run::{Inputs, LogLine, Metering, Reason, ReasonKind, TargetWait},
 };
 
 use super::{context::RunContext, storage::CallStorage};
-use crate::{catalog::LoadedRevision, limiter::Permit};
+use crate::{catalog::LoadedRevision, limiter::Permit, targets::Caller};
 
 /// What a call needs to know.
 pub struct NodeCall {
     /// Of the execution's state that the inputs were taken from.
     pub generation: u32,
     pub account: AccountId,
+    /// Where the run's job lies.
+    pub shard: Shard,
     pub run: RunId,
     pub revision: Arc<LoadedRevision>,
     pub grid: Arc<trellis_model::plan::GridPlan>,
@@ -26,6 +28,8 @@ pub struct NodeCall {
     pub inputs: Inputs,
     pub attributes: Arc<Vec<(String, String)>>,
     pub storage: Arc<CallStorage>,
+    /// The node's place in the line before a target, if it has one.
+    pub waiting: Option<TargetWait>,
 }
 
 /// What came of a call.
@@ -71,6 +75,15 @@ impl NodeCall {
         context.engine.load(digest, bytes).await.map_err(|error| load_reason(&error))
     }
 
+    fn caller(&self) -> Caller {
+        Caller {
+            queue: Queue { shard: self.shard, account: self.account },
+            project: self.revision.project,
+            // As many parts as the account has queues.
+            parts: 1,
+        }
+    }
+
     fn call(&self, context: &RunContext) -> Call {
         let node = self.planned();
         let event = Event {
@@ -88,6 +101,7 @@ impl NodeCall {
             grants: Arc::clone(&node.grants),
             storage: Arc::clone(&self.storage) as Arc<dyn trellis_engine::Storage>,
             outbound: context.engine.outbound(self.account),
+            targets: context.targets.gate(self.caller(), context.catalog.targets(&self.revision), self.waiting.clone()),
             clock: None,
         }
     }
@@ -150,6 +164,7 @@ pub fn metering(metering: &trellis_engine::Metering) -> Metering {
         requests: metering.requests,
         request_bytes: metering.request_bytes,
         response_bytes: metering.response_bytes,
+        target_wait_us: metering.target_wait_us,
         storage_operations: metering.storage_operations,
     }
 }

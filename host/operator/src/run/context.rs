@@ -7,7 +7,10 @@ use trellis_model::call_limits::CallLimits;
 use trellis_store::Database;
 
 use super::Callee;
-use crate::{catalog::Catalog, claims::Claims, clock::Clock, committer::Committer, lease::Lease, limiter::Limiter};
+use crate::{
+    catalog::Catalog, claims::Claims, clock::Clock, committer::Committer, lease::Lease, limiter::Limiter,
+    targets::Targets,
+};
 
 pub struct RunContext {
     pub database: Database,
@@ -15,6 +18,7 @@ pub struct RunContext {
     pub callee: Callee,
     pub catalog: Arc<Catalog>,
     pub limiter: Limiter,
+    pub targets: Targets,
     pub committer: Committer,
     pub claims: Arc<Claims>,
     pub lease: Arc<Lease>,

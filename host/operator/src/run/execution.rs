@@ -2,6 +2,7 @@
 //! not committed yet.
 
 mod begin;
+mod waiting;
 
 use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
 
@@ -132,6 +133,7 @@ impl<'c> Execution<'c> {
         NodeCall {
             generation: self.generation,
             account: self.job.account,
+            shard: self.job.shard,
             run: self.job.run,
             revision: Arc::clone(&self.revision),
             grid: Arc::clone(&self.grid),
@@ -140,6 +142,7 @@ impl<'c> Execution<'c> {
             inputs,
             attributes: Arc::clone(&self.attributes),
             storage: Arc::new(storage),
+            waiting: self.progress.result(node).and_then(|result| result.waiting.clone()),
         }
     }
 
@@ -177,6 +180,11 @@ impl<'c> Execution<'c> {
                 let asked = failure.after_ms.map(Duration::from_millis);
                 return self.fail(call, call::reason(&failure), asked, log, metering);
             }
+            Outcome::Suspended(full) => {
+                let (result, waiting) = waiting::result(call, full, log, metering, self.context.clock.now_ms());
+                self.progress.set(call.node, result);
+                return self.suspend(waiting);
+            }
         };
         if self.pending.merge(&call.storage.snapshot, call.storage.take_overlaid_reads(), &effects).is_err() {
             if report.outside_effect {
@@ -192,6 +200,7 @@ impl<'c> Execution<'c> {
             attempts: call.attempt,
             outputs,
             reason: None,
+            waiting: None,
             log,
             metering,
         };
@@ -220,6 +229,7 @@ impl<'c> Execution<'c> {
             attempts: call.attempt,
             outputs: Outputs::new(),
             reason: Some(reason),
+            waiting: None,
             log,
             metering,
         };
