@@ -9,6 +9,7 @@ mod hosts;
 mod limits;
 mod postgres_restart;
 mod stop;
+mod targets;
 
 mod hostile_guests;
 mod refusals;

@@ -33,7 +33,7 @@ fn retry_after_ms<'h>(header: &impl Fn(&str) -> Option<&'h str>, now_ms: i64) ->
 /// The time to a reset, if nothing is left until then.
 fn used_up_ms<'h>(header: &impl Fn(&str) -> Option<&'h str>, now_ms: i64) -> Option<i64> {
     if let Some(value) = header("ratelimit") {
-        return value.split(',').filter_map(|policy| used_up_policy_ms(policy)).max();
+        return value.split(',').filter_map(used_up_policy_ms).max();
     }
     [("ratelimit-remaining", "ratelimit-reset"), ("x-ratelimit-remaining", "x-ratelimit-reset")].into_iter().find_map(
         |(remaining, reset)| {

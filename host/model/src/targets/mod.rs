@@ -29,7 +29,8 @@ pub struct TargetLimit {
 }
 
 /// How many requests a target takes over time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum RateLimit {
     /// At most `max` in any stretch of `period_ms`.
     Window { max: u32, period_ms: i64 },
@@ -97,6 +98,8 @@ pub enum Answer {
 pub struct TargetState {
     /// The latest time that was seen: a clock that goes back makes everything move back with it.
     seen_ms: i64,
+    /// What the promises were made by.
+    rate: Option<RateLimit>,
     sent: Meter,
     line: Meter,
     late: Meter,
@@ -134,6 +137,7 @@ impl TargetState {
     pub fn ask(&mut self, limit: TargetLimit, place_ms: Option<i64>, now_ms: i64) -> Answer {
         self.see(now_ms);
         self.settle_doubt(limit);
+        self.settle_rate(limit.rate);
         if limit.concurrency.is_some_and(|places| self.in_flight >= places) {
             return Answer::Crowded;
         }
@@ -267,6 +271,16 @@ impl TargetState {
             times.into_iter().for_each(|time| *time -= back_ms);
         }
         self.seen_ms = now_ms;
+    }
+
+    /// Under a new rate, promises made by the old one bind nobody but those who have them: they may come at their times,
+    /// and others need not wait behind them.
+    fn settle_rate(&mut self, rate: Option<RateLimit>) {
+        if self.rate != rate {
+            self.rate = rate;
+            (self.line, self.late) = (self.sent.clone(), self.sent.clone());
+            (self.line_until_ms, self.late_until_ms) = (0, 0);
+        }
     }
 
     /// Takes the window for used up, if that does not shut anybody out for long.

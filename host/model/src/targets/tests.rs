@@ -164,6 +164,20 @@ fn a_limit_that_changes_its_kind_gives_no_burst_away() {
 }
 
 #[test]
+fn a_new_rate_holds_at_once_for_whoever_comes_new() {
+    let mut state = TargetState::default();
+    let before = window(1, 60_000);
+    assert_eq!(state.ask(before, None, BEGIN_MS), Answer::Go);
+    for step in 1..=5 {
+        assert_eq!(state.ask(before, None, BEGIN_MS), Answer::Wait { until_ms: BEGIN_MS + step * 60_000 });
+    }
+    let after = window(3, 60_000);
+    let answers: Vec<_> = (0..3).map(|_| state.ask(after, None, BEGIN_MS + 2_000)).collect();
+    assert_eq!(answers, [Answer::Go, Answer::Go, Answer::Wait { until_ms: BEGIN_MS + 60_000 }]);
+    assert_eq!(state.ask(after, Some(BEGIN_MS + 60_000), BEGIN_MS + 60_000), Answer::Go);
+}
+
+#[test]
 fn a_stored_state_is_read_back_as_it_was() {
     let limit = bucket(2, 1_000);
     let mut state = TargetState::default();
