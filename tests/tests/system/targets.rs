@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Account, Host, HostPlan, Outside, Stage, eventually, grants, node, project, reason};
+use crate::support::{Account, Database, Host, HostPlan, Outside, Stage, eventually, grants, node, project, reason};
 
 /// A project that sends one request per run to a target with these limits.
 fn calling(outside: &Outside, method: &str, path: &str, limits: &Value) -> Value {
@@ -58,11 +58,8 @@ fn assert_rate(outside: &Outside, path: &str, rate: usize, period: Duration, beg
 }
 
 /// How many runs wait for a target now.
-async fn waiting(stage: &Stage) -> i64 {
-    stage
-        .database
-        .number("select count(*) from job_later where last_error like '%waiting for target `shop` until %'")
-        .await
+async fn waiting(database: &Database) -> i64 {
+    database.number("select count(*) from job_later where last_error like '%waiting for target `shop` until %'").await
 }
 
 #[tokio::test]
@@ -76,7 +73,7 @@ async fn requests_of_many_runs_keep_to_the_rate_of_their_target() {
 
     let begun = Instant::now();
     let runs = start(&account, 20).await;
-    eventually("runs wait for the target", async || (waiting(&stage).await > 0).then_some(())).await;
+    eventually("runs wait for the target", async || (waiting(&stage.database).await > 0).then_some(())).await;
     all_succeed(&account, &runs).await;
     assert_eq!(outside.received("/shop").len(), 20, "each is sent once");
     assert_rate(&outside, "/shop", 4, PERIOD, begun);
@@ -132,7 +129,7 @@ async fn a_node_that_waits_says_until_when_and_holds_no_instance() {
     let first = account.run("calls", &json!(0)).await;
     assert_eq!(first["state"], "succeeded");
     let runs = start(&account, 3).await;
-    eventually("all the others wait", async || (waiting(&stage).await == 3).then_some(())).await;
+    eventually("all the others wait", async || (waiting(&stage.database).await == 3).then_some(())).await;
     let mut times = Vec::new();
     for run in &runs {
         let shown = account.show(run).await;
@@ -186,27 +183,23 @@ async fn a_refusal_with_a_time_silences_every_run() {
     stage.database.settled().await;
 }
 
-/// Starts runs on one host, lets another take over in the middle, and says whether the rate was kept.
-async fn change_hands(end: impl AsyncFnOnce(&Stage, Host)) {
+/// Starts runs on one host, lets another take over in the middle, and sees whether the rate was kept.
+async fn change_hands(take_over: impl AsyncFnOnce(&Database, Host, HostPlan) -> Host) {
     const PERIOD: Duration = Duration::from_secs(8);
     let outside = Outside::start().await;
-    let plan = |plan: HostPlan| plan.allow(&outside);
-    let stage = Stage::with(plan).await;
+    let stage = Stage::facing(&outside).await;
     let account = stage.account("acme").await;
     let limits = json!({ "rate": 3, "per": "8s", "wait_max": "0s" });
     account.deploy(&calling(&outside, "POST", "/shop", &limits)).await;
     let begun = Instant::now();
     let runs = start(&account, 8).await;
-    eventually("the first window is used up", async || (waiting(&stage).await == 5).then_some(())).await;
+    eventually("the first window is used up", async || (waiting(&stage.database).await == 5).then_some(())).await;
     assert_eq!(outside.received("/shop").len(), 3);
 
-    let other = plan(HostPlan::on(&stage.database.url)).start().await;
     let Stage { database, host } = stage;
-    let stage = Stage { database, host: other };
-    end(&stage, host).await;
-    eventually("the other host has all shards", async || (stage.database.shard_counts().await == [256]).then_some(()))
-        .await;
-    let account = account.at(&stage.host);
+    let other = take_over(&database, host, HostPlan::on(&database.url).allow(&outside)).await;
+    eventually("the other host has all shards", async || (database.shard_counts().await == [256]).then_some(())).await;
+    let account = account.at(&other);
     // Whoever comes new must wait as well.
     let more = start(&account, 1).await;
     all_succeed(&account, &[runs, more].concat()).await;
@@ -215,20 +208,23 @@ async fn change_hands(end: impl AsyncFnOnce(&Stage, Host)) {
 }
 
 #[tokio::test]
-async fn a_host_that_takes_over_goes_on_with_the_windows_of_one_that_has_stopped() {
-    change_hands(async |_, host| {
+async fn a_host_that_takes_over_goes_on_with_the_windows_of_one_that_hands_over() {
+    change_hands(async |_, host, plan| {
+        let other = plan.start().await;
         host.terminate().await;
         host.ended().await;
+        other
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_host_that_takes_over_gives_nothing_away_after_a_crash() {
-    change_hands(async |stage, host| {
-        let kept = "select count(*) from target_state";
-        eventually("the windows are kept", async || (stage.database.number(kept).await > 0).then_some(())).await;
+    change_hands(async |database, host, plan| {
+        let kept = "select count(*) from target_state where not is_final";
+        eventually("the windows are kept", async || (database.number(kept).await > 0).then_some(())).await;
         host.kill().await;
+        plan.start().await
     })
     .await;
 }
