@@ -269,6 +269,13 @@ mod tests {
     }
 
     #[test]
+    fn what_the_readme_shows_is_valid() {
+        let readme = include_str!("../../../../README.md");
+        let shown = readme.split("```").find_map(|block| block.strip_prefix("toml\n[[targets]]")).expect("an example");
+        assert_eq!(read(&format!("[[targets]]{shown}")).map(|targets| targets.len()), Ok(3));
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_a_fault_that_says_how_to_mend_it() {
         check("host = \"a.example.com\"", "limits nothing");
         check("host = \"https://a.example.com\"\nrate = 1", "is a URL; write the host alone");
