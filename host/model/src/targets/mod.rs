@@ -103,9 +103,8 @@ pub struct TargetState {
     sent: Meter,
     line: Meter,
     late: Meter,
-    /// Places in the line, and behind those who were late, were promised up to these times.
+    /// Places in the line were promised up to this time.
     line_until_ms: i64,
-    late_until_ms: i64,
     /// The target itself has asked for silence until then.
     closed_until_ms: i64,
     /// Refusals in a row that named no time.
@@ -159,9 +158,10 @@ impl TargetState {
 
     /// Where somebody new stands: behind all promises, and not before there is room.
     fn place_in_line(&mut self, limit: TargetLimit, now_ms: i64) -> i64 {
-        let open_ms = now_ms.max(self.closed_until_ms).max(self.late_until_ms);
+        let open_ms = now_ms.max(self.closed_until_ms);
         let Some(rate) = limit.rate else { return open_ms };
-        let until_ms = self.line.earliest(rate, open_ms).max(self.sent.earliest(rate, open_ms));
+        let until_ms = [&self.line, &self.late, &self.sent].map(|meter| meter.earliest(rate, open_ms));
+        let until_ms = until_ms.into_iter().fold(open_ms, i64::max);
         if until_ms - now_ms > AHEAD_MAX_MS {
             return now_ms + AHEAD_MAX_MS;
         }
@@ -184,7 +184,6 @@ impl TargetState {
             return now_ms + AHEAD_MAX_MS;
         }
         self.late.record(rate, until_ms);
-        self.late_until_ms = self.late_until_ms.max(until_ms);
         self.remember_until(until_ms + rate.recovery_ms());
         until_ms
     }
@@ -261,13 +260,8 @@ impl TargetState {
             for meter in [&mut self.sent, &mut self.line, &mut self.late] {
                 meter.shift(-back_ms);
             }
-            let times = [
-                &mut self.line_until_ms,
-                &mut self.late_until_ms,
-                &mut self.closed_until_ms,
-                &mut self.rest_at_ms,
-                &mut self.crowd_until_ms,
-            ];
+            let times =
+                [&mut self.line_until_ms, &mut self.closed_until_ms, &mut self.rest_at_ms, &mut self.crowd_until_ms];
             times.into_iter().for_each(|time| *time -= back_ms);
         }
         self.seen_ms = now_ms;
@@ -279,7 +273,7 @@ impl TargetState {
         if self.rate != rate {
             self.rate = rate;
             (self.line, self.late) = (self.sent.clone(), self.sent.clone());
-            (self.line_until_ms, self.late_until_ms) = (0, 0);
+            self.line_until_ms = 0;
         }
     }
 

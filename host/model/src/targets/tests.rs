@@ -102,6 +102,22 @@ fn a_target_that_asks_for_silence_gets_it_and_the_line_moves_back() {
 }
 
 #[test]
+fn who_was_held_up_is_still_before_who_comes_later() {
+    let (mut state, limit) = (TargetState::default(), window(1, 1_000));
+    assert_eq!(state.ask(limit, None, BEGIN_MS), Answer::Go);
+    for step in 1..=2 {
+        assert_eq!(state.ask(limit, None, BEGIN_MS), Answer::Wait { until_ms: BEGIN_MS + step * 1_000 });
+    }
+    state.note_answer(429, Some(5_000), BEGIN_MS + 2_001);
+    for (step, until) in [(1, 7_001), (2, 8_001)] {
+        let place = Some(BEGIN_MS + step * 1_000);
+        assert_eq!(state.ask(limit, place, BEGIN_MS + 2_002), Answer::Wait { until_ms: BEGIN_MS + until });
+    }
+    assert_eq!(state.ask(limit, None, BEGIN_MS + 7_001), Answer::Wait { until_ms: BEGIN_MS + 9_001 });
+    assert_eq!(state.ask(limit, Some(BEGIN_MS + 7_001), BEGIN_MS + 7_001), Answer::Go);
+}
+
+#[test]
 fn refusals_without_a_time_are_answered_with_longer_and_longer_silence() {
     let (mut state, limit) = (TargetState::default(), window(1_000, 1_000));
     let mut silence = |status| {
