@@ -111,6 +111,8 @@ impl Request {
                     return Ok(Box::new(NodePassage { place, clock: clock.clone() }));
                 }
                 Answer::Wait { until_ms } => {
+                    // Time is what this one waits for: the next free place is for others.
+                    freed.set(bucket.freed());
                     if was_crowded {
                         // Whoever waits for a place may be earlier than this one.
                         bucket.pass_on();
