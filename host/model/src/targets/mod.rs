@@ -95,6 +95,7 @@ pub enum Answer {
 /// `sent` is what really went out; nothing goes that it has no room for. `line` and `late` are what was promised, so that a
 /// thousand who wait are told a thousand times, in their order, and not the same one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TargetState {
     /// The latest time that was seen: a clock that goes back makes everything move back with it.
     seen_ms: i64,
