@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Account, Database, Host, HostPlan, Outside, Stage, eventually, grants, node, project, reason};
+use crate::support::{
+    Account, Database, Host, HostPlan, Outside, Stage, action, eventually, grants, node, project, reason,
+};
 
 /// A project that sends one request per run to a target with these limits.
 fn calling(outside: &Outside, method: &str, path: &str, limits: &Value) -> Value {
@@ -153,6 +155,41 @@ async fn a_node_that_waits_says_until_when_and_holds_no_instance() {
         account.run("calls", &json!(number)).await;
     }
     assert_eq!(outside.received("/shop").len(), 3);
+}
+
+#[tokio::test]
+async fn a_call_that_has_changed_something_waits_where_it_is_or_fails_like_any_other() {
+    let outside = Outside::start().await;
+    let stage = Stage::facing(&outside).await;
+    let account = stage.account("acme").await;
+    let post = |path: &str| json!({ "method": "POST", "url": format!("{}{path}", outside.url) });
+    let twice = |path: &str, wall: &str| {
+        let mut node = action(&json!({ "do": "fetch-times", "request": post(path), "times": 2 }));
+        node["grants"] = grants(&outside);
+        node["limits"] = json!({ "wall": wall });
+        node["retry"] = json!({ "attempts": 2, "first": "10ms" });
+        let mut manifest = project("calls", &json!({ "ask": node }));
+        manifest["targets"] =
+            json!([{ "name": "shop", "host": outside.address.to_string(), "rate": 1, "per": "3s", "wait_max": "0s" }]);
+        manifest
+    };
+    account.deploy(&twice("/patient", "20s")).await;
+    let run = account.run("calls", &json!(null)).await;
+    assert_eq!(node(&run, "ask")["attempts"], 1, "{run:#}");
+    assert!(node(&run, "ask")["metering"]["target_wait_us"].as_u64() > Some(2_000_000), "{run:#}");
+    let received = outside.received("/patient");
+    assert_eq!(received.len(), 2, "each is sent once");
+    assert_ne!(received[0].idempotency_key, received[1].idempotency_key);
+
+    account.deploy(&twice("/hasty", "1s")).await;
+    let run = account.start("calls", &json!(null)).await;
+    let run = account.ended(&run).await;
+    assert_eq!((&run["state"], &node(&run, "ask")["attempts"]), (&json!("dead"), &json!(2)), "{run:#}");
+    let (kind, message) = reason(&run, "ask");
+    assert!(kind == "timeout" && message.contains("target `shop` takes no request for another"), "{kind}: {message}");
+    let received = outside.received("/hasty");
+    assert_eq!(received.len(), 2, "once at each attempt");
+    assert_eq!(received[0].idempotency_key, received[1].idempotency_key, "recognisable as the same");
 }
 
 #[tokio::test]
