@@ -25,10 +25,12 @@ use crate::{
         web::Web,
     },
     egress::{
+        departure::BrokenOff,
         guard::EgressGuard,
         outbound::{Outbound, OutboundRequest, OutboundResponse, SendError},
+        targets::{TargetFull, TargetGate},
     },
-    failure::{Failure, bounded, explain},
+    failure::{Failure, FailureKind, bounded, explain},
     guest_state::GuestState,
     report::{CallReport, Effects, Metering, Outcome, check_emissions},
     sandbox::Sandbox,
@@ -61,8 +63,41 @@ pub struct Call {
     pub grants: Arc<Grants>,
     pub storage: Arc<dyn Storage>,
     pub outbound: Arc<dyn Outbound>,
+    /// Holds requests to the limits of their targets; none: there are no targets.
+    pub targets: Option<Arc<dyn TargetGate>>,
     /// The time of day that the guest sees; none: the machine's.
     pub clock: Option<Arc<dyn WallClock>>,
+}
+
+/// Why a call has no emissions.
+enum Ended {
+    Failed(Failure),
+    /// As if it had never been made.
+    Suspended(TargetFull),
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<BrokenOff> for Ended {
+    fn from(broken_off: BrokenOff) -> Self {
+        match broken_off {
+            BrokenOff::Suspended(full) => Self::Suspended(full),
+            BrokenOff::Stuck(full) => Self::Failed(stuck(&full)),
+        }
+    }
+}
+
+/// A call that cannot be made again as if it had never been, and cannot wait as long as it would have to.
+fn stuck(full: &TargetFull) -> Failure {
+    let message = format!(
+        "{full}, longer than this call may take; it had sent a request before that changes something or that its target counts, so it could not be made again as if it had not; send less in one call, or give it a longer wall time"
+    );
+    let after_ms = u64::try_from(full.wait.as_millis()).unwrap_or(u64::MAX);
+    Failure { after_ms: Some(after_ms), ..Failure::new(FailureKind::TimedOut, message) }
 }
 
 /// A store with a guest's capabilities, and what is needed to account for it.
@@ -76,11 +111,11 @@ struct Guest {
 
 impl Guest {
     fn new(sandbox: &Sandbox, call: Call) -> (Self, events::Event, events::Json) {
-        let Call { event, config, limits, grants, storage, outbound, clock } = call;
+        let Call { event, config, limits, grants, storage, outbound, targets, clock } = call;
         let log = Log::new(limits.log_bytes);
         let key = event.idempotency_key.clone();
         let policy = Arc::clone(&sandbox.policy);
-        let egress = Arc::new(EgressGuard::new(policy, Arc::clone(&grants), outbound, &limits, key));
+        let egress = Arc::new(EgressGuard::new(policy, Arc::clone(&grants), outbound, targets, &limits, key));
         let capabilities = Capabilities {
             wasi: Wasi::new(log.clone(), clock),
             log: log.clone(),
@@ -100,16 +135,21 @@ impl Guest {
         plugin: &PluginPre<GuestState>,
         event: &events::Event,
         config: &events::Json,
-    ) -> Result<Vec<events::Emission>, Failure> {
+    ) -> Result<Vec<events::Emission>, Ended> {
         let store = &mut self.store;
         let work = async {
             let plugin = plugin.instantiate_async(&mut *store).await?;
             plugin.trellis_plugin_transformer().call_transform(store, event, config).await
         };
-        match bounded(work, &self.cpu, &self.limits).await {
+        let returned = tokio::select! {
+            biased;
+            returned = bounded(work, &self.cpu, &self.limits) => returned,
+            broken_off = self.egress.broken_off() => return Err(broken_off.into()),
+        };
+        match returned {
             Ok(Ok(emitted)) => Ok(emitted),
-            Ok(Err(failure)) => Err(Failure::returned(failure)),
-            Err(stop) => Err(explain(&stop, self.store.data(), &self.limits)),
+            Ok(Err(failure)) => Err(Failure::returned(failure).into()),
+            Err(stop) => Err(explain(&stop, self.store.data(), &self.limits).into()),
         }
     }
 
@@ -123,7 +163,7 @@ impl Guest {
     }
 
     /// Drops the store and everything in it, and settles the account.
-    fn finish(self, queued: Duration, began: Instant, result: Result<Vec<crate::Emission>, Failure>) -> CallReport {
+    fn finish(self, queued: Duration, began: Instant, result: Result<Vec<crate::Emission>, Ended>) -> CallReport {
         let Self { store, cpu, log, egress, .. } = self;
         let GuestState { capabilities, memory, .. } = store.into_data();
         let traffic = egress.traffic();
@@ -135,6 +175,7 @@ impl Guest {
             requests: traffic.requests,
             request_bytes: traffic.request_bytes,
             response_bytes: traffic.response_bytes,
+            target_wait_us: microseconds(traffic.target_wait),
             storage_operations: capabilities.storage.operations(),
             events_emitted: capabilities.outbox.count(),
         };
@@ -143,7 +184,8 @@ impl Guest {
                 let (reads, writes) = capabilities.storage.into_effects();
                 Outcome::Emitted(Effects { emissions, reads, writes, events: capabilities.outbox.into_events() })
             }
-            Err(failure) => Outcome::Failed(failure),
+            Err(Ended::Failed(failure)) => Outcome::Failed(failure),
+            Err(Ended::Suspended(full)) => Outcome::Suspended(full),
         };
         CallReport { outcome, log: log.finish(), outside_effect: traffic.outside_effect, metering }
     }
@@ -157,7 +199,8 @@ pub(crate) async fn run(transformer: &Transformer, call: Call) -> CallReport {
     let began = Instant::now();
     let (mut guest, event, config) = Guest::new(sandbox, call);
     let emitted = guest.transform(&transformer.plugin, &event, &config).await;
-    let result = emitted.and_then(|emitted| check_emissions(emitted, &transformer.description, &guest.limits));
+    let checked = |emitted| check_emissions(emitted, &transformer.description, &guest.limits).map_err(Ended::from);
+    let result = emitted.and_then(checked);
     let report = guest.finish(began - asked, began, result);
     drop(slot);
     report
@@ -173,6 +216,7 @@ pub(crate) async fn describe(sandbox: &Sandbox, plugin: &PluginPre<GuestState>) 
         grants: Arc::default(),
         storage: Arc::new(Nothing),
         outbound: Arc::new(Nothing),
+        targets: None,
         clock: None,
     };
     let (mut guest, ..) = Guest::new(sandbox, call);

@@ -1,7 +1,7 @@
 //! Wasmtime: check, compile, cache, link, instantiate and call transformers.
 //!
 //! Takes hostile bytes and hostile guests, and gives back a report. Knows nothing of Postgres, grids, retries, rate limits
-//! or the HTTP API: what it needs from outside comes in through small traits ([`Storage`], [`Outbound`], [`WallClock`]),
+//! or the HTTP API: what it needs from outside comes in through small traits ([`Storage`], [`Outbound`], [`TargetGate`], [`WallClock`]),
 //! which the operator and the test harness both implement.
 
 mod engine;
@@ -35,7 +35,10 @@ pub use capabilities::{
     wasi::WallClock,
 };
 pub use digest::{Digest, InvalidDigest};
-pub use egress::outbound::{Outbound, OutboundBody, OutboundRequest, OutboundResponse, SendError, StreamBody};
+pub use egress::{
+    outbound::{Outbound, OutboundBody, OutboundRequest, OutboundResponse, SendError, StreamBody},
+    targets::{Passage, Patience, TargetFull, TargetGate},
+};
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use failure::{Failure, FailureKind};
 pub use report::{CallReport, Effects, Emission, Metering, Outcome};

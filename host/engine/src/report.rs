@@ -13,6 +13,7 @@ use crate::{
         outbox::EmittedEvent,
         storage::{ReadVersion, Write},
     },
+    egress::targets::TargetFull,
     failure::{Failure, FailureKind, bytes},
 };
 
@@ -33,6 +34,9 @@ pub struct CallReport {
 pub enum Outcome {
     Emitted(Effects),
     Failed(Failure),
+    /// Broken off before anything had left it, because a target has no room for longer than it could wait: to be called
+    /// again then, as if it had never been called.
+    Suspended(TargetFull),
 }
 
 /// What a successful call wants: to be committed together, or not at all.
@@ -70,6 +74,8 @@ pub struct Metering {
     pub request_bytes: u64,
     /// Decoded.
     pub response_bytes: u64,
+    /// Waiting until targets had room, over all requests, in microseconds. Part of the wall time.
+    pub target_wait_us: u64,
     pub storage_operations: u32,
     /// Events emitted to grids of the project; of a call that failed, too.
     pub events_emitted: u32,

@@ -49,7 +49,7 @@ pub struct HttpGrant {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum HostPattern {
+pub(crate) enum HostPattern {
     Exact(Host),
     /// `*.example.com`: any subdomain, not the domain itself. Holds `.example.com`.
     Subdomains(String),
@@ -95,7 +95,7 @@ impl HttpGrant {
 }
 
 impl HostPattern {
-    fn matches(&self, host: &Host<&str>) -> bool {
+    pub fn matches(&self, host: &Host<&str>) -> bool {
         match (self, host) {
             (Self::Exact(granted), host) => granted.to_string() == host.to_string(),
             (Self::Subdomains(suffix), Host::Domain(domain)) => {
@@ -185,7 +185,7 @@ fn parse_methods(text: &str) -> Result<Vec<String>, InvalidGrant> {
         .collect()
 }
 
-fn host_pattern(url: &Url, subdomains: bool) -> Option<HostPattern> {
+pub(crate) fn host_pattern(url: &Url, subdomains: bool) -> Option<HostPattern> {
     let host = url.host()?;
     match (subdomains, host) {
         (false, host) => Some(HostPattern::Exact(host.to_owned())),

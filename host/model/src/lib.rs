@@ -20,6 +20,7 @@ pub mod run;
 
 pub mod call_limits;
 pub mod run_limits;
+pub mod targets;
 pub mod token;
 pub mod window;
 

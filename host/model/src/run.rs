@@ -75,6 +75,9 @@ pub struct NodeResult {
     /// The last failure, or why the node was skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+    /// For which target's room the node waits, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<TargetWait>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<LogLine>,
     #[serde(default)]
@@ -91,6 +94,7 @@ impl NodeResult {
             outputs: Outputs::new(),
             due_at_ms: None,
             reason: None,
+            waiting: None,
             log: Vec::new(),
             metering: Metering::default(),
         }
@@ -100,6 +104,17 @@ impl NodeResult {
     pub fn error(&self) -> Option<String> {
         self.reason.as_ref().map(|reason| format!("node `{}`: {}", self.node, reason.message))
     }
+}
+
+/// A node's place in the line before a target: it is called again at that time, and is then before all who came later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetWait {
+    /// The target's name in the manifest.
+    pub target: String,
+    /// Which of the target's hosts has no room; empty where all of them share one limit.
+    pub host: String,
+    /// Unix milliseconds.
+    pub until_ms: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,6 +156,8 @@ pub enum ReasonKind {
     LostHost,
     /// The input had no value.
     NoInput,
+    /// A target takes no more requests for now: the node is called again, and no attempt was counted.
+    Waiting,
 }
 
 impl ReasonKind {
@@ -179,6 +196,8 @@ pub struct Metering {
     pub requests: u32,
     pub request_bytes: u64,
     pub response_bytes: u64,
+    /// Waiting within the call until a target had room, in microseconds, over all requests.
+    pub target_wait_us: u64,
     pub storage_operations: u32,
     /// Events emitted to grids of the project.
     pub events_emitted: u32,

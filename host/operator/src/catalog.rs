@@ -15,7 +15,7 @@ use trellis_engine::Digest;
 use trellis_model::{
     AccountId, Place, PluginId, ProjectId, RevisionId,
     fault::Fault,
-    manifest::{Manifest, Trigger, document},
+    manifest::{Manifest, Target, Trigger, document},
     plan::{GridPlan, ResolvedPlugin, plan_grids},
     run::Event,
 };
@@ -36,6 +36,7 @@ pub struct LoadedRevision {
     pub project: ProjectId,
     pub project_name: String,
     pub triggers: Vec<Trigger>,
+    pub targets: Arc<[Target]>,
     grids: HashMap<String, Arc<GridPlan>>,
     digests: HashMap<PluginId, Digest>,
 }
@@ -76,18 +77,32 @@ pub struct Catalog {
     revisions: DashMap<RevisionId, Arc<LoadedRevision>>,
     /// The current revision of each project, by the names of account and project.
     current: DashMap<(String, String), Arc<LoadedRevision>>,
+    /// The targets of each project's current revision.
+    targets: DashMap<ProjectId, (RevisionId, Arc<[Target]>)>,
     /// The newest revision that [`Catalog::refresh`] has seen.
     newest: AtomicI64,
 }
 
 impl Catalog {
     pub fn new(database: Database) -> Self {
-        Self { database, revisions: DashMap::new(), current: DashMap::new(), newest: AtomicI64::new(0) }
+        Self {
+            database,
+            revisions: DashMap::new(),
+            current: DashMap::new(),
+            targets: DashMap::new(),
+            newest: AtomicI64::new(0),
+        }
     }
 
     /// The current revision of a project, by names.
     pub fn current(&self, account: &str, project: &str) -> Option<Arc<LoadedRevision>> {
         self.current.get(&(account.to_owned(), project.to_owned())).map(|revision| Arc::clone(&revision))
+    }
+
+    /// The targets that hold for a run, whichever revision it was accepted under: those of its project's current one.
+    pub fn targets(&self, revision: &LoadedRevision) -> Arc<[Target]> {
+        let current = self.targets.get(&revision.project);
+        current.map_or_else(|| Arc::clone(&revision.targets), |current| Arc::clone(&current.1))
     }
 
     pub fn project_count(&self) -> usize {
@@ -152,11 +167,20 @@ impl Catalog {
 
     fn make_current(&self, stored: &Revision, loaded: Arc<LoadedRevision>) {
         self.keep(&loaded);
+        self.adopt_targets(&loaded);
         let names = (stored.account_name.clone(), stored.project_name.clone());
         let mut current = self.current.entry(names).or_insert_with(|| Arc::clone(&loaded));
         // Two deployments at once may be loaded in any order: the later one stays.
         if current.id < loaded.id {
             *current = loaded;
+        }
+    }
+
+    fn adopt_targets(&self, loaded: &LoadedRevision) {
+        let mut current =
+            self.targets.entry(loaded.project).or_insert_with(|| (loaded.id, Arc::clone(&loaded.targets)));
+        if current.0 < loaded.id {
+            *current = (loaded.id, Arc::clone(&loaded.targets));
         }
     }
 
@@ -196,6 +220,7 @@ fn load(stored: &Revision, plugins: &HashMap<PluginId, Plugin>) -> Result<Arc<Lo
         project: stored.project,
         project_name: stored.project_name.clone(),
         triggers: manifest.triggers,
+        targets: manifest.targets.into(),
         grids: grids.into_iter().map(|(name, plan)| (name, Arc::new(plan))).collect(),
         digests: digests.collect(),
     }))

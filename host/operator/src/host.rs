@@ -29,6 +29,7 @@ use crate::{
     scheduler::{Message, RunStarter, Scheduler, Wakeups},
     slots::Slots,
     spreads::Spreads,
+    targets::Targets,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +64,7 @@ pub struct Host {
     pub ingest: Ingest,
     pub clock: Clock,
     spreads: Arc<Spreads>,
+    targets: Targets,
     lease: Arc<Lease>,
     wakeups: Wakeups,
 }
@@ -144,7 +146,9 @@ impl Host {
             let (lease, spreads) = (Arc::clone(&lease), Arc::clone(&spreads));
             Ingest::start(database.clone(), config.ingest, lease, ids.clone(), spreads, wakeups.clone(), stop)
         });
-        let host = Arc::new(Self { database, engine, catalog, limiter, ingest, clock, spreads, lease, wakeups });
+        let targets = Targets::new(database.clone(), Arc::clone(&lease), clock.clone());
+        let host =
+            Arc::new(Self { database, engine, catalog, limiter, ingest, clock, spreads, targets, lease, wakeups });
 
         let claims = Arc::new(Claims::default());
         let (lease, spreads, wakeups) = (Arc::clone(&host.lease), Arc::clone(&host.spreads), host.wakeups.clone());
@@ -172,6 +176,7 @@ impl Host {
             background: vec![
                 Task::spawn("lease keeper", |stop| keeper.run(stop)),
                 Task::spawn("listener", |stop| host.listener().run(notices, stop)),
+                Task::spawn("targets", |stop| host.targets.clone().keep(stop)),
                 notifier,
                 Task::spawn("housekeeper", |stop| housekeeper.run(stop)),
             ],
@@ -187,6 +192,7 @@ impl Host {
             limiter: self.limiter.clone(),
             spreads: Arc::clone(&self.spreads),
             slots: Slots::default(),
+            targets: self.targets.clone(),
             committer,
             claims,
             lease: Arc::clone(&self.lease),

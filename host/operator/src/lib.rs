@@ -1,7 +1,7 @@
 //! The heart of Trellis: from a committed event to a committed run.
 //!
 //! In the order of an event's way: [`ingest`] commits it, the [`scheduler`] fetches it when its account may run, the
-//! [`limiter`] counts each module, [`run`] executes the grid, and the [`committer`] writes what it came to. The [`lease`]
+//! [`limiter`] counts each module, [`targets`] each request to a service that takes only so many, [`run`] executes the grid, and the [`committer`] writes what it came to. The [`lease`]
 //! says whose work this host may do. Knows nothing of HTTP, the command line or configuration files.
 
 pub mod host;
@@ -12,6 +12,8 @@ pub mod slots;
 pub mod spreads;
 
 pub mod limiter;
+
+pub mod targets;
 
 pub mod run;
 

@@ -18,6 +18,7 @@ pub mod tokens;
 
 pub mod hosts;
 pub mod shards;
+pub mod targets;
 
 pub mod dedup;
 pub mod fetch;

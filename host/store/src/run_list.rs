@@ -244,13 +244,17 @@ const UNFINISHED: &str = concat!(
          where u.account_id = $1
      )",
     with_project_names!(
-        "(select job.id, project_id, revision_id, grid, 'running' as state, null::bigint as started_at_ms,
-                 null::bigint as ended_at_ms, null::bigint as run_at_ms, null::text as error
-          from claimed join job on job.shard = claimed.shard and job.account_id = $1 and job.lane = any ('{0,1,2,3}')
-                               and job.id = claimed.id
-          where job.id >= $2 and job.id < $3 and ($4::bigint is null or project_id = $4)
-            and ($5::text is null or grid = $5) and ($6::text is null or $6 = 'running')
-          order by job.id desc limit $7)
+        "(select running.id, running.project_id, running.revision_id, running.grid, 'running' as state,
+                 null::bigint as started_at_ms, null::bigint as ended_at_ms, null::bigint as run_at_ms,
+                 null::text as error
+          from claimed, unnest('{0,1,2,3}'::smallint[]) as line (lane), lateral (
+              select * from job
+              where job.shard = claimed.shard and job.account_id = $1 and job.lane = line.lane and job.id = claimed.id
+              limit 1
+          ) as running
+          where running.id >= $2 and running.id < $3 and ($4::bigint is null or running.project_id = $4)
+            and ($5::text is null or running.grid = $5) and ($6::text is null or $6 = 'running')
+          order by running.id desc limit $7)
          union all
          (select queued.* from part, unnest('{0,1,2,3}'::smallint[]) as line (lane), lateral (
               select id, project_id, revision_id, grid, 'queued', null::bigint, null::bigint, null::bigint, null::text

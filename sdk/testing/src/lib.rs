@@ -28,10 +28,11 @@ mod report;
 mod clock;
 mod http;
 mod storage;
+mod targets;
 
 pub use http::{Reply, Request, Response};
 pub use plugin::Plugin;
 pub use report::{Event, Report};
 
-pub use trellis_engine::{Change, Failure, FailureKind, LogLevel, LogLine, Metering, Write};
+pub use trellis_engine::{Change, Failure, FailureKind, LogLevel, LogLine, Metering, TargetFull, Write};
 pub use trellis_model::{call_limits::CallLimits, description::Description};

@@ -1,10 +1,10 @@
 //! A plugin under test, with the world that its calls find.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_json::Value;
-use trellis_engine::{Call, CallReport, Event, Outbound, Outcome, Storage, Transformer, WallClock};
+use trellis_engine::{Call, CallReport, Event, Outbound, Outcome, Storage, TargetGate, Transformer, WallClock};
 use trellis_model::{
     call_limits::CallLimits,
     description::Description,
@@ -18,6 +18,7 @@ use crate::{
     http::{FakeHttp, Mock, Reply},
     report::Report,
     storage::FakeStorage,
+    targets::{FakeTargets, FullTarget},
 };
 
 /// A plugin and what its calls will find: config, mocks, stored values, time, limits.
@@ -37,6 +38,7 @@ pub struct Plugin {
     /// Grids that the plugin may emit to.
     grids: Vec<String>,
     clock: Option<Arc<FixedClock>>,
+    full_targets: Vec<FullTarget>,
 }
 
 impl Plugin {
@@ -75,6 +77,7 @@ impl Plugin {
             stores: Vec::new(),
             grids: Vec::new(),
             clock: None,
+            full_targets: Vec::new(),
         }
     }
 
@@ -152,6 +155,19 @@ impl Plugin {
         self
     }
 
+    /// Lets a target have no room for requests for so long. `hosts` is written as `host` of a target in a manifest, such as
+    /// `*.example.com`. A call that meets it is suspended, as a host would do; one that has sent a request which changes
+    /// something waits, if its wall time allows, or fails. No real time passes.
+    #[must_use]
+    #[track_caller]
+    pub fn full_target(mut self, hosts: &str, wait: Duration) -> Self {
+        match hosts.parse() {
+            Ok(hosts) => self.full_targets.push(FullTarget { hosts, wait }),
+            Err(error) => panic!("{error}"),
+        }
+        self
+    }
+
     /// Adds an attribute of the event, such as `trigger`.
     #[must_use]
     pub fn attribute(mut self, name: &str, value: &str) -> Self {
@@ -209,6 +225,8 @@ impl Plugin {
             grants: Arc::new(self.effective_grants()),
             storage: Arc::clone(&self.storage) as Arc<dyn Storage>,
             outbound: Arc::clone(http) as Arc<dyn Outbound>,
+            targets: (!self.full_targets.is_empty())
+                .then(|| Arc::new(FakeTargets(self.full_targets.clone())) as Arc<dyn TargetGate>),
             clock: self.clock.clone().map(|clock| clock as Arc<dyn WallClock>),
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use trellis_engine::{
-    CallReport, Change, Effects, EmittedEvent, Failure, FailureKind, LogLine, Metering, Outcome, Write,
+    CallReport, Change, Effects, EmittedEvent, Failure, FailureKind, LogLine, Metering, Outcome, TargetFull, Write,
 };
 
 use crate::http::Request;
@@ -17,6 +17,8 @@ pub struct Report {
     pub emissions: BTreeMap<String, Value>,
     /// Why the call failed, if it did.
     pub failure: Option<Failure>,
+    /// The target that had no room, if the call was suspended for that: a host calls it again later.
+    pub suspended: Option<TargetFull>,
     pub log: Vec<LogLine>,
     /// Requests that went out, in order. Those that were denied are not among them; the log says why.
     pub requests: Vec<Request>,
@@ -41,6 +43,7 @@ pub struct Event {
 impl Report {
     pub(crate) fn new(report: CallReport, requests: Vec<Request>) -> Self {
         let CallReport { outcome, log, outside_effect, metering } = report;
+        let mut suspended = None;
         let (emissions, writes, events, failure) = match outcome {
             Outcome::Emitted(Effects { emissions, writes, events, .. }) => {
                 let emissions = emissions.into_iter().map(|emission| {
@@ -50,8 +53,12 @@ impl Report {
                 (emissions.collect(), writes, events.into_iter().map(event).collect(), None)
             }
             Outcome::Failed(failure) => (BTreeMap::new(), Vec::new(), Vec::new(), Some(failure)),
+            Outcome::Suspended(full) => {
+                suspended = Some(full);
+                (BTreeMap::new(), Vec::new(), Vec::new(), None)
+            }
         };
-        Self { emissions, failure, log: log.lines, requests, writes, events, outside_effect, metering }
+        Self { emissions, failure, suspended, log: log.lines, requests, writes, events, outside_effect, metering }
     }
 
     /// The value that was emitted to `port`. Panics if there is none.
@@ -74,7 +81,7 @@ impl Report {
     #[track_caller]
     pub fn assert_emitted_nothing(&self) {
         assert!(
-            self.failure.is_none() && self.emissions.is_empty(),
+            self.failure.is_none() && self.suspended.is_none() && self.emissions.is_empty(),
             "something else came of the call\n{}",
             self.story()
         );
@@ -130,6 +137,7 @@ impl Report {
     fn story(&self) -> String {
         let mut story = match &self.failure {
             Some(failure) => format!("outcome: failed ({:?}): {failure}\n", failure.kind),
+            None if self.suspended.is_some() => format!("outcome: suspended: {:?}\n", self.suspended),
             None => format!("outcome: emitted {}\n", serde_json::json!(self.emissions)),
         };
         for request in &self.requests {

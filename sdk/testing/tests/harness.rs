@@ -207,3 +207,20 @@ fn emitted_events_are_in_the_report() {
     let action = json!({"do": "outbox-then-panic", "events": [["pick", "1"]]});
     assert!(plugin().grid("pick").call("in", action).events.is_empty(), "nothing is emitted by a call that fails");
 }
+
+#[test]
+fn a_call_that_meets_a_full_target_is_suspended_unless_it_can_only_wait() {
+    let full = |seconds| {
+        let url = "https://*.example.com/*";
+        plugin().http_mock("*", url, Response::status(200)).full_target("*.example.com", Duration::from_secs(seconds))
+    };
+    let report = full(60).call("in", fetch("POST", "https://eu.example.com/"));
+    let suspended = report.suspended.as_ref().expect("suspended");
+    assert_eq!((suspended.target.as_str(), suspended.wait), ("*.example.com", Duration::from_secs(60)));
+    assert!(report.requests.is_empty() && report.failure.is_none());
+
+    let report = full(60)
+        .http_mock("POST", "https://example.net/", Response::status(200))
+        .call("in", fetch("POST", "https://example.net/"));
+    assert!(report.suspended.is_none() && report.requests.len() == 1);
+}

@@ -132,11 +132,13 @@ impl ThroughEngine {
             grants: Arc::default(),
             storage: Arc::clone(&self.storage) as Arc<dyn Storage>,
             outbound: Arc::clone(&self.outbound),
+            targets: None,
             clock: None,
         };
         match self.transformer.call(call).await.outcome {
             Outcome::Emitted(effects) => Ok(effects.emissions.len()),
             Outcome::Failed(failure) => Err(anyhow!("the guest failed: {failure}")),
+            Outcome::Suspended(full) => Err(anyhow!("the guest was suspended: {full}")),
         }
     }
 }

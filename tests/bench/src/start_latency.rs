@@ -134,6 +134,7 @@ fn call(subject: &Subject) -> Call {
         grants: Arc::default(),
         storage: Arc::new(NoStorage),
         outbound: subject.server.host.engine.outbound(AccountId(1)),
+        targets: None,
         clock: None,
     }
 }
@@ -145,5 +146,6 @@ async fn called(transformer: &Transformer, call: Call) -> anyhow::Result<Duratio
             Ok(Duration::from_nanos(emission.json.get().parse().context("the guest emitted no time")?))
         }
         Outcome::Failed(failure) => Err(anyhow::anyhow!("the guest failed: {failure}")),
+        Outcome::Suspended(full) => Err(anyhow::anyhow!("the guest was suspended: {full}")),
     }
 }

@@ -81,7 +81,9 @@ async fn send(
     body: WasiBody,
     options: RequestOptions,
 ) -> Result<http::Response<WasiBody>, SendError> {
-    let sending = guard.send_prepared(prepared, outbound_body(body), None);
+    // Waiting for room is no time of the target's: the deadline begins afterwards.
+    let passed = guard.pass(prepared).await?;
+    let sending = guard.send(passed, outbound_body(body), None);
     let response = match head_deadline(options) {
         Some(deadline) => {
             timeout(deadline, sending).map_err(|_| SendError::Timeout("waiting for the response")).await??

@@ -36,8 +36,11 @@ impl Web {
             Some(bytes) => OutboundBody::Full(bytes.into()),
             None => OutboundBody::Empty,
         };
+        let prepared = self.guard.prepare(method, &request.url, headers)?;
+        // Waiting for room is no time of the target's.
+        let passed = self.guard.pass(prepared).await?;
         let exchange = async {
-            let response = self.guard.send(method, &request.url, headers, body, deadline).await?;
+            let response = self.guard.send(passed, body, deadline).await?;
             let headers = header_list(&response.headers);
             let body = response.body.collect().await?.to_bytes();
             Ok(Response { status: response.status.as_u16(), headers, body: body.into() })

@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::{
     guard::EgressGuard,
     outbound::{SendError, StreamBody},
+    targets::Passage,
 };
 
 /// Where the bytes of a body are added up.
@@ -36,11 +37,17 @@ pub(super) struct CountedBody {
     limit: u64,
     passed: u64,
     over: bool,
+    /// Given back at the end of the body, however it comes.
+    passage: Option<Box<dyn Passage>>,
 }
 
 impl CountedBody {
     pub fn new(body: StreamBody, counter: Counter, limit: u64) -> Self {
-        Self { body, counter, limit, passed: 0, over: false }
+        Self { body, counter, limit, passed: 0, over: false, passage: None }
+    }
+
+    pub fn with_passage(self, passage: Option<Box<dyn Passage>>) -> Self {
+        Self { passage, ..self }
     }
 }
 
@@ -56,6 +63,9 @@ impl Body for CountedBody {
             return Poll::Ready(None);
         }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if !matches!(frame, Some(Ok(_))) || self.body.is_end_stream() {
+            self.passage = None;
+        }
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
@@ -64,6 +74,7 @@ impl Body for CountedBody {
             self.counter.add(length);
             if self.passed > self.limit {
                 self.over = true;
+                self.passage = None;
                 return Poll::Ready(Some(Err(SendError::TooLarge { limit: self.limit })));
             }
         }

@@ -8,18 +8,21 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
+    time::{Duration, Instant},
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use http_body_util::BodyExt;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use trellis_model::{call_limits::CallLimits, grant::Grants};
 use url::{Host, Url};
 
 use super::{
     body::{CountedBody, Counter},
+    departure::{BrokenOff, Departure},
     outbound::{Outbound, OutboundBody, OutboundRequest, OutboundResponse, SendError},
     policy::EgressPolicy,
+    targets::{Passage, Patience, TargetGate},
 };
 
 /// Longest URL of a request, in bytes. What most servers accept at the longest.
@@ -40,6 +43,8 @@ pub(crate) struct Traffic {
     pub requests: u32,
     pub request_bytes: u64,
     pub response_bytes: u64,
+    /// Waiting until a target had room.
+    pub target_wait: Duration,
     /// Whether any request other than GET and HEAD was about to be sent.
     pub outside_effect: bool,
 }
@@ -48,17 +53,23 @@ pub(crate) struct EgressGuard {
     policy: Arc<EgressPolicy>,
     grants: Arc<Grants>,
     outbound: Arc<dyn Outbound>,
+    /// Who counts the requests to targets, if any have limits.
+    targets: Option<Arc<dyn TargetGate>>,
+    /// When the call's time is over.
+    ends_at: Instant,
     requests_max: u32,
     response_bytes_max: u64,
     /// Same for every attempt of the node in its run; a running number per request is put behind it.
     idempotency_key: String,
     /// Requests that wait for the head of their response.
-    at_once: Semaphore,
+    at_once: Arc<Semaphore>,
     requests: AtomicU32,
     /// Requests other than GET and HEAD. Counted apart, so that their numbers stay the same when a retry reads less.
     changing_requests: AtomicU32,
     pub(super) request_bytes: AtomicU64,
     pub(super) response_bytes: AtomicU64,
+    target_wait_us: AtomicU64,
+    departure: Departure,
     outside_effect: AtomicBool,
 }
 
@@ -69,11 +80,19 @@ pub(crate) struct PreparedRequest {
     headers: HeaderMap,
 }
 
+/// A request that may go now.
+pub(crate) struct PassedRequest {
+    prepared: PreparedRequest,
+    at_once: OwnedSemaphorePermit,
+    passage: Option<Box<dyn Passage>>,
+}
+
 impl EgressGuard {
     pub fn new(
         policy: Arc<EgressPolicy>,
         grants: Arc<Grants>,
         outbound: Arc<dyn Outbound>,
+        targets: Option<Arc<dyn TargetGate>>,
         limits: &CallLimits,
         idempotency_key: String,
     ) -> Self {
@@ -81,14 +100,18 @@ impl EgressGuard {
             policy,
             grants,
             outbound,
+            targets,
+            ends_at: Instant::now() + Duration::from_millis(limits.wall_ms),
             requests_max: limits.requests,
             response_bytes_max: limits.response_bytes,
             idempotency_key,
-            at_once: Semaphore::new(limits.requests_at_once.max(1) as usize),
+            at_once: Arc::new(Semaphore::new(limits.requests_at_once.max(1) as usize)),
             requests: AtomicU32::new(0),
             changing_requests: AtomicU32::new(0),
             request_bytes: AtomicU64::new(0),
             response_bytes: AtomicU64::new(0),
+            target_wait_us: AtomicU64::new(0),
+            departure: Departure::default(),
             outside_effect: AtomicBool::new(false),
         }
     }
@@ -129,22 +152,6 @@ impl EgressGuard {
         self.policy.check(SocketAddr::new(literal, port)).map_err(|refused| Denied(refused.to_string()))
     }
 
-    /// Sends a request: checks it, completes its headers, counts it, and bounds what comes back.
-    ///
-    /// # Errors
-    /// Why there is no response. [`SendError::Denied`] when nothing was sent because of a rule.
-    pub async fn send(
-        self: &Arc<Self>,
-        method: Method,
-        url: &str,
-        headers: HeaderMap,
-        body: OutboundBody,
-        timeout: Option<std::time::Duration>,
-    ) -> Result<OutboundResponse, SendError> {
-        let prepared = self.prepare(method, url, headers)?;
-        self.send_prepared(prepared, body, timeout).await
-    }
-
     /// The part of sending that must happen in the order in which the guest asks, however its requests are then run:
     /// check, number, count.
     ///
@@ -154,28 +161,75 @@ impl EgressGuard {
         let url = self.check(&method, url).map_err(|denied| SendError::Denied(denied.0))?;
         let headers = self.complete_headers(&method, headers)?;
         self.count_request()?;
-        if !is_reading(&method) {
-            self.outside_effect.store(true, Relaxed);
-        }
         Ok(PreparedRequest { method, url, headers })
     }
 
-    /// Sends what was prepared, and bounds what comes back.
+    /// Waits until a request may go: for one of the call's own requests to be answered, and for its target to have room.
+    /// The time that this takes is no time of the target's, so deadlines of the guest begin afterwards.
+    ///
+    /// # Errors
+    /// The call is over. Where a target has no room for too long, this never returns: see [`EgressGuard::broken_off`].
+    pub async fn pass(&self, prepared: PreparedRequest) -> Result<PassedRequest, SendError> {
+        let at_once = Arc::clone(&self.at_once).acquire_owned().await.expect("the semaphore is never closed");
+        let passage = match &self.targets {
+            Some(gate) => self.pass_target(gate.as_ref(), &prepared.url).await,
+            None => None,
+        };
+        let changes_something = !is_reading(&prepared.method);
+        if !self.departure.leave(changes_something || passage.is_some()) {
+            return Err(SendError::Denied("the call is over".to_owned()));
+        }
+        self.outside_effect.fetch_or(changes_something, Relaxed);
+        Ok(PassedRequest { prepared, at_once, passage })
+    }
+
+    async fn pass_target(&self, gate: &dyn TargetGate, url: &Url) -> Option<Box<dyn Passage>> {
+        let began = Instant::now();
+        loop {
+            let can_suspend = !self.departure.is_touched();
+            let longest = self.ends_at.saturating_duration_since(Instant::now());
+            let full = match gate.pass(url, Patience { longest, can_suspend }).await {
+                Ok(passage) => {
+                    let waited = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                    self.target_wait_us.fetch_add(waited, Relaxed);
+                    return passage;
+                }
+                Err(full) => full,
+            };
+            if !can_suspend {
+                self.departure.give_up(full);
+            } else if !self.departure.suspend(full) {
+                // Another request has left the call meanwhile: now only waiting is left.
+                continue;
+            }
+            return std::future::pending().await;
+        }
+    }
+
+    /// Resolves when a target has no room for longer than the call can wait.
+    pub async fn broken_off(&self) -> BrokenOff {
+        self.departure.broken_off().await
+    }
+
+    /// Sends what may go now, and bounds what comes back.
     ///
     /// # Errors
     /// Why there is no response.
-    pub async fn send_prepared(
+    pub async fn send(
         self: &Arc<Self>,
-        prepared: PreparedRequest,
+        passed: PassedRequest,
         body: OutboundBody,
-        timeout: Option<std::time::Duration>,
+        timeout: Option<Duration>,
     ) -> Result<OutboundResponse, SendError> {
-        let PreparedRequest { method, url, headers } = prepared;
-        let waiting = self.at_once.acquire().await;
+        let PassedRequest { prepared: PreparedRequest { method, url, headers }, at_once, passage } = passed;
         let body = self.counted(body);
         let response = self.outbound.send(OutboundRequest { method, url, headers, body, timeout }).await?;
-        drop(waiting);
-        let body = CountedBody::new(response.body, Counter::Response(Arc::clone(self)), self.response_bytes_max);
+        drop(at_once);
+        if let Some(passage) = &passage {
+            passage.answered(response.status, &response.headers);
+        }
+        let counter = Counter::Response(Arc::clone(self));
+        let body = CountedBody::new(response.body, counter, self.response_bytes_max).with_passage(passage);
         Ok(OutboundResponse { body: body.boxed_unsync(), ..response })
     }
 
@@ -184,6 +238,7 @@ impl EgressGuard {
             requests: self.requests.load(Relaxed),
             request_bytes: self.request_bytes.load(Relaxed),
             response_bytes: self.response_bytes.load(Relaxed),
+            target_wait: Duration::from_micros(self.target_wait_us.load(Relaxed)),
             outside_effect: self.outside_effect.load(Relaxed),
         }
     }
@@ -315,6 +370,7 @@ mod tests {
             Arc::new(EgressPolicy::new(["127.0.0.1:8080".parse().expect("valid")])),
             Arc::new(Grants { http, ..Grants::default() }),
             Arc::clone(&outbound) as Arc<dyn Outbound>,
+            None,
             &limits,
             "run_1-node".to_owned(),
         );
@@ -389,7 +445,8 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.parse::<HeaderName>().expect("valid"), value.parse().expect("valid")))
             .collect();
-        guard.send(method, "https://api.example.com/", headers, OutboundBody::Full("abc".into()), None).await
+        let passed = guard.pass(guard.prepare(method, "https://api.example.com/", headers)?).await?;
+        guard.send(passed, OutboundBody::Full("abc".into()), None).await
     }
 
     #[tokio::test]

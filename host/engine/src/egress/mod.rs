@@ -6,7 +6,9 @@
 pub mod address;
 pub mod policy;
 
+pub(crate) mod departure;
 pub(crate) mod guard;
+pub mod targets;
 
 pub mod outbound;
 pub(crate) mod sender;

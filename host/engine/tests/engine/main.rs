@@ -12,5 +12,6 @@ mod limits;
 mod outbox;
 mod storage;
 mod support;
+mod targets;
 mod uploads;
 mod wasi;

@@ -124,6 +124,7 @@ impl Fixture {
             grants: Arc::new(self.grants.clone()),
             storage: Arc::clone(&self.storage),
             outbound: self.outbound.clone().unwrap_or_else(|| self.engine.outbound(AccountId(1))),
+            targets: None,
             clock: None,
         }
     }
@@ -161,6 +162,7 @@ pub fn effects(report: CallReport) -> Effects {
     match report.outcome {
         Outcome::Emitted(effects) => effects,
         Outcome::Failed(failure) => panic!("failed: {failure}; log: {:?}", report.log),
+        Outcome::Suspended(full) => panic!("suspended: {full}"),
     }
 }
 
@@ -168,6 +170,7 @@ pub fn failure(report: &CallReport) -> &Failure {
     match &report.outcome {
         Outcome::Failed(failure) => failure,
         Outcome::Emitted(effects) => panic!("did not fail: {effects:?}"),
+        Outcome::Suspended(full) => panic!("suspended: {full}"),
     }
 }
 

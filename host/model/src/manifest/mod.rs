@@ -16,11 +16,13 @@ pub mod variables;
 mod dedupe;
 mod nodes;
 mod order;
+mod targets;
 mod triggers;
 
 pub use dedupe::{Dedupe, InvalidDedupe};
 pub use nodes::{NodeDefinition, NodeLimits};
 pub use origin::Origin;
+pub use targets::{InvalidTargetHosts, Target, TargetHosts};
 pub use triggers::{HttpTrigger, OnLimit, Trigger, TriggerAuth};
 
 use crate::{description::check_name, fault::Fault, place::GridOrder};
@@ -38,6 +40,8 @@ pub struct Manifest {
     pub project: String,
     pub plugins: BTreeMap<String, PluginReference>,
     pub triggers: Vec<Trigger>,
+    /// In the order of the manifest: the first that matches a request counts.
+    pub targets: Vec<Target>,
     pub grids: BTreeMap<String, GridDefinition>,
 }
 
@@ -110,13 +114,14 @@ impl Manifest {
     pub fn read_as_far_as_possible(document: &Item) -> (Self, Vec<Fault>) {
         let mut faults = Faults::default();
         // `[dev]` speaks to `trellis dev` alone.
-        let fields = faults.fields(document, &["project", "plugins", "triggers", "grids", "dev"]);
+        let fields = faults.fields(document, &["project", "plugins", "triggers", "targets", "grids", "dev"]);
         let project = fields.required(&mut faults, "project", "add `[project]` with a `name`");
         let manifest = Self {
             project: read_project(&mut faults, project),
             plugins: fields.optional("plugins").map(|item| read_plugins(&mut faults, item)).unwrap_or_default(),
             grids: fields.optional("grids").map(|item| read_grids(&mut faults, item)).unwrap_or_default(),
             triggers: fields.optional("triggers").map(|item| triggers::read(&mut faults, item)).unwrap_or_default(),
+            targets: fields.optional("targets").map(|item| targets::read(&mut faults, item)).unwrap_or_default(),
         };
         check_references(&mut faults, document, &manifest);
         (manifest, faults.into_vec())

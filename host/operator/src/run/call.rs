@@ -6,7 +6,7 @@ use trellis_engine::{Call, CallReport, Event, FailureKind, LoadError, LogLevel, 
 use trellis_model::{
     Queue, RunId,
     plan::PlannedNode,
-    run::{Inputs, LogLine, Metering, Reason, ReasonKind},
+    run::{Inputs, LogLine, Metering, Reason, ReasonKind, TargetWait},
 };
 use trellis_store::fail_point;
 
@@ -15,6 +15,7 @@ use crate::{
     catalog::LoadedRevision,
     limiter::Permit,
     slots::{Slot, SlotsOf},
+    targets::Caller,
 };
 
 /// What a call needs to know.
@@ -31,6 +32,8 @@ pub struct NodeCall {
     pub inputs: Inputs,
     pub attributes: Arc<Vec<(String, String)>>,
     pub storage: Arc<CallStorage>,
+    /// The node's place in the line before a target, if it has one.
+    pub waiting: Option<TargetWait>,
 }
 
 /// What came of a call.
@@ -89,6 +92,11 @@ impl NodeCall {
         context.engine.load(digest, bytes).await.map_err(|error| load_reason(&error))
     }
 
+    fn caller(&self, context: &RunContext) -> Caller {
+        let parts = u32::from(context.spreads.of(self.queue.account));
+        Caller { queue: self.queue, project: self.revision.project, parts }
+    }
+
     fn call(&self, context: &RunContext) -> Call {
         let node = self.planned();
         let event = Event {
@@ -106,6 +114,11 @@ impl NodeCall {
             grants: Arc::clone(&node.grants),
             storage: Arc::clone(&self.storage) as Arc<dyn trellis_engine::Storage>,
             outbound: context.engine.outbound(self.queue.account),
+            targets: context.targets.gate(
+                self.caller(context),
+                context.catalog.targets(&self.revision),
+                self.waiting.clone(),
+            ),
             clock: None,
         }
     }
@@ -168,6 +181,7 @@ pub fn metering(metering: &trellis_engine::Metering) -> Metering {
         requests: metering.requests,
         request_bytes: metering.request_bytes,
         response_bytes: metering.response_bytes,
+        target_wait_us: metering.target_wait_us,
         storage_operations: metering.storage_operations,
         events_emitted: metering.events_emitted,
     }

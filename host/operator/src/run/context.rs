@@ -9,7 +9,7 @@ use trellis_store::Database;
 use super::Callee;
 use crate::{
     catalog::Catalog, claims::Claims, clock::Clock, committer::Committer, lease::Lease, limiter::Limiter, slots::Slots,
-    spreads::Spreads,
+    spreads::Spreads, targets::Targets,
 };
 
 pub struct RunContext {
@@ -20,6 +20,7 @@ pub struct RunContext {
     pub limiter: Limiter,
     pub spreads: Arc<Spreads>,
     pub slots: Slots,
+    pub targets: Targets,
     pub committer: Committer,
     pub claims: Arc<Claims>,
     pub lease: Arc<Lease>,

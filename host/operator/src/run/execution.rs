@@ -2,6 +2,7 @@
 //! not committed yet.
 
 mod begin;
+mod waiting;
 
 use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
 
@@ -180,6 +181,7 @@ impl<'c> Execution<'c> {
             inputs,
             attributes: Arc::clone(&self.attributes),
             storage: Arc::new(storage),
+            waiting: self.progress.result(node).and_then(|result| result.waiting.clone()),
         }
     }
 
@@ -216,6 +218,9 @@ impl<'c> Execution<'c> {
             Outcome::Failed(failure) => {
                 let asked = failure.after_ms.map(Duration::from_millis);
                 return self.fail(call, call::reason(&failure), asked, log, metering);
+            }
+            Outcome::Suspended(full) => {
+                return self.progress.set(call.node, waiting::result(call, full, log, metering));
             }
         };
         if self.pending.merge(&call.storage.snapshot, call.storage.take_overlaid_reads(), &effects).is_err() {

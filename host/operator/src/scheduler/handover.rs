@@ -15,6 +15,7 @@ impl Scheduler {
                 // What was known of these accounts while another host counted is out of date.
                 let shards: HashSet<Shard> = taken.iter().map(|holding| holding.shard).collect();
                 self.context.limiter.forget(|shard| shards.contains(&shard)).await;
+                self.context.targets.take_over(&taken).await;
                 self.releasing.retain(|shard| !shards.contains(shard));
                 self.holdings.extend(taken.iter().map(|holding| (holding.shard, holding.epoch)));
                 self.next_look = Instant::now();
@@ -31,6 +32,7 @@ impl Scheduler {
                 self.releasing.clear();
                 self.context.claims.clear();
                 self.context.limiter.forget(|_| true).await;
+                self.context.targets.forget_all();
             }
         }
     }
@@ -56,6 +58,7 @@ impl Scheduler {
         }
         self.context.limiter.hand_over(&drained).await?;
         let holdings: Vec<Holding> = self.holdings().into_iter().filter(|one| drained.contains(&one.shard)).collect();
+        self.context.targets.hand_over(&holdings).await;
         self.context.database.release_shards(self.context.lease.identity().host, &holdings).await?;
         self.context.lease.drop_holdings(&drained);
         self.holdings.retain(|shard, _| !drained.contains(shard));

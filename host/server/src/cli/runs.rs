@@ -236,6 +236,9 @@ fn node_lines(text: &mut String, node: &NodeAnswer) {
         if metering.requests > 0 {
             let _ = write!(text, ", {} requests", metering.requests);
         }
+        if metering.target_wait_us > 0 {
+            let _ = write!(text, ", waited {:.1} ms for targets", metering.target_wait_us as f64 / 1_000.0);
+        }
         if metering.storage_operations > 0 {
             let _ = write!(text, ", {} storage operations", metering.storage_operations);
         }

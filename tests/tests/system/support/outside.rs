@@ -6,6 +6,8 @@
 //! /meet/{guests}/…      answers nobody before so many are there at once
 //! /hold/{name}          answers when the test lets go
 //! /script/{steps}/…     one step a request, such as `200,503,hold`; the last one again and again
+//! /slow/{ms}/…          answers after that time
+//! /busy/{times}/{s}/…   429 with that many seconds to wait so many times, then 200
 //! anything else         200
 //! ```
 
@@ -13,13 +15,13 @@ use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
     Json, Router,
     extract::{Request, State},
-    http::StatusCode,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
 };
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
@@ -35,6 +37,10 @@ pub struct Received {
     pub method: String,
     pub path: String,
     pub idempotency_key: Option<String>,
+    /// When it came in.
+    pub at: Instant,
+    /// How many requests to this path were being answered then, this one included.
+    pub at_once: usize,
 }
 
 pub struct Outside {
@@ -55,6 +61,8 @@ struct Told {
     received: Vec<Received>,
     /// How many are waiting at each meeting.
     waiting: HashMap<String, usize>,
+    /// How many are being answered at each path.
+    inside: HashMap<String, usize>,
     released: HashSet<String>,
 }
 
@@ -111,12 +119,13 @@ impl World {
     }
 }
 
-async fn answer(State(world): State<Arc<World>>, request: Request) -> (StatusCode, Json<Value>) {
+async fn answer(State(world): State<Arc<World>>, request: Request) -> (StatusCode, HeaderMap, Json<Value>) {
     let path = request.uri().path().to_owned();
     let times_before = note(&world, &request, &path);
     let mut steps = path.split('/').skip(1);
     let (verb, argument) = (steps.next().unwrap_or_default(), steps.next().unwrap_or_default());
     let (verb, argument) = if verb == "script" { step(argument, times_before) } else { (verb, argument) };
+    let mut headers = HeaderMap::new();
     let status = match verb {
         "flaky" if times_before < number(argument) => StatusCode::SERVICE_UNAVAILABLE,
         "status" => StatusCode::from_u16(argument.parse().expect("a status")).expect("a status"),
@@ -125,9 +134,21 @@ async fn answer(State(world): State<Arc<World>>, request: Request) -> (StatusCod
             world.until(|told| told.released.contains(&path)).await;
             StatusCode::OK
         }
+        "slow" => {
+            tokio::time::sleep(Duration::from_millis(number(argument) as u64)).await;
+            StatusCode::OK
+        }
+        "busy" if times_before < number(argument) => {
+            let seconds = HeaderValue::from(number(steps.next().unwrap_or_default()));
+            headers.insert(HeaderName::from_static("retry-after"), seconds);
+            StatusCode::TOO_MANY_REQUESTS
+        }
         _ => StatusCode::OK,
     };
-    (status, Json(json!({ "path": path })))
+    if let Some(inside) = world.told().inside.get_mut(&path) {
+        *inside -= 1;
+    }
+    (status, headers, Json(json!({ "path": path })))
 }
 
 /// What a script has for the request after so many others.
@@ -144,10 +165,15 @@ fn note(world: &World, request: &Request, path: &str) -> usize {
     let key = request.headers().get("idempotency-key").and_then(|key| key.to_str().ok());
     let mut told = world.told();
     let before = told.received.iter().filter(|request| request.path == path).count();
+    let inside = told.inside.entry(path.to_owned()).or_default();
+    *inside += 1;
+    let at_once = *inside;
     told.received.push(Received {
         method: request.method().to_string(),
         path: path.to_owned(),
         idempotency_key: key.map(str::to_owned),
+        at: Instant::now(),
+        at_once,
     });
     before
 }
