@@ -46,7 +46,23 @@ impl RunState {
 }
 
 /// How many hosts may be lost while they run a run, before it is taken for the culprit and buried.
+///
+/// ```text
+///   a host is lost ──► every run it was running counts one
+///        │ at LOST_HOSTS_SUSPECT
+///        ▼
+///     SUSPECT ──one at a time on a host──► ends, and is cleared
+///        ▲               │
+///        └── host lost ──┘  it counts one; others do no more, once they are suspects themselves
+///        │ at LOST_HOSTS_MAX
+///        ▼
+///      buried
+/// ```
 pub const LOST_HOSTS_MAX: i16 = 5;
+
+/// From so many lost hosts on a run is a suspect: no other suspect runs beside it, so that the one that kills hosts is found
+/// before its neighbours are buried with it.
+pub const LOST_HOSTS_SUSPECT: i16 = 2;
 
 /// What a trigger produced, as it is stored with the job.
 #[derive(Clone, Debug, Serialize, Deserialize)]

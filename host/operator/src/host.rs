@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -195,6 +195,7 @@ impl Host {
             targets: self.targets.clone(),
             committer,
             claims,
+            suspects: Semaphore::new(1),
             lease: Arc::clone(&self.lease),
             clock: self.clock.clone(),
             call_limits: config.call_limits,

@@ -1,7 +1,7 @@
 //! Shards: taking, releasing, and settling what a former owner left behind.
 
 use sqlx::PgConnection;
-use trellis_model::Shard;
+use trellis_model::{AccountId, ClaimId, RunId, Shard, run::LOST_HOSTS_SUSPECT};
 use uuid::Uuid;
 
 use crate::{Database, Result, fail_point, patient_pool::answered};
@@ -71,34 +71,55 @@ impl Database {
     // A claim does not say in which lane a job stands. One probe in each lane is cheap; what the planner makes of a condition
     // on the other columns of the key is now and then a walk through the whole queue.
 
-    /// Attributes a crash: every job that an earlier epoch had claimed counts one more lost host. Called once for newly
-    /// taken shards, before their first fetch.
+    /// Attributes a crash: every job that an earlier epoch had claimed counts one more lost host. If one of them was running
+    /// alone, suspects besides it count none: see [`LOST_HOSTS_SUSPECT`]. Called once for newly taken shards, before their
+    /// first fetch.
     pub async fn settle_claims(&self, holdings: &[Holding]) -> Result<()> {
         let (shards, epochs) = columns(holdings);
         sqlx::query(
             "with orphaned as (
                  delete from claim using unnest($1::smallint[], $2::bigint[]) as mine (shard, epoch)
                  where claim.shard = mine.shard and claim.epoch < mine.epoch
-                 returning claim.shard, claim.accounts, claim.ids
+                 returning claim.shard, claim.accounts, claim.ids, claim.is_alone
              ), running as (
-                 select distinct orphaned.shard, u.account_id, u.id
+                 select orphaned.shard, u.account_id, u.id, bool_or(orphaned.is_alone) as is_alone
                  from orphaned, unnest(orphaned.accounts, orphaned.ids) as u (account_id, id)
+                 group by orphaned.shard, u.account_id, u.id
              ), found as materialized (
-                 select job.at from running, unnest('{0,1,2,3}'::smallint[]) as line (lane), lateral (
+                 select job.at, running.is_alone, bool_or(running.is_alone) over () as is_one_alone
+                 from running, unnest('{0,1,2,3}'::smallint[]) as line (lane), lateral (
                      select ctid as at from job
                      where job.shard = running.shard and job.account_id = running.account_id and job.lane = line.lane
                        and job.id = running.id
                      limit 1
                  ) as job
              )
-             update job set lost_hosts = lost_hosts + 1, is_resumed = true from found where job.ctid = found.at",
+             update job set is_resumed = true,
+                    lost_hosts = lost_hosts + case
+                        when found.is_one_alone and not found.is_alone and lost_hosts >= $3 then 0 else 1 end
+             from found where job.ctid = found.at",
         )
         .bind(shards)
         .bind(epochs)
+        .bind(LOST_HOSTS_SUSPECT)
         .execute(&self.durable)
         .await?;
         fail_point!("settle-after");
         Ok(())
+    }
+
+    /// Notes that a suspect is running now; it is claimed already, like everything that was fetched.
+    pub async fn claim_alone(&self, holding: Holding, account: AccountId, run: RunId) -> Result<ClaimId> {
+        let id = sqlx::query_scalar(
+            "insert into claim (shard, epoch, accounts, ids, is_alone) values ($1, $2, array[$3], array[$4], true) returning id",
+        )
+        .bind(holding.shard.0)
+        .bind(holding.epoch)
+        .bind(account.0)
+        .bind(run.0)
+        .fetch_one(&self.relaxed)
+        .await?;
+        Ok(ClaimId(id))
     }
 
     /// Gives up this host's own claims at its stop: no lost host is counted. Called when nothing is in flight any more,

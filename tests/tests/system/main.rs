@@ -14,6 +14,7 @@ mod limits;
 mod postgres_restart;
 mod queue;
 mod stop;
+mod suspects;
 mod targets;
 
 mod hostile_guests;

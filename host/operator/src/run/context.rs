@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use trellis_engine::Engine;
 use trellis_model::{Queue, call_limits::CallLimits, run_limits::RunLimits, window::AccountLimits};
 use trellis_store::Database;
@@ -23,6 +24,8 @@ pub struct RunContext {
     pub targets: Targets,
     pub committer: Committer,
     pub claims: Arc<Claims>,
+    /// Held by the suspect that is running; see [`trellis_model::run::LOST_HOSTS_SUSPECT`].
+    pub suspects: Semaphore,
     pub lease: Arc<Lease>,
     pub clock: Clock,
     /// The operator's limits of one call; a node can lower them.

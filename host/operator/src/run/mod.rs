@@ -18,7 +18,8 @@ mod storage;
 
 use std::{sync::Arc, time::Duration};
 
-use trellis_store::jobs::FetchedJob;
+use trellis_model::run::LOST_HOSTS_SUSPECT;
+use trellis_store::{jobs::FetchedJob, shards::Holding};
 
 pub use callee::Callee;
 pub use context::RunContext;
@@ -47,6 +48,31 @@ pub async fn run_job(context: &Arc<RunContext>, job: FetchedJob) -> RunEnd {
     if !context.lease.may_start() {
         return RunEnd::Released(NOT_NOW_PAUSE);
     }
+    if job.lost_hosts < LOST_HOSTS_SUSPECT {
+        return execute(context, job).await;
+    }
+    // The semaphore is never closed.
+    let _turn = context.suspects.acquire().await;
+    execute_alone(context, job).await
+}
+
+/// Runs a suspect with a claim of its own, which says whose turn it was if this host is lost.
+async fn execute_alone(context: &Arc<RunContext>, job: FetchedJob) -> RunEnd {
+    let holding = Holding { shard: job.shard, epoch: job.epoch };
+    let claim = match context.database.claim_alone(holding, job.account, job.run).await {
+        Ok(claim) => (job.shard, claim),
+        Err(error) => {
+            tracing::warn!(run = %job.run, %error, "a suspect was not claimed; its run is given back");
+            return RunEnd::Released(NOT_NOW_PAUSE);
+        }
+    };
+    context.claims.open(claim);
+    let end = execute(context, job).await;
+    context.claims.conclude(claim);
+    end
+}
+
+async fn execute(context: &Arc<RunContext>, job: FetchedJob) -> RunEnd {
     match Execution::begin(context, job).await {
         Ok(execution) => execution.run().await,
         Err(NotBegun::NotNow) => RunEnd::Released(NOT_NOW_PAUSE),
