@@ -12,10 +12,16 @@ pub mod manifest;
 pub mod plan;
 
 pub mod backoff;
+pub mod outbox;
+pub mod place;
+pub mod results;
+pub mod retention;
 pub mod run;
 
 pub mod call_limits;
+pub mod run_limits;
 pub mod token;
 pub mod window;
 
 pub use ids::{AccountId, ClaimId, NodeName, PluginId, ProjectId, Queue, RevisionId, RunId, Shard, TokenId};
+pub use place::{ConcurrencyKey, Lane, Place};

@@ -69,6 +69,9 @@ pub struct NodeResult {
     pub attempts: u32,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: Outputs,
+    /// Of a pending node: it is not called before this, in Unix milliseconds of the database's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at_ms: Option<i64>,
     /// The last failure, or why the node was skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
@@ -78,10 +81,31 @@ pub struct NodeResult {
     pub metering: Metering,
 }
 
+impl NodeResult {
+    /// Of a node that was never called.
+    pub fn new(node: &str, state: NodeState) -> Self {
+        Self {
+            node: node.to_owned(),
+            state,
+            attempts: 0,
+            outputs: Outputs::new(),
+            due_at_ms: None,
+            reason: None,
+            log: Vec::new(),
+            metering: Metering::default(),
+        }
+    }
+
+    /// The reason in one line, with the node that it is about.
+    pub fn error(&self) -> Option<String> {
+        self.reason.as_ref().map(|reason| format!("node `{}`: {}", self.node, reason.message))
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NodeState {
-    /// Called without success so far; will be called again.
+    /// Waits for its time: for its delay, or called without success so far and to be called again.
     Pending,
     Succeeded,
     Skipped,
@@ -156,6 +180,8 @@ pub struct Metering {
     pub request_bytes: u64,
     pub response_bytes: u64,
     pub storage_operations: u32,
+    /// Events emitted to grids of the project.
+    pub events_emitted: u32,
 }
 
 /// What the nodes of one run have come to so far, in the order of the plan. Absent: not called yet.
@@ -207,12 +233,13 @@ impl Progress {
         self.result(node).is_some_and(|result| result.state != NodeState::Pending)
     }
 
-    /// Marks every node that can never get a required input as skipped, and returns the nodes that can be called now with
-    /// their inputs. `is_busy` says which nodes are being called already.
+    /// Marks every node that can never get a required input as skipped, sets the time of those that have a delay, and returns
+    /// the nodes that can be called at `now_ms` with their inputs. `is_busy` says which nodes are being called already.
     pub fn ready(
         &mut self,
         plan: &GridPlan,
         event: &RawValue,
+        now_ms: i64,
         is_busy: impl Fn(usize) -> bool,
     ) -> Vec<(usize, Inputs)> {
         let mut ready = Vec::new();
@@ -221,11 +248,32 @@ impl Progress {
                 continue;
             }
             match self.inputs(node, event) {
-                Ok(inputs) => ready.push((index, inputs)),
+                Ok(inputs) if self.is_due(index, node, now_ms) => ready.push((index, inputs)),
+                Ok(_) => {}
                 Err(missing) => self.set(index, skipped(node, missing)),
             }
         }
         ready
+    }
+
+    /// Whether the time of a node with all its inputs has come. The delay of a node begins here.
+    fn is_due(&mut self, index: usize, node: &PlannedNode, now_ms: i64) -> bool {
+        match self.result(index) {
+            Some(pending) => pending.due_at_ms.is_none_or(|due| due <= now_ms),
+            None if node.delay_ms == 0 => true,
+            None => {
+                let due = now_ms.saturating_add_unsigned(node.delay_ms);
+                self.set(index, NodeResult { due_at_ms: Some(due), ..NodeResult::new(&node.name, NodeState::Pending) });
+                false
+            }
+        }
+    }
+
+    /// The pending node whose time comes first after `now_ms`. Those whose time had come by then wait for something else.
+    pub fn next_due(&self, now_ms: i64) -> Option<(i64, &NodeResult)> {
+        let pending = self.results().filter(|result| result.state == NodeState::Pending);
+        let due = pending.filter_map(|result| Some((result.due_at_ms?, result)));
+        due.filter(|(due, _)| *due > now_ms).min_by_key(|(due, _)| *due)
     }
 
     fn upstream_is_settled(&self, node: &PlannedNode) -> bool {
@@ -285,15 +333,8 @@ fn skipped(node: &PlannedNode, missing: &PlannedInput) -> NodeResult {
         }
         PlannedOrigin::Literal(_) => format!("input `{}` has no value", missing.port),
     };
-    NodeResult {
-        node: node.name.clone(),
-        state: NodeState::Skipped,
-        attempts: 0,
-        outputs: Outputs::new(),
-        reason: Some(Reason { kind: ReasonKind::NoInput, message }),
-        log: Vec::new(),
-        metering: Metering::default(),
-    }
+    let reason = Some(Reason { kind: ReasonKind::NoInput, message });
+    NodeResult { reason, ..NodeResult::new(&node.name, NodeState::Skipped) }
 }
 
 /// The JSON text at a JSON Pointer. The whole value is handed on as it is, unparsed.
@@ -311,6 +352,8 @@ mod tests {
 
     use super::*;
     use crate::{PluginId, description::Description, manifest::Manifest, plan};
+
+    const NOW: i64 = 1_000_000;
 
     fn diamond() -> GridPlan {
         let description = r#"{"inputs":{"in":{},"extra":{"required":false}},"outputs":{"out":{},"rare":{}}}"#;
@@ -336,15 +379,8 @@ mod tests {
     }
 
     fn succeeded(node: &str, outputs: &[(&str, &str)]) -> NodeResult {
-        NodeResult {
-            node: node.to_owned(),
-            state: NodeState::Succeeded,
-            attempts: 1,
-            outputs: outputs.iter().map(|(port, json)| ((*port).to_owned(), raw(json))).collect(),
-            reason: None,
-            log: Vec::new(),
-            metering: Metering::default(),
-        }
+        let outputs = outputs.iter().map(|(port, json)| ((*port).to_owned(), raw(json))).collect();
+        NodeResult { attempts: 1, outputs, ..NodeResult::new(node, NodeState::Succeeded) }
     }
 
     #[test]
@@ -353,18 +389,18 @@ mod tests {
         let index = |name: &str| plan.nodes.iter().position(|node| node.name == name).expect("a node of the grid");
         let event = raw(r#"{"order":{"n":1}}"#);
         let mut progress = Progress::new(&plan);
-        let ready = progress.ready(&plan, &event, |_| false);
+        let ready = progress.ready(&plan, &event, NOW, |_| false);
         assert_eq!(ready, [(index("start"), vec![("in".to_owned(), r#"{"n":1}"#.to_owned())])]);
 
         progress.set(index("start"), succeeded("start", &[("out", r#"{"n":7}"#)]));
-        let ready = progress.ready(&plan, &event, |_| false);
+        let ready = progress.ready(&plan, &event, NOW, |_| false);
         assert_eq!(ready, [(index("left"), vec![("in".to_owned(), "7".to_owned())])]);
         for skipped in ["right", "after"] {
             assert_eq!(progress.result(index(skipped)).expect("settled").state, NodeState::Skipped, "{skipped}");
         }
 
         progress.set(index("left"), succeeded("left", &[("out", "true")]));
-        let ready = progress.ready(&plan, &event, |_| false);
+        let ready = progress.ready(&plan, &event, NOW, |_| false);
         assert_eq!(ready, [(index("join"), vec![("in".to_owned(), "true".to_owned())])]);
         progress.set(index("join"), succeeded("join", &[]));
         assert!(progress.is_complete() && progress.failed().is_none());
@@ -378,16 +414,40 @@ mod tests {
             vec![succeeded("start", &[("out", r#"{"n":7}"#), ("rare", "2")]), succeeded("left", &[("out", "1")])];
         let stored = serde_json::to_vec(&checkpoint).expect("serializes");
         let mut progress = Progress::resume(&plan, serde_json::from_slice(&stored).expect("reads back"));
-        let ready = progress.ready(&plan, &event, |_| false);
+        let ready = progress.ready(&plan, &event, NOW, |_| false);
         assert_eq!(ready.len(), 1, "only `right` is left to call: {ready:?}");
         assert_eq!(plan.nodes[ready[0].0].name, "right");
+    }
+
+    #[test]
+    fn a_delay_begins_when_the_inputs_are_there_and_survives_a_checkpoint() {
+        let mut plan = diamond();
+        let left = plan.nodes.iter().position(|node| node.name == "left").expect("a node of the grid");
+        plan.nodes[left].delay_ms = 5_000;
+        let event = raw(r#"{"order":1}"#);
+        let mut progress = Progress::new(&plan);
+        progress.ready(&plan, &event, NOW, |_| false);
+        assert!(progress.next_due(NOW).is_none(), "its input is not there yet");
+        progress.set(0, succeeded("start", &[("out", r#"{"n":7}"#)]));
+        assert!(progress.ready(&plan, &event, NOW, |_| false).is_empty());
+        assert_eq!(
+            progress.next_due(NOW).map(|(due, result)| (due, result.node.as_str())),
+            Some((NOW + 5_000, "left"))
+        );
+
+        let stored = serde_json::to_vec(&progress.results().collect::<Vec<_>>()).expect("serializes");
+        let mut progress = Progress::resume(&plan, serde_json::from_slice(&stored).expect("reads back"));
+        assert!(progress.ready(&plan, &event, NOW + 4_999, |_| false).is_empty());
+        assert!(!progress.is_complete());
+        let ready = progress.ready(&plan, &event, NOW + 5_000, |_| false);
+        assert_eq!(ready, [(left, vec![("in".to_owned(), "7".to_owned())])]);
     }
 
     #[test]
     fn a_grid_fed_by_an_event_without_the_value_is_skipped_as_a_whole() {
         let plan = diamond();
         let mut progress = Progress::new(&plan);
-        assert!(progress.ready(&plan, &raw("{}"), |_| false).is_empty());
+        assert!(progress.ready(&plan, &raw("{}"), NOW, |_| false).is_empty());
         assert!(progress.is_complete());
         let reason = progress.results().next().and_then(|result| result.reason.clone()).expect("a reason");
         assert!(reason.message.contains("event#/order"), "{reason:?}");

@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trellis_engine::Engine;
-use trellis_model::{AccountId, RevisionId, call_limits::CallLimits};
+use trellis_model::{AccountId, Queue, RevisionId, call_limits::CallLimits, run_limits::RunLimits};
 use trellis_store::{
     Database, StoreError,
     notices::{Notice, Notices},
@@ -16,11 +19,16 @@ use crate::{
     claims::Claims,
     clock::Clock,
     committer::Committer,
+    housekeeper::{self, Housekeeper},
     ingest::Ingest,
     lease::{Lease, LeaseConfig, LeaseKeeper},
     limiter::{Limiter, LimiterConfig},
+    outbox::Outbox,
     run::{Callee, RunContext},
+    run_ids::RunIds,
     scheduler::{Message, RunStarter, Scheduler, Wakeups},
+    slots::Slots,
+    spreads::Spreads,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -29,9 +37,13 @@ pub struct HostConfig {
     pub limiter: LimiterConfig,
     /// The operator's limits of one call.
     pub call_limits: CallLimits,
+    /// What one run may hold back.
+    pub run_limits: RunLimits,
     /// Runs in flight at most, waiting ones included.
     pub runs_max: usize,
     pub callee: Callee,
+    /// Between two looks at what has had its time.
+    pub housekeeping_interval: Duration,
 }
 
 /// Changes of shards that may wait for the scheduler.
@@ -49,6 +61,7 @@ pub struct Host {
     pub limiter: Limiter,
     pub ingest: Ingest,
     pub clock: Clock,
+    spreads: Arc<Spreads>,
     lease: Arc<Lease>,
     wakeups: Wakeups,
 }
@@ -57,6 +70,7 @@ pub struct Host {
 pub struct HostStop {
     database: Database,
     lease: Arc<Lease>,
+    wakeups: Wakeups,
     ingest: Task,
     scheduler: Task,
     runs: TaskTracker,
@@ -112,31 +126,42 @@ impl Host {
         // Listened to before the first look, so that nothing falls between the two.
         let notices = database.listen().await?;
         catalog.refresh(true).await?;
+        housekeeper::make_days(&database).await;
+        let spreads = Arc::new(Spreads::new(database.clone()));
+        spreads.refresh().await?;
 
         let (changes, shard_changes) = mpsc::channel(SHARD_CHANGES_MAX);
         let keeper = LeaseKeeper::register(database.clone(), config.lease, clock.clone(), changes).await?;
         let lease = keeper.lease();
         let ((wakeups, messages), notifier) =
             Task::with_handle("notifier", |stop| Wakeups::start(database.clone(), stop));
-        let (limiter, limiter_task) =
-            Task::with_handle("limiter", |stop| Limiter::start(database.clone(), config.limiter, clock.clone(), stop));
-        let (ingest, ingest_task) = Task::with_handle("ingest", |stop| {
-            Ingest::start(database.clone(), Arc::clone(&lease), clock.clone(), wakeups.clone(), stop)
+        let (limiter, limiter_task) = Task::with_handle("limiter", |stop| {
+            Limiter::start(database.clone(), config.limiter, clock.clone(), Arc::clone(&lease), stop)
         });
-        let host = Arc::new(Self { database, engine, catalog, limiter, ingest, clock, lease, wakeups });
+        let ids = RunIds::new(Arc::clone(&lease), clock.clone());
+        let (ingest, ingest_task) = Task::with_handle("ingest", |stop| {
+            let (lease, spreads) = (Arc::clone(&lease), Arc::clone(&spreads));
+            Ingest::start(database.clone(), lease, ids.clone(), spreads, wakeups.clone(), stop)
+        });
+        let host = Arc::new(Self { database, engine, catalog, limiter, ingest, clock, spreads, lease, wakeups });
 
         let claims = Arc::new(Claims::default());
+        let (lease, spreads, wakeups) = (Arc::clone(&host.lease), Arc::clone(&host.spreads), host.wakeups.clone());
+        let outbox = Outbox { ids, lease, spreads, wakeups };
         let (committer, committer_task) = Task::with_handle("committer", |give_up| {
-            Committer::start(host.database.clone(), Arc::clone(&host.lease), Arc::clone(&claims), give_up)
+            Committer::start(host.database.clone(), Arc::clone(&host.lease), Arc::clone(&claims), outbox, give_up)
         });
         let context = host.run_context(committer, claims, config);
         let (runs, abandon) = (TaskTracker::new(), CancellationToken::new());
         let starter =
             RunStarter { context, wakeups: host.wakeups.clone(), tasks: runs.clone(), abandon: abandon.clone() };
         let scheduler = Scheduler::new(starter, messages, shard_changes, config.runs_max);
+        let housekeeper =
+            Housekeeper::new(host.database.clone(), Arc::clone(&host.lease), config.housekeeping_interval);
         let stop = HostStop {
             database: host.database.clone(),
             lease: Arc::clone(&host.lease),
+            wakeups: host.wakeups.clone(),
             ingest: ingest_task,
             scheduler: Task::spawn("scheduler", |stop| scheduler.run(stop)),
             runs,
@@ -147,6 +172,7 @@ impl Host {
                 Task::spawn("lease keeper", |stop| keeper.run(stop)),
                 Task::spawn("listener", |stop| host.listener().run(notices, stop)),
                 notifier,
+                Task::spawn("housekeeper", |stop| housekeeper.run(stop)),
             ],
         };
         Ok((host, stop))
@@ -158,11 +184,14 @@ impl Host {
             engine: self.engine.clone(),
             catalog: Arc::clone(&self.catalog),
             limiter: self.limiter.clone(),
+            spreads: Arc::clone(&self.spreads),
+            slots: Slots::default(),
             committer,
             claims,
             lease: Arc::clone(&self.lease),
             clock: self.clock.clone(),
             call_limits: config.call_limits,
+            run_limits: config.run_limits,
             callee: config.callee,
         })
     }
@@ -172,6 +201,8 @@ impl Host {
             database: self.database.clone(),
             catalog: Arc::clone(&self.catalog),
             limiter: self.limiter.clone(),
+            spreads: Arc::clone(&self.spreads),
+            lease: Arc::clone(&self.lease),
             wakeups: self.wakeups.clone(),
         }
     }
@@ -194,12 +225,13 @@ impl Host {
         self.database.notify(&[Notice::Deployed(account, revision)]).await
     }
 
-    /// An account's limits were changed through this host: heed them, and tell the others.
+    /// An account's limits or its spread were changed through this host: heed them, and tell the others.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn limits_changed(&self, account: AccountId) -> Result<(), StoreError> {
         self.limiter.reload_limits(account).await?;
+        self.spreads.reload(account).await?;
         self.wakeups.tell(Message::LimitsChanged(account)).await;
         self.database.notify(&[Notice::Limits(account)]).await
     }
@@ -207,27 +239,45 @@ impl Host {
 
 impl HostStop {
     /// Stops in order: no new events, no new runs, running nodes finish within `grace` or are left to the next owner
-    /// without counting against their run; shards are free at once.
+    /// without counting against their run. Shards without a run in flight are free at once, the others as theirs end.
     ///
     /// # Errors
     /// The database could not be told; other hosts take over when the lease has run out.
     pub async fn shutdown(self, grace: Duration) -> Result<(), StoreError> {
         self.ingest.end().await;
-        self.scheduler.end().await;
-        self.runs.close();
-        if tokio::time::timeout(grace, self.runs.wait()).await.is_err() {
+        let ended = async {
+            leave(&self.database, &self.lease, &self.wakeups).await;
+            self.runs.close();
+            self.runs.wait().await;
+        };
+        if tokio::time::timeout(grace, ended).await.is_err() {
             tracing::warn!(runs = self.runs.len(), "runs did not end in time; they are left to the next owner");
             self.abandon.cancel();
-            self.runs.wait().await;
         }
+        self.scheduler.end().await;
+        self.runs.close();
+        self.runs.wait().await;
         self.committer.end().await;
         self.limiter.end().await;
         for task in self.background {
             task.end().await;
         }
         self.database.release_claims(&self.lease.holdings()).await?;
-        self.database.deregister_host(self.lease.identity().host).await
+        self.database.deregister_host(self.lease.identity().host).await?;
+        self.database.notify(&[Notice::Balance]).await
     }
+}
+
+/// Tells the other hosts that this one is stopping, and makes its scheduler start nothing more.
+async fn leave(database: &Database, lease: &Lease, wakeups: &Wakeups) {
+    lease.leave();
+    if let Err(error) = database.announce_leaving(lease.identity().host).await {
+        tracing::warn!(%error, "other hosts are not told before this one has stopped");
+    }
+    let (done, is_done) = oneshot::channel();
+    wakeups.tell(Message::Leave(done)).await;
+    // No answer: the scheduler has ended, which is as good.
+    let _ = is_done.await;
 }
 
 /// Heeds what other hosts tell.
@@ -235,6 +285,8 @@ struct Listener {
     database: Database,
     catalog: Arc<Catalog>,
     limiter: Limiter,
+    spreads: Arc<Spreads>,
+    lease: Arc<Lease>,
     wakeups: Wakeups,
 }
 
@@ -275,9 +327,17 @@ impl Listener {
             }
             Notice::Deployed(account, revision) => self.catalog.adopt_deployed(account, revision).await,
             Notice::Limits(account) => {
-                let done = self.limiter.reload_limits(account).await;
+                let done = self.reload(account).await;
                 self.wakeups.tell(Message::LimitsChanged(account)).await;
                 done
+            }
+            Notice::Throttled(account, shard, until_ms) => {
+                self.limiter.note_throttled(Queue { shard, account }, until_ms).await;
+                Ok(())
+            }
+            Notice::Balance => {
+                self.lease.look();
+                Ok(())
             }
         };
         if let Err(error) = done {
@@ -285,15 +345,26 @@ impl Listener {
         }
     }
 
+    async fn reload(&self, account: AccountId) -> Result<(), StoreError> {
+        self.limiter.reload_limits(account).await?;
+        self.spreads.reload(account).await
+    }
+
     /// Anything may have been missed.
     async fn catch_up(&self) {
         self.wakeups.tell(Message::LookEverywhere).await;
+        if let Err(error) = self.limiter.reload_all().await {
+            tracing::warn!(%error, "limits that other hosts changed were not looked for");
+        }
         self.refresh(true).await;
     }
 
     async fn refresh(&self, all: bool) {
         if let Err(error) = self.catalog.refresh(all).await {
             tracing::warn!(%error, "deployments of other hosts were not looked for");
+        }
+        if let Err(error) = self.spreads.refresh().await {
+            tracing::warn!(%error, "the spread of accounts was not looked for");
         }
     }
 }

@@ -2,11 +2,7 @@
 //!
 //! Never talks to the engine. Runs on every host, whoever owns the shard.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -14,10 +10,10 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use trellis_model::{AccountId, ProjectId, RevisionId, RunId, Shard, ids::RunIdSequence};
-use trellis_store::{Database, StoreError, jobs::NewJob, notices::Notice};
+use trellis_model::{AccountId, Place, ProjectId, RevisionId, RunId};
+use trellis_store::{Database, StoreError, jobs::NewJob};
 
-use crate::{clock::Clock, lease::Lease, scheduler::Wakeups};
+use crate::{lease::Lease, run_ids::RunIds, scheduler::Wakeups, spreads::Spreads};
 
 /// An event to be accepted.
 #[derive(Clone, Debug)]
@@ -26,6 +22,8 @@ pub struct NewEvent {
     pub project: ProjectId,
     pub revision: RevisionId,
     pub grid: Arc<str>,
+    /// See [`crate::catalog::LoadedRevision::place`].
+    pub place: Place,
     /// [`trellis_model::run::Event`] as JSON.
     pub payload: Vec<u8>,
 }
@@ -70,14 +68,13 @@ impl Ingest {
     pub fn start(
         database: Database,
         lease: Arc<Lease>,
-        clock: Clock,
+        ids: RunIds,
+        spreads: Arc<Spreads>,
         wakeups: Wakeups,
         stop: CancellationToken,
     ) -> (Self, JoinHandle<()>) {
         let (requests, waiting) = mpsc::channel(WAITING_EVENTS_MAX);
-        let number = lease.identity().number;
-        let batcher =
-            Batcher { database, lease, clock, wakeups, ids: RunIdSequence::new(number), number, last_batch: 0 };
+        let batcher = Batcher { database, lease, spreads, wakeups, ids, last_batch: 0 };
         (Self { requests }, tokio::spawn(batcher.run(waiting, stop)))
     }
 
@@ -98,11 +95,9 @@ impl Ingest {
 struct Batcher {
     database: Database,
     lease: Arc<Lease>,
-    clock: Clock,
+    spreads: Arc<Spreads>,
     wakeups: Wakeups,
-    ids: RunIdSequence,
-    /// The host number that `ids` was made for.
-    number: u8,
+    ids: RunIds,
     /// Events in the batch before: tells whether more are likely to come.
     last_batch: usize,
 }
@@ -159,7 +154,7 @@ impl Batcher {
                     // A client that has gone away is not told; its event is kept all the same.
                     let _ = reply.send(Ok(job.run));
                 }
-                self.wake(&jobs).await;
+                self.wakeups.committed(&self.lease, &jobs).await;
             }
             Err(error) => {
                 let error = refusal(&error);
@@ -174,24 +169,22 @@ impl Batcher {
     async fn insert(&mut self, jobs: &mut [NewJob]) -> Result<(), StoreError> {
         match self.database.insert_jobs(jobs).await {
             Err(error) if error.is_duplicate() => {
-                let now_ms = self.clock.now_ms();
-                jobs.iter_mut().for_each(|job| job.run = self.ids.next(now_ms));
+                let ids = self.ids.take(jobs.len());
+                jobs.iter_mut().zip(ids).for_each(|(job, id)| job.run = id);
                 self.database.insert_jobs(jobs).await
             }
             answer => answer,
         }
     }
 
-    fn number_runs(&mut self, batch: Vec<Request>) -> (Vec<NewJob>, Vec<oneshot::Sender<Result<RunId, IngestError>>>) {
-        let number = self.lease.identity().number;
-        if number != self.number {
-            (self.ids, self.number) = (RunIdSequence::new(number), number);
-        }
-        let now_ms = self.clock.now_ms();
-        let number_one = |Request { event, reply }: Request| {
+    fn number_runs(&self, batch: Vec<Request>) -> (Vec<NewJob>, Vec<oneshot::Sender<Result<RunId, IngestError>>>) {
+        let ids = self.ids.take(batch.len());
+        let number_one = |(Request { event, reply }, run): (Request, RunId)| {
             let job = NewJob {
+                shard: event.place.shard(event.account, run, self.spreads.of(event.account)),
+                place: event.place,
                 account: event.account,
-                run: self.ids.next(now_ms),
+                run,
                 project: event.project,
                 revision: event.revision,
                 grid: event.grid,
@@ -199,23 +192,7 @@ impl Batcher {
             };
             (job, reply)
         };
-        batch.into_iter().map(number_one).unzip()
-    }
-
-    /// Tells the scheduler of this host, or the hosts that own the shards, that there is work.
-    async fn wake(&self, jobs: &[NewJob]) {
-        let mut own: HashMap<AccountId, RunId> = HashMap::new();
-        let mut others: BTreeSet<Shard> = BTreeSet::new();
-        for job in jobs {
-            if self.lease.holds(job.shard()) {
-                let first = own.entry(job.account).or_insert(job.run);
-                *first = job.run.min(*first);
-            } else {
-                others.insert(job.shard());
-            }
-        }
-        self.wakeups.jobs(own).await;
-        self.wakeups.notice(others.into_iter().map(Notice::Jobs));
+        batch.into_iter().zip(ids).map(number_one).unzip()
     }
 }
 

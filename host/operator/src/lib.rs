@@ -8,12 +8,17 @@ pub mod host;
 
 pub mod ingest;
 pub mod scheduler;
+pub mod slots;
+pub mod spreads;
 
 pub mod limiter;
 
 pub mod run;
 
 pub mod committer;
+mod housekeeper;
+mod outbox;
+mod run_ids;
 
 pub mod catalog;
 mod claims;

@@ -13,17 +13,23 @@ pub mod components;
 pub mod limits;
 pub mod plugins;
 pub mod projects;
+pub mod retention;
 pub mod tokens;
 
 pub mod hosts;
 pub mod shards;
 
+pub mod fetch;
 pub mod jobs;
 pub mod waiting;
 
 pub mod commit;
 pub mod keyvalue;
+pub mod run_list;
 pub mod runs;
+
+pub mod expiry;
+pub mod run_days;
 
 pub mod notices;
 

@@ -18,8 +18,12 @@ pub enum Notice {
     Jobs(Shard),
     /// A project of the account has a new revision.
     Deployed(AccountId, RevisionId),
-    /// The limits of an account changed.
+    /// The limits of an account changed, or what else an operator sets of it.
     Limits(AccountId),
+    /// The account's queue on this shard has no permit before this time, in Unix milliseconds of the database.
+    Throttled(AccountId, Shard, i64),
+    /// A host has come or gone, or has given shards back: every host looks at its share.
+    Balance,
 }
 
 impl Notice {
@@ -28,6 +32,8 @@ impl Notice {
             Self::Jobs(shard) => format!("jobs:{shard}"),
             Self::Deployed(account, revision) => format!("deployed:{account}:{revision}"),
             Self::Limits(account) => format!("limits:{account}"),
+            Self::Throttled(account, shard, until_ms) => format!("throttled:{account}:{shard}:{until_ms}"),
+            Self::Balance => "balance".to_owned(),
         }
     }
 
@@ -39,6 +45,8 @@ impl Notice {
             "jobs" => Self::Jobs(Shard(number()?.try_into().ok()?)),
             "deployed" => Self::Deployed(AccountId(number()?), RevisionId(number()?)),
             "limits" => Self::Limits(AccountId(number()?)),
+            "throttled" => Self::Throttled(AccountId(number()?), Shard(number()?.try_into().ok()?), number()?),
+            "balance" => Self::Balance,
             _ => return None,
         })
     }
@@ -94,9 +102,13 @@ mod tests {
 
     #[test]
     fn notices_are_written_as_they_are_read() {
-        for notice in
-            [Notice::Jobs(Shard(255)), Notice::Deployed(AccountId(3), RevisionId(7)), Notice::Limits(AccountId(9))]
-        {
+        for notice in [
+            Notice::Jobs(Shard(255)),
+            Notice::Deployed(AccountId(3), RevisionId(7)),
+            Notice::Limits(AccountId(9)),
+            Notice::Throttled(AccountId(9), Shard(3), 1_800_000_000_000),
+            Notice::Balance,
+        ] {
             assert_eq!(Notice::parse(&notice.payload()), Some(notice));
         }
         assert_eq!(Notice::parse("jobs:x"), None);

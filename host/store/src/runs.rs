@@ -1,6 +1,6 @@
-//! Runs: history, and where an unfinished run stands.
+//! Runs: one of them whole, wherever it stands. Lists of them are in [`crate::run_list`].
 
-use trellis_model::{AccountId, ProjectId, RevisionId, RunId, Shard, run::RunState};
+use trellis_model::{AccountId, ProjectId, Queue, RevisionId, RunId, ids::SPREAD_MAX, run::RunState};
 
 use crate::{Database, Result, StoreError};
 
@@ -31,19 +31,9 @@ pub struct RunDetail {
     pub nodes: Option<Vec<u8>>,
 }
 
-/// Which runs to list. Newest first.
-#[derive(Clone, Debug, Default)]
-pub struct RunFilter {
-    pub project: Option<ProjectId>,
-    pub grid: Option<String>,
-    pub state: Option<RunState>,
-    /// Runs older than this one.
-    pub before: Option<RunId>,
-    pub limit: i64,
-}
-
+/// A row that [`read_summary`] reads; times in Unix milliseconds.
 #[derive(sqlx::FromRow)]
-struct SummaryRow {
+pub(crate) struct SummaryRow {
     id: i64,
     project_id: i64,
     project_name: Option<String>,
@@ -65,54 +55,6 @@ struct DetailRow {
 }
 
 impl Database {
-    /// Unfinished and finished runs together, newest first, at most `filter.limit`.
-    pub async fn runs(&self, account: AccountId, filter: &RunFilter) -> Result<Vec<RunSummary>> {
-        let rows: Vec<SummaryRow> = sqlx::query_as(
-            "select run.*, project.name as project_name from (
-                 (select id, project_id, revision_id, grid, state,
-                         (extract(epoch from started_at) * 1000)::bigint as started_at_ms,
-                         (extract(epoch from ended_at) * 1000)::bigint as ended_at_ms,
-                         null::bigint as run_at_ms, error
-                  from run
-                  where account_id = $1 and id < $3 and ($4::bigint is null or project_id = $4)
-                    and ($5::text is null or grid = $5) and ($6::text is null or state = $6)
-                  order by id desc limit $7)
-                 union all
-                 (select id, project_id, revision_id, grid,
-                         case when exists (select from claim join shard using (shard, epoch)
-                                           where claim.shard = $2 and job.id = any (claim.ids))
-                              then 'running' else 'queued' end,
-                         null, null, null, null
-                  from job
-                  where shard = $2 and account_id = $1 and id < $3 and ($4::bigint is null or project_id = $4)
-                    and ($5::text is null or grid = $5)
-                    and ($6::text is null or $6 = case when exists (
-                         select from claim join shard using (shard, epoch)
-                         where claim.shard = $2 and job.id = any (claim.ids)) then 'running' else 'queued' end)
-                  order by id desc limit $7)
-                 union all
-                 (select id, project_id, revision_id, grid, 'waiting', null, null,
-                         (extract(epoch from run_at) * 1000)::bigint, last_error
-                  from job_later
-                  where shard = $2 and account_id = $1 and id < $3 and ($4::bigint is null or project_id = $4)
-                    and ($5::text is null or grid = $5) and ($6::text is null or $6 = 'waiting')
-                  order by id desc limit $7)
-             ) as run left join project on project.id = run.project_id
-             where $6::text is null or run.state = $6
-             order by run.id desc limit $7",
-        )
-        .bind(account.0)
-        .bind(Shard::of(account).0)
-        .bind(filter.before.map_or(i64::MAX, |run| run.0))
-        .bind(filter.project.map(|project| project.0))
-        .bind(filter.grid.as_deref())
-        .bind(filter.state.map(RunState::name))
-        .bind(filter.limit)
-        .fetch_all(&self.durable)
-        .await?;
-        rows.into_iter().map(read_summary).collect()
-    }
-
     /// One run of the account, wherever it stands. All three places are read in one snapshot, so that a run on its way
     /// from one to another is never missed.
     pub async fn run(&self, account: AccountId, run: RunId) -> Result<Option<RunDetail>> {
@@ -126,21 +68,27 @@ impl Database {
                  union all
                  select job.id, project_id, revision_id, grid,
                         case when exists (select from claim join shard using (shard, epoch)
-                                          where claim.shard = $2 and job.id = any (claim.ids))
+                                          where claim.shard = job.shard and job.id = any (claim.ids))
                              then 'running' else 'queued' end,
                         null, null, null, null, payload, checkpoint.nodes
-                 from job left join checkpoint using (shard, account_id, id)
-                 where job.shard = $2 and job.account_id = $1 and job.id = $3
+                 from unnest(($2::smallint[])[1:(select spread_max from account where id = $1)]) as part (shard),
+                 unnest('{0,1,2,3}'::smallint[]) as line (lane),
+                 lateral (select * from job where shard = part.shard and account_id = $1 and lane = line.lane and id = $3
+                          limit 1) as job
+                 left join checkpoint using (shard, account_id, id)
                  union all
                  select job_later.id, project_id, revision_id, grid, 'waiting', null, null,
                         (extract(epoch from run_at) * 1000)::bigint, last_error, payload, checkpoint.nodes
                  from job_later left join checkpoint using (shard, account_id, id)
-                 where job_later.shard = $2 and job_later.account_id = $1 and job_later.id = $3
+                 where job_later.shard = any (($2::smallint[])[1:(select spread_max from account where id = $1)])
+                   and job_later.account_id = $1 and job_later.id = $3
              ) as run left join project on project.id = run.project_id",
         )
         .bind(account.0)
-        .bind(Shard::of(account).0)
+        .bind(shards(account))
         .bind(run.0)
+        // Planned with the values: the partition of one day is opened, not all of them.
+        .persistent(false)
         .fetch_optional(&self.durable)
         .await?;
         row.map(|row| Ok(RunDetail { summary: read_summary(row.summary)?, event: row.event, nodes: row.nodes }))
@@ -150,18 +98,35 @@ impl Database {
     /// How many runs of the account stand in the queue or wait for their time; counted up to `most` of each.
     pub async fn unfinished_count(&self, account: AccountId, most: i64) -> Result<i64> {
         Ok(sqlx::query_scalar(
-            "select (select count(*) from (select from job where shard = $2 and account_id = $1 limit $3) as queued)
-                  + (select count(*) from (select from job_later where shard = $2 and account_id = $1 limit $3) as waiting)",
+            "with part as materialized (
+                 select unnest(($2::smallint[])[1:(select spread_max from account where id = $1)]) as shard
+             )
+             select (select count(*) from (
+                         select from part, lateral (
+                             select from job where shard = part.shard and account_id = $1 order by lane, id limit $3
+                         ) as job limit $3
+                     ) as queued)
+                  + (select count(*) from (
+                         select from part, lateral (
+                             select from job_later where shard = part.shard and account_id = $1 order by id limit $3
+                         ) as later limit $3
+                     ) as waiting)",
         )
         .bind(account.0)
-        .bind(Shard::of(account).0)
+        .bind(shards(account))
         .bind(most)
         .fetch_one(&self.durable)
         .await?)
     }
 }
 
-fn read_summary(row: SummaryRow) -> Result<RunSummary> {
+/// The shards of all parts that an account can have, in their order: a statement takes as many of them as the account has
+/// ever had, so that no job is overlooked after its spread was lowered.
+pub(crate) fn shards(account: AccountId) -> Vec<i16> {
+    Queue::parts(account, SPREAD_MAX).map(|queue| queue.shard.0).collect()
+}
+
+pub(crate) fn read_summary(row: SummaryRow) -> Result<RunSummary> {
     let states = [RunState::Queued, RunState::Running, RunState::Waiting, RunState::Succeeded, RunState::Dead];
     let state = states.into_iter().find(|state| state.name() == row.state);
     Ok(RunSummary {

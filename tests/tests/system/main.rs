@@ -5,17 +5,27 @@
 mod support;
 
 mod crash;
+mod delays;
 mod faults;
 mod hosts;
 mod limits;
 mod postgres_restart;
+mod queue;
 mod stop;
 
 mod hostile_guests;
 mod refusals;
 mod tenancy;
 
+mod dead_rows;
+mod housekeeping;
+mod lists;
+mod retention;
+
 mod branches;
+mod commits;
+mod keyvalue;
+mod outbox;
 mod retries;
 mod storage;
 

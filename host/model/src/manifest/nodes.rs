@@ -28,6 +28,8 @@ pub struct NodeDefinition {
     pub grants: Grants,
     pub limits: NodeLimits,
     pub retry: RetryPolicy,
+    /// How long to wait before the first call, in milliseconds; 0: not at all.
+    pub delay_ms: u64,
 }
 
 /// Limits that a node sets for itself; they can only lower the account's.
@@ -54,6 +56,8 @@ impl NodeLimits {
 
 const GRANTS_MAX: usize = 64;
 const DAY_MS: u64 = 86_400_000;
+/// Whoever wants to wait for longer wants a schedule.
+const DELAY_MAX_MS: u64 = 30 * DAY_MS;
 
 pub(super) fn read(faults: &mut Faults, item: &Item) -> BTreeMap<String, NodeDefinition> {
     let entries = faults.named_entries(item, "node");
@@ -71,7 +75,7 @@ pub(super) fn read(faults: &mut Faults, item: &Item) -> BTreeMap<String, NodeDef
 }
 
 fn read_node(faults: &mut Faults, item: &Item) -> NodeDefinition {
-    let fields = faults.fields(item, &["plugin", "inputs", "config", "grants", "limits", "retry"]);
+    let fields = faults.fields(item, &["plugin", "inputs", "config", "grants", "limits", "retry", "delay"]);
     let plugin = fields.required(faults, "plugin", "add `plugin = \"…\"`, a name under `[plugins]`");
     NodeDefinition {
         plugin: plugin.and_then(|item| faults.text(item)).unwrap_or_default(),
@@ -80,6 +84,7 @@ fn read_node(faults: &mut Faults, item: &Item) -> NodeDefinition {
         grants: fields.optional("grants").map(|item| read_grants(faults, item)).unwrap_or_default(),
         limits: fields.optional("limits").map(|item| read_limits(faults, item)).unwrap_or_default(),
         retry: fields.optional("retry").map(|item| read_retry(faults, item)).unwrap_or_default(),
+        delay_ms: fields.optional("delay").and_then(|item| faults.duration_ms(item, 1, DELAY_MAX_MS)).unwrap_or(0),
     }
 }
 
@@ -103,13 +108,14 @@ fn read_origin(faults: &mut Faults, item: &Item) -> Option<Origin> {
 }
 
 fn read_grants(faults: &mut Faults, item: &Item) -> Grants {
-    let fields = faults.fields(item, &["http", "storage"]);
+    let fields = faults.fields(item, &["http", "storage", "emit"]);
     Grants {
         http: fields.optional("http").map(|item| read_grant_list::<HttpGrant>(faults, item)).unwrap_or_default(),
         storage: fields
             .optional("storage")
             .map(|item| read_grant_list::<StorageGrant>(faults, item))
             .unwrap_or_default(),
+        emit: fields.optional("emit").map(|item| read_grant_list::<String>(faults, item)).unwrap_or_default(),
     }
 }
 

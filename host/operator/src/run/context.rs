@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use trellis_engine::Engine;
-use trellis_model::call_limits::CallLimits;
+use trellis_model::{Queue, call_limits::CallLimits, run_limits::RunLimits, window::AccountLimits};
 use trellis_store::Database;
 
 use super::Callee;
-use crate::{catalog::Catalog, claims::Claims, clock::Clock, committer::Committer, lease::Lease, limiter::Limiter};
+use crate::{
+    catalog::Catalog, claims::Claims, clock::Clock, committer::Committer, lease::Lease, limiter::Limiter, slots::Slots,
+    spreads::Spreads,
+};
 
 pub struct RunContext {
     pub database: Database,
@@ -15,10 +18,26 @@ pub struct RunContext {
     pub callee: Callee,
     pub catalog: Arc<Catalog>,
     pub limiter: Limiter,
+    pub spreads: Arc<Spreads>,
+    pub slots: Slots,
     pub committer: Committer,
     pub claims: Arc<Claims>,
     pub lease: Arc<Lease>,
     pub clock: Clock,
     /// The operator's limits of one call; a node can lower them.
     pub call_limits: CallLimits,
+    /// What a run may hold back before it is committed in the middle.
+    pub run_limits: RunLimits,
+}
+
+impl RunContext {
+    /// What an operator has set for an account.
+    pub fn limits(&self, queue: Queue) -> AccountLimits {
+        self.limiter.limits(queue.account)
+    }
+
+    /// How many modules a queue may have running at once; none: as many as there is room for.
+    pub fn running_max(&self, queue: Queue) -> Option<u32> {
+        self.limits(queue).running_max.map(|most| queue.share_of(most, self.spreads.of(queue.account)))
+    }
 }

@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 use trellis_engine::{CallReport, Outcome};
 use trellis_model::{
     plan::GridPlan,
+    results,
     run::{Event, Inputs, Metering, NodeResult, NodeState, Outputs, Progress, Reason, ReasonKind, RunState},
 };
 use trellis_store::{
@@ -22,6 +23,7 @@ use super::{
     RunEnd,
     call::{self, CallEnd, NodeCall},
     context::RunContext,
+    outbox::emitted_jobs,
     storage::{CallStorage, Pending},
 };
 use crate::{catalog::LoadedRevision, committer::CommitEnd};
@@ -36,6 +38,8 @@ const LEASE_PAUSE: Duration = Duration::from_secs(1);
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
 /// How long it makes room.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(100);
+/// A shorter wait for a node is not worth the writes of putting the run aside.
+const WAIT_IN_PLACE_MAX: Duration = Duration::from_millis(20);
 
 type CallFuture = Pin<Box<dyn Future<Output = (NodeCall, CallEnd)> + Send>>;
 
@@ -57,6 +61,8 @@ pub struct Execution<'c> {
     generation: u32,
     conflicts: u32,
     started_at_ms: i64,
+    /// When the nodes that are ready were last looked for, Unix milliseconds.
+    looked_at_ms: i64,
 }
 
 /// The last commit point.
@@ -67,11 +73,19 @@ struct Saved {
     sequence: i32,
 }
 
+/// What a run waits for.
+enum Next {
+    /// A call has ended.
+    Ended(Box<(NodeCall, CallEnd)>),
+    /// The time of a pending node has come.
+    Due,
+    /// Nothing is being called, and nothing can be for some time.
+    Idle,
+}
+
 /// Why no further node is started now.
 #[derive(Clone)]
 enum Suspension {
-    /// A node is to be tried again after this long.
-    Retry { after: Duration, error: String },
     /// The account is over its limits for this long.
     Throttled(Duration),
     /// Another host owns the shard by now.
@@ -87,19 +101,44 @@ impl<'c> Execution<'c> {
     pub async fn run(mut self) -> RunEnd {
         loop {
             self.start_ready();
-            while let Some((call, end)) = self.calls.next().await {
-                self.busy.remove(&call.node);
-                self.settle(&call, end).await;
-                self.start_ready();
+            match self.next().await {
+                Next::Ended(ended) => {
+                    let (call, end) = *ended;
+                    self.busy.remove(&call.node);
+                    self.settle(&call, end).await;
+                }
+                Next::Due => {}
+                Next::Idle => match self.conclude().await {
+                    Some(end) => return end,
+                    None => self.make_room().await,
+                },
             }
-            if let Some(end) = self.conclude().await {
-                return end;
-            }
-            // A conflict: everything since the last commit point is run again.
-            self.conflicts += 1;
-            if self.conflicts > CONFLICTS_MAX {
-                tokio::time::sleep(CONFLICT_PAUSE).await;
-            }
+        }
+    }
+
+    async fn next(&mut self) -> Next {
+        let due = self.due_after();
+        if self.calls.is_empty() && due.is_none_or(|after| after > WAIT_IN_PLACE_MAX) {
+            return Next::Idle;
+        }
+        tokio::select! {
+            Some(ended) = self.calls.next() => Next::Ended(Box::new(ended)),
+            () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => Next::Due,
+        }
+    }
+
+    /// How long until the next pending node can be called; none when there is none, or the run must wait for something else.
+    fn due_after(&self) -> Option<Duration> {
+        let (due_at_ms, _) = self.progress.next_due(self.looked_at_ms).filter(|_| self.suspension.is_none())?;
+        let wait_ms = due_at_ms.saturating_sub(self.context.clock.now_ms()).max(0);
+        Some(Duration::from_millis(wait_ms.cast_unsigned()))
+    }
+
+    /// A conflict: everything since the last commit point is run again, after a while if that happens again and again.
+    async fn make_room(&mut self) {
+        self.conflicts += 1;
+        if self.conflicts > CONFLICTS_MAX {
+            tokio::time::sleep(CONFLICT_PAUSE).await;
         }
     }
 
@@ -111,8 +150,9 @@ impl<'c> Execution<'c> {
         if self.suspension.is_some() {
             return;
         }
+        self.looked_at_ms = self.context.clock.now_ms();
         let busy = &self.busy;
-        let ready = self.progress.ready(&self.grid, &self.event.data, |node| busy.contains(&node));
+        let ready = self.progress.ready(&self.grid, &self.event.data, self.looked_at_ms, |node| busy.contains(&node));
         // One node runs on this task; more run on tasks of their own, so that branches use all cores.
         let is_alone = ready.len() == 1 && self.calls.is_empty();
         for (node, inputs) in ready {
@@ -131,7 +171,7 @@ impl<'c> Execution<'c> {
         );
         NodeCall {
             generation: self.generation,
-            account: self.job.account,
+            queue: self.job.queue(),
             run: self.job.run,
             revision: Arc::clone(&self.revision),
             grid: Arc::clone(&self.grid),
@@ -185,19 +225,20 @@ impl<'c> Execution<'c> {
             // Otherwise nothing has happened: the node stays unsettled and is called again with a fresh view.
             return;
         }
+        self.pending.emit(emitted_jobs(call, &self.event, effects.events));
         let outputs: Outputs = effects.emissions.into_iter().map(|emission| (emission.port, emission.json)).collect();
         let result = NodeResult {
-            node: call.planned().name.clone(),
-            state: NodeState::Succeeded,
             attempts: call.attempt,
             outputs,
-            reason: None,
             log,
             metering,
+            ..NodeResult::new(&call.planned().name, NodeState::Succeeded)
         };
         self.progress.set(call.node, result);
         if report.outside_effect {
-            self.commit_point(call).await;
+            self.commit_point(Some(call)).await;
+        } else if self.context.run_limits.is_reached(self.pending.effects().size()) {
+            self.commit_point(None).await;
         }
     }
 
@@ -213,21 +254,22 @@ impl<'c> Execution<'c> {
         let node = call.planned();
         let wait =
             if reason.kind.is_retryable() { node.retry.wait_after(call.attempt, jitter(call), asked) } else { None };
-        let error = format!("node `{}`: {}", node.name, reason.message);
+        let now_ms = self.context.clock.now_ms();
         let result = NodeResult {
-            node: node.name.clone(),
-            state: if wait.is_some() { NodeState::Pending } else { NodeState::Failed },
             attempts: call.attempt,
-            outputs: Outputs::new(),
+            due_at_ms: wait.map(|wait| now_ms.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX))),
             reason: Some(reason),
             log,
             metering,
+            ..NodeResult::new(&node.name, if wait.is_some() { NodeState::Pending } else { NodeState::Failed })
         };
         self.progress.set(call.node, result);
-        self.suspend(wait.map_or(Suspension::Failed, |after| Suspension::Retry { after, error }));
+        if wait.is_none() {
+            self.suspend(Suspension::Failed);
+        }
     }
 
-    /// The stronger of two suspensions stays; of two retries the later one.
+    /// The stronger of two suspensions stays; of two throttles the longer one.
     fn suspend(&mut self, suspension: Suspension) {
         let is_stronger = match (&self.suspension, &suspension) {
             (None, _) => true,
@@ -235,9 +277,6 @@ impl<'c> Execution<'c> {
             (Some(_), Suspension::Fenced | Suspension::Impossible) => true,
             (Some(Suspension::Failed), _) => false,
             (Some(_), Suspension::Failed) => true,
-            (Some(Suspension::Retry { after: before, .. }), Suspension::Retry { after, .. }) => after > before,
-            (Some(Suspension::Retry { .. }), Suspension::Throttled(_)) => false,
-            (Some(Suspension::Throttled(_)), Suspension::Retry { .. }) => true,
             (Some(Suspension::Throttled(before)), Suspension::Throttled(wait)) => wait > before,
         };
         if is_stronger {
@@ -246,7 +285,8 @@ impl<'c> Execution<'c> {
     }
 
     /// After a node with an outside effect: it must never be called again, so it is committed before its successors start.
-    async fn commit_point(&mut self, call: &NodeCall) {
+    /// And in the middle of quiet nodes (`call` is none) when they hold back as much as a run may.
+    async fn commit_point(&mut self, call: Option<&NodeCall>) {
         let checkpoint = self.checkpoint();
         let commit = self.run_commit(self.pending.effects().clone(), Conclusion::Checkpoint(checkpoint.clone()));
         match self.context.committer.commit(commit).await {
@@ -259,7 +299,10 @@ impl<'c> Execution<'c> {
             CommitEnd::Impossible => self.suspend(Suspension::Impossible),
             CommitEnd::Conflict => {
                 self.roll_back();
-                self.fail(call, conflict(), None, Vec::new(), Metering::default());
+                match call {
+                    Some(call) => self.fail(call, conflict(), None, Vec::new(), Metering::default()),
+                    None => self.make_room().await,
+                }
             }
         }
     }
@@ -269,14 +312,19 @@ impl<'c> Execution<'c> {
     }
 
     fn nodes(&self) -> Vec<u8> {
-        let results: Vec<&NodeResult> = self.progress.results().collect();
-        serde_json::to_vec(&results).expect("node results are plain data with text keys")
+        results::to_json(&self.progress.results().collect::<Vec<_>>())
+    }
+
+    /// What history keeps of a run that succeeded.
+    fn nodes_for_history(&self) -> Vec<u8> {
+        results::to_bounded_json(&self.progress.results().collect::<Vec<_>>(), results::RESULTS_BYTES_MAX)
     }
 
     fn run_commit(&self, effects: Effects, conclusion: Conclusion) -> RunCommit {
         RunCommit {
             holding: self.holding,
             account: self.job.account,
+            lane: self.job.place.lane,
             project: self.job.project,
             run: self.job.run,
             effects,
@@ -303,8 +351,11 @@ impl<'c> Execution<'c> {
             Some(Suspension::Impossible) => self.impossible(),
             Some(Suspension::Throttled(wait)) if self.is_untouched() => return Some(RunEnd::Released(wait)),
             Some(Suspension::Throttled(wait)) => self.later(wait, None),
-            Some(Suspension::Retry { after, error }) => self.later(after, Some(error)),
-            Some(Suspension::Failed) | None => self.finished(),
+            Some(Suspension::Failed) => self.finished(),
+            None => match self.progress.next_due(self.looked_at_ms) {
+                Some((_, pending)) => self.later(self.due_after().unwrap_or_default(), pending.error()),
+                None => self.finished(),
+            },
         };
         let end = match &conclusion {
             Conclusion::Later { after, .. } => RunEnd::Waiting(*after),
@@ -321,8 +372,8 @@ impl<'c> Execution<'c> {
             }
             CommitEnd::Conflict => {
                 self.roll_back();
-                // A failed node stays failed, and waits: it is committed without what the quiet nodes had done.
-                self.suspension = suspension.filter(|one| matches!(one, Suspension::Retry { .. } | Suspension::Failed));
+                // A failed node stays failed: it is committed without what the quiet nodes had done.
+                self.suspension = suspension.filter(|one| matches!(one, Suspension::Failed));
                 None
             }
         }
@@ -347,15 +398,13 @@ impl<'c> Execution<'c> {
 
     fn finished(&self) -> Conclusion {
         let failed = self.progress.failed();
-        let error = failed.map(|result| {
-            let message = result.reason.as_ref().map_or("failed", |reason| reason.message.as_str());
-            format!("node `{}`: {message}", result.node)
-        });
+        let error = failed.map(|result| result.error().unwrap_or_else(|| format!("node `{}` failed", result.node)));
         Conclusion::Finished(Finished {
             state: if failed.is_some() { RunState::Dead } else { RunState::Succeeded },
             started_at_ms: self.started_at_ms,
             error,
-            nodes: self.nodes(),
+            // A dead letter is replayed: it is kept whole.
+            nodes: if failed.is_some() { self.nodes() } else { self.nodes_for_history() },
             has_checkpoint: self.saved.sequence > 0 || self.job.is_resumed,
         })
     }

@@ -1,24 +1,27 @@
 //! The commit: what runs have come to, written in one fenced transaction for many runs.
 //!
-//! Either all of a run's effects (storage writes, checkpoint, history) are written or none. A commit whose answer was lost
+//! Either all of a run's effects (storage writes, emitted events, checkpoint, history) are written or none. A commit whose answer was lost
 //! can be sent again: what is already there is not applied twice.
 
 mod conclude;
 mod fence;
+mod outbox;
 mod storage;
 
 use std::time::Duration;
 
-use trellis_model::{AccountId, ClaimId, ProjectId, RunId, Shard, run::RunState};
+use trellis_model::{AccountId, ClaimId, Lane, ProjectId, RunId, Shard, run::RunState, run_limits::PendingSize};
 use uuid::Uuid;
 
-use crate::{Database, Result, fail_point, patient_pool::answered, shards::Holding};
+use crate::{Database, Result, fail_point, jobs::NewJob, patient_pool::answered, shards::Holding};
 
 /// What one run wants to have written.
 #[derive(Clone, Debug)]
 pub struct RunCommit {
     pub holding: Holding,
     pub account: AccountId,
+    /// Where the run's job stands.
+    pub lane: Lane,
     pub project: ProjectId,
     pub run: RunId,
     pub effects: Effects,
@@ -28,13 +31,6 @@ pub struct RunCommit {
 impl RunCommit {
     /// Roughly what this writes, in bytes.
     pub fn size_bytes(&self) -> usize {
-        let value = |write: &Write| match &write.kind {
-            WriteKind::Put { value, .. } => value.len(),
-            WriteKind::Delete | WriteKind::Add(_) => 0,
-        };
-        let reads: usize = self.effects.reads.iter().map(|read| read.store.len() + read.key.len()).sum();
-        let writes: usize =
-            self.effects.writes.iter().map(|write| write.store.len() + write.key.len() + value(write)).sum();
         let nodes = match &self.conclusion {
             Conclusion::Finished(end) => end.nodes.len(),
             Conclusion::Checkpoint(checkpoint) | Conclusion::Later { checkpoint: Some(checkpoint), .. } => {
@@ -42,22 +38,40 @@ impl RunCommit {
             }
             Conclusion::Later { checkpoint: None, .. } => 0,
         };
-        reads + writes + nodes
+        self.effects.size().bytes + nodes
     }
 }
 
-/// The storage effects of the nodes since the run's last commit.
+/// The effects of the nodes since the run's last commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
     /// Committed versions that were read; 0 for keys that were absent.
     pub reads: Vec<ReadVersion>,
     /// In the order they were made.
     pub writes: Vec<Write>,
+    /// In the order they were emitted.
+    pub events: Vec<NewJob>,
 }
 
 impl Effects {
     pub fn is_empty(&self) -> bool {
-        self.reads.is_empty() && self.writes.is_empty()
+        self.reads.is_empty() && self.writes.is_empty() && self.events.is_empty()
+    }
+
+    /// How much it is.
+    pub fn size(&self) -> PendingSize {
+        let value = |write: &Write| match &write.kind {
+            WriteKind::Put { value, .. } => value.len(),
+            WriteKind::Delete | WriteKind::Add(_) => 0,
+        };
+        let reads: usize = self.reads.iter().map(|read| read.store.len() + read.key.len()).sum();
+        let writes: usize = self.writes.iter().map(|write| write.store.len() + write.key.len() + value(write)).sum();
+        let events: usize = self.events.iter().map(|event| event.payload.len()).sum();
+        PendingSize {
+            keys: self.reads.len() + self.writes.len(),
+            bytes: reads + writes + events,
+            events: self.events.len(),
+        }
     }
 }
 
@@ -147,7 +161,7 @@ pub enum CommitOutcome {
 }
 
 impl Database {
-    /// Writes a batch: fence, storage, conclusions, finished claims, in one transaction. The outcomes stand in the order
+    /// Writes a batch: fence, storage, emitted events, conclusions, finished claims, in one transaction. The outcomes stand in the order
     /// of `commits`.
     ///
     /// # Errors
@@ -172,6 +186,7 @@ impl Database {
         let mut outcomes = fence::check(&mut transaction, host, commits).await?;
         fail_point!("commit-after-fence");
         storage::apply(&mut transaction, commits, &mut outcomes).await?;
+        outbox::insert(&mut transaction, commits, &outcomes).await?;
         conclude::write(&mut transaction, commits, &outcomes).await?;
         conclude::delete_claims(&mut transaction, claims).await?;
         fail_point!("commit-before-commit");

@@ -61,6 +61,7 @@ impl<'c> Execution<'c> {
             progress: saved.progress.clone(),
             saved,
             started_at_ms: context.clock.now_ms(),
+            looked_at_ms: 0,
             job,
             revision,
             grid,
@@ -107,6 +108,7 @@ fn never(job: &FetchedJob, holding: Holding, error: &str, checkpoint: Option<&Ch
     NotBegun::Never(Box::new(RunCommit {
         holding,
         account: job.account,
+        lane: job.place.lane,
         project: job.project,
         run: job.run,
         effects: Effects::default(),
