@@ -139,9 +139,9 @@ impl Database {
             .bind(lanes.iter().map(|one| one.lane.number()).collect::<Vec<i16>>())
             .bind(lanes.iter().map(|one| one.cursor.0).collect::<Vec<i64>>())
             .bind(lanes.iter().map(|one| one.count).collect::<Vec<i64>>());
-        let fetched = rows.fetch_all(&self.relaxed).await?;
+        let rows = rows.fetch_all(&self.relaxed).await?;
         fail_point!("fetch-after-claim");
-        fetched.into_iter().map(read_job).collect()
+        rows.into_iter().map(read_job).collect()
     }
 
     /// Fetches the next jobs of some keys.
@@ -152,9 +152,9 @@ impl Database {
             .bind(accounts)
             .bind(keys.iter().map(|one| one.hash).collect::<Vec<i64>>())
             .bind(keys.iter().map(|one| one.count).collect::<Vec<i64>>());
-        let fetched = rows.fetch_all(&self.relaxed).await?;
+        let rows = rows.fetch_all(&self.relaxed).await?;
         fail_point!("fetch-after-claim");
-        fetched.into_iter().map(read_job).collect()
+        rows.into_iter().map(read_job).collect()
     }
 
     /// The next keys of some queues that jobs stand behind, in the order of the request and of the keys: one index probe for
