@@ -26,10 +26,7 @@ use std::{
 };
 
 use trellis_model::{AccountId, ClaimId, ConcurrencyKey, Lane, Queue, RunId, Shard, ids::SPREAD_MAX};
-use trellis_store::{
-    fail_point,
-    fetch::{FetchKey, FetchLane, FindKeys, FoundKey},
-};
+use trellis_store::fetch::{FetchKey, FetchLane, FindKeys, FoundKey};
 
 use super::lanes::Lanes;
 use crate::limiter::Permit;
@@ -119,12 +116,6 @@ impl Turn {
         };
         by_cursor.map(lane).collect()
     }
-}
-
-/// Behind all others that are ready: everybody's turn comes.
-fn line_up(ready: &mut VecDeque<Queue>, queue: Queue) {
-    fail_point!("fairness-off", ready.push_front(queue));
-    ready.push_back(queue);
 }
 
 impl Queues {
@@ -240,7 +231,7 @@ impl Queues {
         // What this lane had not may come from another.
         state.deficit += asked.count - runs.len().min(asked.count);
         state.state = State::Ready;
-        if state.deficit > 0 { self.ready.push_front(asked.queue) } else { line_up(&mut self.ready, asked.queue) }
+        if state.deficit > 0 { self.ready.push_front(asked.queue) } else { self.ready.push_back(asked.queue) }
     }
 
     /// A turn that failed: the queues keep it.
@@ -272,7 +263,7 @@ impl Queues {
         let is_freed = state.lanes.keys.release(ended.key);
         if state.state == State::Saturated {
             state.state = State::Ready;
-            line_up(&mut self.ready, queue);
+            self.ready.push_back(queue);
         }
         if is_freed && !state.is_stopped() {
             // Somebody may have waited for the key.
