@@ -51,6 +51,7 @@ impl Database {
 
     async fn release_at_once(&self, host: Uuid, holdings: &[Holding]) -> Result<()> {
         let (shards, epochs) = columns(holdings);
+        fail_point!("deregister-off", Ok(()));
         fail_point!("release-before");
         let mut transaction = self.durable.begin().await?;
         release_claims(&mut transaction, holdings).await?;

@@ -43,8 +43,15 @@ async fn what_was_acknowledged_survives_a_crash_of_the_server_in_the_same_moment
 
 #[tokio::test]
 async fn a_server_that_does_not_wait_for_its_disk_forgets_what_was_acknowledged() {
-    let lost = lost_in_a_crash("forgetful", &FORGETFUL, |plan| plan.set("allow_unsafe_durability", "true")).await;
-    assert!(lost > 0, "nothing was lost, and so nothing is proved by losing nothing");
+    // Now and then it writes all it has, and that may be a moment before the crash.
+    for attempt in 0..3 {
+        let name = format!("forgetful-{attempt}");
+        let lost = lost_in_a_crash(&name, &FORGETFUL, |plan| plan.set("allow_unsafe_durability", "true")).await;
+        if lost > 0 {
+            return;
+        }
+    }
+    panic!("nothing was lost, and so nothing is proved by losing nothing");
 }
 
 #[tokio::test]
