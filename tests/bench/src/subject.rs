@@ -128,7 +128,11 @@ impl Subject {
     /// Counts runs that were started, by the permits that they took: the limiter knows without a statement.
     pub fn started(&self) -> Arc<dyn Fn() -> u64 + Send + Sync> {
         let (limiter, account) = (self.server.host.limiter.clone(), self.account);
-        Arc::new(move || limiter.standing(account).map_or(0, |standing| u64::from(PERMITS - standing.long_left)))
+        let taken = move || {
+            let (_, long) = limiter.known_standing(account)?.windows?;
+            Some(u64::from(PERMITS - long.left))
+        };
+        Arc::new(move || taken().unwrap_or(0))
     }
 
     /// The newest run that has ended.
