@@ -17,7 +17,7 @@ use trellis::{
     server::Server,
 };
 use trellis_model::{
-    AccountId, Queue, RunId,
+    AccountId, RunId,
     ids::SHARD_COUNT,
     token::{Scope, TokenKind},
 };
@@ -127,9 +127,12 @@ impl Subject {
 
     /// Counts runs that were started, by the permits that they took: the limiter knows without a statement.
     pub fn started(&self) -> Arc<dyn Fn() -> u64 + Send + Sync> {
-        let (limiter, queue) = (self.server.host.limiter.clone(), Queue::home(self.account));
-        // The burst window turns, the long one does not: the fewer permits are left in that one.
-        Arc::new(move || u64::from(PERMITS - limiter.permits(queue)))
+        let (limiter, account) = (self.server.host.limiter.clone(), self.account);
+        let taken = move || {
+            let (_, long) = limiter.known_standing(account)?.windows?;
+            Some(u64::from(PERMITS - long.left))
+        };
+        Arc::new(move || taken().unwrap_or(0))
     }
 
     /// The newest run that has ended.

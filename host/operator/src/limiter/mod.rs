@@ -220,14 +220,21 @@ impl Limiter {
             };
             self.learn(&[account], own_queues).await?;
         }
-        let (limits, spread) = self.table.account(account).unwrap_or((self.config.defaults, 1));
+        // What was just learned can have left the table by now only if the host was paused in between.
+        let unlimited = Standing { limits: self.config.defaults, wait: Duration::ZERO, windows: None };
+        Ok(self.known_standing(account).unwrap_or(unlimited))
+    }
+
+    /// Like [`Limiter::standing`], without asking the database. None: nothing is known of the account.
+    pub fn known_standing(&self, account: AccountId) -> Option<Standing> {
+        let (limits, spread) = self.table.account(account)?;
         let now_ms = self.clock.now_ms();
         let parts = share::queues(account, spread).map(|queue| {
             let own = self.own_standing(queue, now_ms);
             let told_ms = self.table.throttled_until_ms(queue).unwrap_or(0);
             (own, own.map_or(until(told_ms, now_ms), |own| own.wait))
         });
-        Ok(together(limits, parts))
+        Some(together(limits, parts))
     }
 
     /// Like [`Limiter::standing`], with the windows of all queues: those of other hosts as they have stored them, which is
