@@ -71,9 +71,13 @@ impl Database {
                                           where claim.shard = job.shard and job.id = any (claim.ids))
                              then 'running' else 'queued' end,
                         null, null, null, null, payload, checkpoint.nodes
-                 from job left join checkpoint using (shard, account_id, id)
-                 where job.shard = any (($2::smallint[])[1:(select spread_max from account where id = $1)])
-                   and job.account_id = $1 and job.lane = any ('{0,1,2,3}') and job.id = $3
+                 from unnest(($2::smallint[])[1:(select spread_max from account where id = $1)]) as part (shard),
+                      unnest('{0,1,2,3}'::smallint[]) as line (lane),
+                      -- The limit keeps this a probe for each lane, whatever the planner thinks of a queue that is empty.
+                      lateral (
+                          select * from job
+                          where job.shard = part.shard and account_id = $1 and job.lane = line.lane and id = $3 limit 1
+                      ) as job left join checkpoint using (shard, account_id, id)
                  union all
                  select job_later.id, project_id, revision_id, grid, 'waiting', null, null,
                         (extract(epoch from run_at) * 1000)::bigint, last_error, payload, checkpoint.nodes
