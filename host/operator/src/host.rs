@@ -264,7 +264,7 @@ impl HostStop {
         }
         self.database.release_claims(&self.lease.holdings()).await?;
         self.database.deregister_host(self.lease.identity().host).await?;
-        self.database.notify(&[Notice::FreeShards]).await
+        self.database.notify(&[Notice::Balance]).await
     }
 }
 
@@ -335,7 +335,7 @@ impl Listener {
                 self.limiter.note_throttled(Queue { shard, account }, until_ms).await;
                 Ok(())
             }
-            Notice::FreeShards => {
+            Notice::Balance => {
                 self.lease.look();
                 Ok(())
             }

@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use trellis_model::{Shard, ids::SHARD_COUNT};
-use trellis_store::{Database, StoreError, hosts::Renewal, shards::Holding};
+use trellis_store::{Database, StoreError, hosts::Renewal, notices::Notice, shards::Holding};
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -61,7 +61,7 @@ pub struct Lease {
     start_until: Mutex<Option<Instant>>,
     /// The host is stopping: it takes no shard any more.
     is_leaving: AtomicBool,
-    /// Shards are to be had.
+    /// Shards are to be had, or to be given up.
     look: Notify,
 }
 
@@ -103,7 +103,7 @@ impl Lease {
         self.is_leaving.store(true, Ordering::Release);
     }
 
-    /// Makes the keeper look for shards to take now.
+    /// Makes the keeper look at this host's share of the shards now.
     pub fn look(&self) {
         self.look.notify_one();
     }
@@ -155,6 +155,10 @@ impl LeaseKeeper {
     }
 
     pub async fn run(mut self, stop: CancellationToken) {
+        // The others have more than their share from now on. Who does not hear it finds out with the next renewal.
+        if let Err(error) = self.database.notify(&[Notice::Balance]).await {
+            tracing::debug!(%error, "other hosts are not told of this one");
+        }
         loop {
             let pause = self.renew().await;
             tokio::select! {

@@ -37,12 +37,14 @@ pub struct Database {
 const RELAXED_CONNECTIONS_MAX: u32 = 7;
 /// A host that is paused or cut off in the middle of a transaction must not hold its locks for long: no transaction of ours
 /// is ever idle. The server hangs up on connections whose other end is gone.
-const SESSION_SETTINGS: [(&str, &str); 5] = [
+const SESSION_SETTINGS: [(&str, &str); 6] = [
     ("idle_in_transaction_session_timeout", "5s"),
     ("tcp_keepalives_idle", "5"),
     ("tcp_keepalives_interval", "2"),
     ("tcp_keepalives_count", "3"),
     ("tcp_user_timeout", "10s"),
+    // Our statements are short: what the planner takes for long ones would be compiled for longer than they run.
+    ("jit", "off"),
 ];
 
 impl Database {

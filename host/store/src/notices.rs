@@ -18,8 +18,8 @@ pub enum Notice {
     Limits(AccountId),
     /// The account's queue on this shard has no permit before this time, in Unix milliseconds of the database.
     Throttled(AccountId, Shard, i64),
-    /// Shards are to be had: a host has given them back.
-    FreeShards,
+    /// A host has come or gone, or has given shards back: every host looks at its share.
+    Balance,
 }
 
 impl Notice {
@@ -29,7 +29,7 @@ impl Notice {
             Self::Deployed(account, revision) => format!("deployed:{account}:{revision}"),
             Self::Limits(account) => format!("limits:{account}"),
             Self::Throttled(account, shard, until_ms) => format!("throttled:{account}:{shard}:{until_ms}"),
-            Self::FreeShards => "free-shards".to_owned(),
+            Self::Balance => "balance".to_owned(),
         }
     }
 
@@ -42,7 +42,7 @@ impl Notice {
             "deployed" => Self::Deployed(AccountId(number()?), RevisionId(number()?)),
             "limits" => Self::Limits(AccountId(number()?)),
             "throttled" => Self::Throttled(AccountId(number()?), Shard(number()?.try_into().ok()?), number()?),
-            "free-shards" => Self::FreeShards,
+            "balance" => Self::Balance,
             _ => return None,
         })
     }
@@ -98,7 +98,7 @@ mod tests {
             Notice::Deployed(AccountId(3), RevisionId(7)),
             Notice::Limits(AccountId(9)),
             Notice::Throttled(AccountId(9), Shard(3), 1_800_000_000_000),
-            Notice::FreeShards,
+            Notice::Balance,
         ] {
             assert_eq!(Notice::parse(&notice.payload()), Some(notice));
         }

@@ -72,12 +72,10 @@ impl Database {
                              then 'running' else 'queued' end,
                         null, null, null, null, payload, checkpoint.nodes
                  from unnest(($2::smallint[])[1:(select spread_max from account where id = $1)]) as part (shard),
-                      unnest('{0,1,2,3}'::smallint[]) as line (lane),
-                      -- The limit keeps this a probe for each lane, whatever the planner thinks of a queue that is empty.
-                      lateral (
-                          select * from job
-                          where job.shard = part.shard and account_id = $1 and job.lane = line.lane and id = $3 limit 1
-                      ) as job left join checkpoint using (shard, account_id, id)
+                 unnest('{0,1,2,3}'::smallint[]) as line (lane),
+                 lateral (select * from job where shard = part.shard and account_id = $1 and lane = line.lane and id = $3
+                          limit 1) as job
+                 left join checkpoint using (shard, account_id, id)
                  union all
                  select job_later.id, project_id, revision_id, grid, 'waiting', null, null,
                         (extract(epoch from run_at) * 1000)::bigint, last_error, payload, checkpoint.nodes
@@ -105,12 +103,12 @@ impl Database {
              )
              select (select count(*) from (
                          select from part, lateral (
-                             select from job where shard = part.shard and account_id = $1 limit $3
+                             select from job where shard = part.shard and account_id = $1 order by lane, id limit $3
                          ) as job limit $3
                      ) as queued)
                   + (select count(*) from (
                          select from part, lateral (
-                             select from job_later where shard = part.shard and account_id = $1 limit $3
+                             select from job_later where shard = part.shard and account_id = $1 order by id limit $3
                          ) as later limit $3
                      ) as waiting)",
         )

@@ -78,7 +78,7 @@ impl Scene {
     }
 
     /// What the run has emitted.
-    fn scene.events(&self, count: i64) -> Vec<NewJob> {
+    fn events(&self, count: i64) -> Vec<NewJob> {
         (0..count).map(|number| self.job(RunId(RUN.0 + 1 + number), "pick")).collect()
     }
 

@@ -7,8 +7,10 @@ use std::collections::HashMap;
 use trellis_model::{ConcurrencyKey, Lane, RunId, place::LANE_COUNT};
 use trellis_store::fetch::FoundKey;
 
-/// Keys looked at besides those that are asked for or held: some of those found may be held by runs that wait.
+/// Keys looked at besides those that are asked for or held: some of those found may be held by runs that wait. Twice as many
+/// after every look in vain, up to the second number.
 const SPARE_KEYS: usize = 16;
+const SPARE_KEYS_MAX: usize = 4_096;
 
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
@@ -73,6 +75,12 @@ impl Lanes {
         line.is_awake = !is_asleep;
     }
 
+    /// Whether this lane, the only one that is awake, has just been looked at in vain.
+    pub(super) fn is_in_vain(&self, lane: Lane) -> bool {
+        let others = Lane::ALL.into_iter().any(|other| other != lane && self.is_awake(other));
+        lane == Lane::Keyed && self.keys.is_in_vain() && !others
+    }
+
     /// Puts all lanes to sleep: their shard goes to another host.
     pub(super) fn stop(&mut self) {
         self.lines = Default::default();
@@ -95,6 +103,10 @@ pub(super) struct Keys {
     is_end: bool,
     /// The last look was a whole round by itself, and took all that it could.
     is_whole: bool,
+    /// See [`SPARE_KEYS`].
+    spare: usize,
+    /// The last look found keys that are held, and more behind them.
+    is_in_vain: bool,
     /// Something was started in this round, or has come or been freed meanwhile.
     is_worth_another_round: bool,
 }
@@ -104,14 +116,22 @@ const BEGINNING: i64 = -1;
 
 impl Default for Keys {
     fn default() -> Self {
-        Self { held: HashMap::new(), cursor: BEGINNING, is_end: false, is_whole: false, is_worth_another_round: false }
+        Self {
+            held: HashMap::new(),
+            cursor: BEGINNING,
+            is_end: false,
+            is_whole: false,
+            spare: SPARE_KEYS,
+            is_in_vain: false,
+            is_worth_another_round: false,
+        }
     }
 }
 
 impl Keys {
     /// Behind which key to look for jobs to start, and at how many.
     pub(super) fn look(&self, count: usize) -> (i64, usize) {
-        (self.cursor, count + self.held.len() + SPARE_KEYS)
+        (self.cursor, count + self.held.len() + self.spare)
     }
 
     /// How many jobs to take of which of the keys that were found; `is_end` says that there are none behind them.
@@ -135,7 +155,14 @@ impl Keys {
         if self.is_end {
             self.cursor = BEGINNING;
         }
+        self.is_in_vain = chosen.is_empty() && !self.is_end;
+        self.spare = if self.is_in_vain { (self.spare * 2).min(SPARE_KEYS_MAX) } else { SPARE_KEYS };
         chosen
+    }
+
+    /// Whether to rest before the next look: one that holds a hundred thousand keys must not keep the scheduler busy.
+    pub(super) fn is_in_vain(&self) -> bool {
+        self.is_in_vain
     }
 
     /// Whether nothing can be started before somebody comes or frees a key.
@@ -210,6 +237,18 @@ mod tests {
         keys.hold(Some(key));
         assert_eq!(keys.choose(10, &[FoundKey { key, ..found(5) }], true), [(5, 2)]);
         assert_eq!(keys.choose(1, &[FoundKey { key, ..found(5) }], true), [(5, 1)]);
+    }
+
+    #[test]
+    fn a_look_at_nothing_but_held_keys_is_followed_by_a_wider_one() {
+        let mut keys = Keys::default();
+        let waiting: Vec<FoundKey> = (0..20).map(|hash| FoundKey { is_held: true, ..found(hash) }).collect();
+        assert_eq!(keys.look(4), (BEGINNING, 4 + SPARE_KEYS));
+        assert!(keys.choose(4, &waiting, false).is_empty() && keys.is_in_vain());
+        assert_eq!(keys.look(4), (19, 4 + 2 * SPARE_KEYS));
+        assert_eq!(keys.choose(4, &[found(30)], false), [(30, 1)]);
+        assert!(!keys.is_in_vain());
+        assert_eq!(keys.look(4), (30, 4 + SPARE_KEYS));
     }
 
     #[test]

@@ -11,7 +11,8 @@
 //! READY becomes SATURATED while its runs in flight take all that it may have, and READY again when one of them ends.
 //!
 //! Queues, not jobs, are what it turns over: a throttled account is not fetched, however many jobs it has, and an account
-//! without work takes no memory. An account has one queue, or one for each of its parts.
+//! without work takes no memory. An account has one queue; one that is spread has one for each part, each with a place of
+//! its own in the ring.
 //!
 //! Who is next is said by deficit round robin (Shreedhar and Varghese, 1995): whoever comes to the front of the ring may
 //! start as many runs as its weight says, times the same for all; what did not fit into the host's room it may start when
@@ -32,7 +33,7 @@ use crate::limiter::Permit;
 
 /// Jobs of one fetch at most.
 const FETCH_JOBS_MAX: usize = 500;
-/// Before an account is looked at again whose permits went in the same moment.
+/// Before an account is looked at again whose permits went in the same moment, or whose next keys were all held.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Default)]
@@ -204,7 +205,7 @@ impl Queues {
 
     /// Notes what came of a turn: the runs now in flight. A lane that gave all it was asked for may have more; `is_cut`
     /// says that others may have more, too, because there was too much to be taken at once.
-    pub fn fetched(&mut self, asked: &Asked, runs: &[InFlight], is_cut: bool) {
+    pub fn fetched(&mut self, asked: &Asked, runs: &[InFlight], is_cut: bool, now: Instant) {
         let Some(state) = self.queues.get_mut(&asked.queue) else { return };
         for run in runs {
             state.lanes.keys.hold(run.key);
@@ -220,6 +221,12 @@ impl Queues {
             state.state = State::Empty;
             state.deficit = 0;
             return self.forget_if_idle(asked.queue);
+        }
+        if runs.is_empty() && state.lanes.is_in_vain(asked.lane) {
+            state.deficit = 0;
+            state.state = State::Throttled(now + LOOK_AGAIN);
+            self.throttled.push(Reverse((now + LOOK_AGAIN, asked.queue)));
+            return;
         }
         // What this lane had not may come from another.
         state.deficit += asked.count - runs.len().min(asked.count);

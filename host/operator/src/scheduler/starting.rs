@@ -122,8 +122,9 @@ impl Scheduler {
         }
         self.running += jobs.len();
         jobs.into_iter().for_each(|job| self.starter.start(job));
+        let now = Instant::now();
         for asked in &turn.asked {
-            self.queues.fetched(asked, runs.get(&asked.queue).map_or(&[], Vec::as_slice), is_cut);
+            self.queues.fetched(asked, runs.get(&asked.queue).map_or(&[], Vec::as_slice), is_cut, now);
         }
     }
 }

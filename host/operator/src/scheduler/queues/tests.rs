@@ -37,7 +37,7 @@ fn saturated(queues: &mut Queues, total: usize, allowance: impl Fn(Queue) -> All
     for id in 0..total as i64 {
         let turn = queues.turn(1, now, &allowance);
         let asked = turn.asked[0];
-        queues.fetched(&asked, &runs([id]), false);
+        queues.fetched(&asked, &runs([id]), false, now);
         *started.entry(asked.queue.account.0).or_default() += 1;
         assert!(queues.ended(asked.queue, RunId(id), CLAIM));
     }
@@ -53,8 +53,8 @@ fn room_is_shared_evenly_and_queues_with_more_come_round_again() {
     let (mut queues, now) = woken(1..=2);
     let turn = queues.turn(10, now, plenty);
     assert_eq!(counts(&turn), [(1, 5), (2, 5)]);
-    queues.fetched(&turn.asked[0], &runs(1..=5), false);
-    queues.fetched(&turn.asked[1], &runs([6]), false);
+    queues.fetched(&turn.asked[0], &runs(1..=5), false, now);
+    queues.fetched(&turn.asked[1], &runs([6]), false, now);
     assert_eq!(counts(&queues.turn(4, now, plenty)), [(1, 4)]);
     assert_eq!(queues.queues[&queue(1)].in_flight.len(), 5);
 }
@@ -79,7 +79,7 @@ fn who_was_idle_has_saved_up_nothing() {
     let (mut queues, now) = woken([3]);
     let turn = queues.turn(1, now, weighted);
     assert_eq!(queues.queues[&queue(3)].deficit, 2, "the host's room kept it from these");
-    queues.fetched(&turn.asked[0], &[], false);
+    queues.fetched(&turn.asked[0], &[], false, now);
     queues.wake(queue(3), Lane::Normal, RunId(0));
     assert_eq!(queues.queues.get(&queue(3)).map(|state| state.deficit), Some(0));
 }
@@ -89,7 +89,7 @@ fn what_did_not_fit_is_started_before_the_next_one_has_its_turn() {
     let (mut queues, now) = woken([3, 1]);
     let turn = queues.turn(2, now, weighted);
     assert_eq!(counts(&turn), [(3, 2)]);
-    queues.fetched(&turn.asked[0], &runs([1, 2]), false);
+    queues.fetched(&turn.asked[0], &runs([1, 2]), false, now);
     assert_eq!(counts(&queues.turn(2, now, weighted)), [(3, 1), (1, 1)]);
 }
 
@@ -111,7 +111,7 @@ fn permits_spoken_for_by_runs_in_flight_are_not_given_twice() {
     let (mut queues, now) = woken([1]);
     let two = |queue| Allowance { permits: 2, ..plenty(queue) };
     let turn = queues.turn(10, now, two);
-    queues.fetched(&turn.asked[0], &runs([1, 2]), false);
+    queues.fetched(&turn.asked[0], &runs([1, 2]), false, now);
     assert!(queues.turn(10, now, two).asked.is_empty());
     assert!(!queues.has_ready());
     assert!(queues.ended(queue(1), RunId(1), CLAIM));
@@ -122,7 +122,7 @@ fn permits_spoken_for_by_runs_in_flight_are_not_given_twice() {
 fn a_late_commit_with_a_lower_id_is_fetched_and_runs_in_flight_are_not() {
     let (mut queues, now) = woken([1]);
     let turn = queues.turn(10, now, plenty);
-    queues.fetched(&turn.asked[0], &runs([5]), false);
+    queues.fetched(&turn.asked[0], &runs([5]), false, now);
     queues.wake(queue(1), Lane::Normal, RunId(2));
     let turn = queues.turn(10, now, plenty);
     assert_eq!((turn.asked[0].cursor, turn.in_flight), (RunId(2), vec![RunId(5)]));
@@ -132,7 +132,7 @@ fn a_late_commit_with_a_lower_id_is_fetched_and_runs_in_flight_are_not() {
 fn a_run_that_was_given_back_is_fetched_again_after_the_wait() {
     let (mut queues, now) = woken([1]);
     let turn = queues.turn(10, now, plenty);
-    queues.fetched(&turn.asked[0], &runs([5, 6]), false);
+    queues.fetched(&turn.asked[0], &runs([5, 6]), false, now);
     queues.released(queue(1), RunId(5), CLAIM, now + Duration::from_secs(1));
     assert!(!queues.has_ready());
     queues.unthrottle(now + Duration::from_secs(1));
@@ -144,7 +144,7 @@ fn a_run_that_was_given_back_is_fetched_again_after_the_wait() {
 fn an_idle_account_takes_no_memory() {
     let (mut queues, now) = woken([1]);
     let turn = queues.turn(10, now, plenty);
-    queues.fetched(&turn.asked[0], &runs([5]), false);
+    queues.fetched(&turn.asked[0], &runs([5]), false, now);
     assert_eq!(queues.bytes_in_flight(), 10);
     assert!(queues.ended(queue(1), RunId(5), CLAIM));
     assert!(queues.queues.is_empty() && queues.in_flight.is_empty());
@@ -155,7 +155,7 @@ fn an_idle_account_takes_no_memory() {
 fn a_former_start_of_a_run_does_not_end_the_present_one() {
     let (mut queues, now) = woken([1]);
     let turn = queues.turn(10, now, plenty);
-    queues.fetched(&turn.asked[0], &runs([5]), false);
+    queues.fetched(&turn.asked[0], &runs([5]), false, now);
     assert!(!queues.ended(queue(1), RunId(5), ClaimId(8)));
     assert!(queues.has_in_flight(queue(1).shard));
 }
@@ -166,7 +166,7 @@ fn slow_runs_of_one_account_do_not_fill_the_host() {
     let two = |queue| Allowance { runs_max: 2, ..plenty(queue) };
     let turn = queues.turn(10, now, two);
     assert_eq!(counts(&turn), [(1, 2)]);
-    queues.fetched(&turn.asked[0], &runs([1, 2]), false);
+    queues.fetched(&turn.asked[0], &runs([1, 2]), false, now);
     assert!(queues.turn(10, now, two).asked.is_empty());
 }
 
@@ -174,8 +174,8 @@ fn slow_runs_of_one_account_do_not_fill_the_host() {
 fn a_lane_that_was_cut_short_may_have_more() {
     let (mut queues, now) = woken([1, 2]);
     let turn = queues.turn(10, now, plenty);
-    queues.fetched(&turn.asked[0], &runs([1]), true);
-    queues.fetched(&turn.asked[1], &[], true);
+    queues.fetched(&turn.asked[0], &runs([1]), true, now);
+    queues.fetched(&turn.asked[1], &[], true, now);
     assert_eq!(queues.turn(10, now, plenty).asked.len(), 2);
 }
 
@@ -185,7 +185,7 @@ fn a_lane_with_less_than_asked_leaves_the_rest_to_the_next_lane() {
     queues.wake(queue(1), Lane::High, RunId(0));
     let turn = queues.turn(6, now, plenty);
     assert_eq!((turn.asked[0].lane, turn.asked[0].count), (Lane::High, 6));
-    queues.fetched(&turn.asked[0], &[InFlight { lane: Lane::High, ..run(1) }], false);
+    queues.fetched(&turn.asked[0], &[InFlight { lane: Lane::High, ..run(1) }], false, now);
     let turn = queues.turn(6, now, plenty);
     assert_eq!((turn.asked[0].lane, turn.asked[0].count), (Lane::Normal, 5));
 }
@@ -200,7 +200,7 @@ fn the_end_of_a_run_with_a_key_wakes_those_that_wait_for_it() {
         let turn = queues.turn(10, now, plenty);
         let looked = queues.keys_to_find(&turn);
         let chosen = queues.choose_keys(&turn, &looked, &found);
-        queues.fetched(&turn.asked[0], run.as_slice(), false);
+        queues.fetched(&turn.asked[0], run.as_slice(), false, now);
         chosen
     };
     let first = InFlight { lane: Lane::Keyed, key: Some(key), ..run(1) };
@@ -211,4 +211,21 @@ fn the_end_of_a_run_with_a_key_wakes_those_that_wait_for_it() {
     assert!(!queues.has_ready());
     assert!(queues.ended(queue(1), RunId(1), CLAIM));
     assert_eq!(take(&mut queues, None).len(), 1);
+}
+
+#[test]
+fn a_queue_whose_next_keys_are_all_held_rests_a_moment_and_then_looks_on() {
+    let (mut queues, now) = (Queues::default(), Instant::now());
+    queues.wake(queue(1), Lane::Keyed, RunId(0));
+    let key = |hash| ConcurrencyKey { hash, runs_max: None };
+    let turn = queues.turn(1, now, plenty);
+    let looked = queues.keys_to_find(&turn);
+    let found: Vec<FoundKey> =
+        (0..looked[0].count).map(|hash| FoundKey { queue: queue(1), key: key(hash), is_held: true }).collect();
+    assert!(queues.choose_keys(&turn, &looked, &found).is_empty());
+    queues.fetched(&turn.asked[0], &[], false, now);
+    assert!(!queues.has_ready());
+    queues.unthrottle(now + LOOK_AGAIN);
+    let turn = queues.turn(1, now, plenty);
+    assert_eq!(queues.keys_to_find(&turn)[0].cursor, looked[0].count - 1);
 }
