@@ -18,13 +18,18 @@ async fn pages_of_runs(database: &Database, host: Host, account: &Account) -> i6
     }
     host.terminate().await;
     assert!(host.ended().await.success());
+    nobody_else_is_connected(database).await;
+    pages(database).await - before
+}
+
+/// What a connection has read is counted at its end at the latest.
+async fn nobody_else_is_connected(database: &Database) {
     eventually("only this test is connected", async || {
         let others =
             "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'trellis'";
         (database.number(others).await == 0).then_some(())
     })
     .await;
-    pages(database).await - before
 }
 
 async fn pages(database: &Database) -> i64 {
@@ -33,8 +38,12 @@ async fn pages(database: &Database) -> i64 {
     database.number(pages).await
 }
 
-/// Jobs of the account that came and went before, while somebody could still see them.
-async fn leave_dead_rows(database: &Database, account: &Account) {
+/// Jobs of the account that came and went before, while somebody could still see them; answers with what a walk over them
+/// costs.
+async fn leave_dead_rows(database: &Database, account: &Account) -> i64 {
+    // A connection of its own: when it is gone, what it read itself is counted, and not later.
+    let mut setup = PgConnection::connect(&database.url).await.expect("the server is up");
+    sqlx::raw_sql("set application_name = 'trellis'").execute(&mut setup).await.expect("a setting");
     sqlx::query(
         "insert into job (shard, account_id, id, project_id, revision_id, grid, payload)
          select $1, $2, run_id_at(now() - interval '1 hour') + n, 1, 1, 'main', '{}' from generate_series(1, $3) as n",
@@ -42,21 +51,25 @@ async fn leave_dead_rows(database: &Database, account: &Account) {
     .bind(account.shard().0)
     .bind(account.id.0)
     .bind(DEAD_ROWS)
-    .execute(&database.pool)
+    .execute(&mut setup)
     .await
     .expect("the schema is there");
-    sqlx::query("delete from job").execute(&database.pool).await.expect("the schema is there");
-    sqlx::query("vacuum job").execute(&database.pool).await.expect("no transaction is open here");
+    sqlx::query("delete from job").execute(&mut setup).await.expect("the schema is there");
+    sqlx::query("vacuum job").execute(&mut setup).await.expect("no transaction is open here");
+    let walk = pages_of_a_walk(&mut setup, account).await;
+    setup.close().await.expect("it is open");
+    nobody_else_is_connected(database).await;
+    walk
 }
 
 /// What a walk over all of the account's rows costs, in pages.
-async fn pages_of_a_walk(database: &Database, account: &Account) -> i64 {
+async fn pages_of_a_walk(connection: &mut PgConnection, account: &Account) -> i64 {
     let plan: serde_json::Value = sqlx::query_scalar(
         "explain (analyze, buffers, format json) select id from job where shard = $1 and account_id = $2 order by id limit 1",
     )
     .bind(account.shard().0)
     .bind(account.id.0)
-    .fetch_one(&database.pool)
+    .fetch_one(connection)
     .await
     .expect("a plan");
     let plan = &plan[0]["Plan"];
@@ -77,8 +90,7 @@ async fn an_old_transaction_does_not_make_the_queue_slow() {
         .execute(&mut old)
         .await
         .expect("a snapshot");
-    leave_dead_rows(&database, &account).await;
-    let walk = pages_of_a_walk(&database, &account).await;
+    let walk = leave_dead_rows(&database, &account).await;
     assert!(walk > 300, "the rows are dead and still there: {walk} pages");
 
     let host = plan.start().await;

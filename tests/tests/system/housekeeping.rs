@@ -1,5 +1,7 @@
 //! What has had its time: days of history, runs beyond their account's own days, expired entries; and what must stay.
 
+use std::sync::atomic::{AtomicI32, Ordering};
+
 use serde_json::json;
 use sqlx::migrate::Migrator;
 
@@ -22,9 +24,11 @@ struct Aged<'r> {
 impl Aged<'_> {
     /// Writes them, into a day of their own if it is there.
     async fn write(&self, database: &Database) {
+        // Two of the same millisecond are kept apart.
+        static WRITTEN: AtomicI32 = AtomicI32::new(0);
         sqlx::query(
             "insert into run (account_id, id, project_id, revision_id, grid, state, started_at, ended_at, event, nodes)
-             select $1, run_id_at(now() - make_interval(days => $2)) + n, 1, 1, $5, $4, now(),
+             select $1, run_id_at(now() - make_interval(days => $2)) + $7 + n, 1, 1, $5, $4, now(),
                     now() - make_interval(days => $3), '{\"attributes\":[],\"data\":null}', '[]'
              from generate_series(1, $6) as n",
         )
@@ -35,6 +39,7 @@ impl Aged<'_> {
         // Marks them, for a test to count.
         .bind(format!("{}-{}-{}", self.state, self.accepted_days, self.ended_days))
         .bind(self.count)
+        .bind(WRITTEN.fetch_add(self.count, Ordering::Relaxed))
         .execute(&database.pool)
         .await
         .expect("the schema is there");
