@@ -19,7 +19,7 @@ use crate::{
     ingest::Ingest,
     lease::{Lease, LeaseConfig, LeaseKeeper},
     limiter::{Limiter, LimiterConfig},
-    run::{Callee, RunContext},
+    run::{Callee, Conflicts, RunContext},
     scheduler::{Message, RunStarter, Scheduler, Wakeups},
 };
 
@@ -159,6 +159,7 @@ impl Host {
             catalog: Arc::clone(&self.catalog),
             limiter: self.limiter.clone(),
             committer,
+            conflicts: Conflicts::default(),
             claims,
             lease: Arc::clone(&self.lease),
             clock: self.clock.clone(),

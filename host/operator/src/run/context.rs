@@ -6,7 +6,7 @@ use trellis_engine::Engine;
 use trellis_model::call_limits::CallLimits;
 use trellis_store::Database;
 
-use super::Callee;
+use super::{Callee, Conflicts};
 use crate::{catalog::Catalog, claims::Claims, clock::Clock, committer::Committer, lease::Lease, limiter::Limiter};
 
 pub struct RunContext {
@@ -16,6 +16,7 @@ pub struct RunContext {
     pub catalog: Arc<Catalog>,
     pub limiter: Limiter,
     pub committer: Committer,
+    pub conflicts: Conflicts,
     pub claims: Arc<Claims>,
     pub lease: Arc<Lease>,
     pub clock: Clock,

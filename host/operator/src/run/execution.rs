@@ -85,6 +85,7 @@ enum Suspension {
 impl<'c> Execution<'c> {
     /// Calls every node that can be called, until the run is complete, fails or must wait.
     pub async fn run(mut self) -> RunEnd {
+        let mut turn = None;
         loop {
             self.start_ready();
             while let Some((call, end)) = self.calls.next().await {
@@ -95,8 +96,11 @@ impl<'c> Execution<'c> {
             if let Some(end) = self.conclude().await {
                 return end;
             }
-            // A conflict: everything since the last commit point is run again.
+            // A conflict: everything since the last commit point is run again, when it is this run's turn.
             self.conflicts += 1;
+            if turn.is_none() {
+                turn = self.context.conflicts.turn(self.job.project).await;
+            }
             if self.conflicts > CONFLICTS_MAX {
                 tokio::time::sleep(CONFLICT_PAUSE).await;
             }

@@ -11,6 +11,7 @@
 
 mod call;
 mod callee;
+mod conflicts;
 mod context;
 mod execution;
 mod storage;
@@ -20,6 +21,7 @@ use std::{sync::Arc, time::Duration};
 use trellis_store::jobs::FetchedJob;
 
 pub use callee::Callee;
+pub use conflicts::Conflicts;
 pub use context::RunContext;
 use execution::{Execution, NotBegun};
 
