@@ -6,13 +6,15 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 use trellis_engine::{Call, CallReport, Effects, Emission, Failure, FailureKind, Metering, Outcome, RunLog};
 use trellis_operator::run::Callee;
 
 use crate::{
-    load::{Load, Pace},
+    goal::least,
+    load::{Load, LoadPlan, Pace},
     measurement::Measurement,
+    project::Project,
     rig::Rig,
     samples::Samples,
     subject::{Subject, SubjectOptions},
@@ -27,9 +29,10 @@ const TURNS: u32 = 4;
 const WARM_UP: Duration = Duration::from_secs(2);
 
 pub async fn measure(rig: &Rig, seconds: Duration) -> anyhow::Result<Measurement> {
-    let wasm = Subject::start(rig, "durable_echo_wasm", SubjectOptions::default()).await?;
+    let project = Project::of_one_node(&rig.guest("echo").await?, &json!({}));
+    let wasm = Subject::start(rig, "durable_echo_wasm", &project, SubjectOptions::default()).await?;
     let options = SubjectOptions { callee: Callee::Native(echo), ..SubjectOptions::default() };
-    let native = Subject::start(rig, "durable_echo_native", options).await?;
+    let native = Subject::start(rig, "durable_echo_native", &project, options).await?;
     let (mut ours, mut other) = (Side::default(), Side::default());
     for turn in 1..=TURNS {
         for (name, subject, side) in [("wasm", &wasm, &mut ours), ("native", &native, &mut other)] {
@@ -46,7 +49,8 @@ pub async fn measure(rig: &Rig, seconds: Duration) -> anyhow::Result<Measurement
         .with("backlog_begin", ours.backlog_begin / u64::from(TURNS))
         .with("backlog_end", ours.backlog_end / u64::from(TURNS))
         .with("other_backlog_end", other.backlog_end / u64::from(TURNS))
-        .with("auth", "token"))
+        .with("auth", "token")
+        .aiming_at(&[least("ours", 10_000.0), least("ratio", 0.6)]))
 }
 
 /// What a side has come to in all its turns.
@@ -67,20 +71,21 @@ impl Side {
 
     /// Loads the subject for a while, then lets it come to an end.
     async fn take_turn(&mut self, rig: &Rig, subject: &Subject, span: Duration) -> anyhow::Result<()> {
-        let newest = subject.newest_run().await?;
+        let newest = subject.tables.newest_run().await?;
         let pace = Pace::Backlog { events_max: BACKLOG_EVENTS_MAX, started: subject.started() };
-        let load = Load::start(&rig.load, &subject.target(), CONNECTIONS, pace);
+        let plan = LoadPlan { targets: &subject.targets(), connections: CONNECTIONS, pace, keeps_runs: false };
+        let load = Load::start(&rig.load, plan);
         tokio::time::sleep(WARM_UP).await;
-        let begin = subject.look(newest).await?;
+        let begin = subject.tables.look(newest).await?;
         tokio::time::sleep(span).await;
-        let end = subject.look(newest).await?;
+        let end = subject.tables.look(newest).await?;
         let loaded = load.stop().await?;
         self.runs += end.ended - begin.ended;
         self.span += end.at - begin.at;
         self.backlog_begin += begin.queued;
         self.backlog_end += end.queued;
         self.latencies.append(loaded.latencies);
-        subject.drain(newest, loaded.accepted).await
+        subject.tables.drain(newest, loaded.accepted).await
     }
 }
 

@@ -7,11 +7,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use serde_json::json;
 
 use crate::{
     bare_ingest::BareIngest,
-    load::{Load, Loaded, Pace, Target},
+    goal::{below, least},
+    load::{Load, LoadPlan, Loaded, Pace, Target},
     measurement::Measurement,
+    project::Project,
     rig::Rig,
     samples::Samples,
     subject::{Subject, SubjectOptions},
@@ -27,7 +30,8 @@ const WARM_UP: Duration = Duration::from_secs(1);
 
 pub async fn measure(rig: &Rig, seconds: Duration) -> anyhow::Result<Measurement> {
     let options = SubjectOptions { only_accepts: true, ..SubjectOptions::default() };
-    let subject = Subject::start(rig, "ingest_host", options).await?;
+    let project = Project::of_one_node(&rig.guest("echo").await?, &json!({}));
+    let subject = Subject::start(rig, "ingest_host", &project, options).await?;
     let bare = BareIngest::start(&rig.database("ingest_bare").await?, POOL_CONNECTIONS).await?;
     let target = subject.target();
     let (mut ours, mut other) = (Side::new(target.clone()), Side::new(bare.target(target.body)));
@@ -45,7 +49,7 @@ pub async fn measure(rig: &Rig, seconds: Duration) -> anyhow::Result<Measurement
             eprintln!("ingest {turn}/{TURNS} {name} at half load: p99 {:.2} ms so far", side.half.percentile_ms(99));
         }
     }
-    let (queued, stored) = (subject.queued().await?, bare.stored().await?);
+    let (queued, stored) = (subject.tables.queued().await?, bare.stored().await?);
     ensure!(queued == ours.accepted, "{} events were accepted, and {queued} are stored", ours.accepted);
     ensure!(stored == other.accepted, "the bare handler accepted {} events, and stored {stored}", other.accepted);
     subject.stop().await?;
@@ -57,7 +61,8 @@ pub async fn measure(rig: &Rig, seconds: Duration) -> anyhow::Result<Measurement
         .with("half_load_samples", ours.half.len())
         .with("other_p50_ms", other.half.percentile_ms(50))
         .with("other_p99_ms", other.half.percentile_ms(99))
-        .with("auth", "token, other none"))
+        .with("auth", "token, other none")
+        .aiming_at(&[least("ratio", 1.5), below("p99_ms", 15.0)]))
 }
 
 /// What a side has come to in all its turns.
@@ -81,7 +86,7 @@ impl Side {
     }
 
     async fn full_turn(&mut self, rig: &Rig, span: Duration) -> anyhow::Result<()> {
-        let load = Load::start(&rig.load, &self.target, CONNECTIONS, Pace::Closed);
+        let load = self.start(rig, Pace::Closed);
         tokio::time::sleep(WARM_UP).await;
         let (began, before) = (Instant::now(), load.accepted());
         tokio::time::sleep(span).await;
@@ -92,11 +97,16 @@ impl Side {
     }
 
     async fn half_turn(&mut self, rig: &Rig, span: Duration) -> anyhow::Result<()> {
-        let load = Load::start(&rig.load, &self.target, CONNECTIONS, Pace::Rate(self.rate() / 2.0));
+        let load = self.start(rig, Pace::Rate(self.rate() / 2.0));
         tokio::time::sleep(span).await;
         let loaded = self.finish(load).await?;
         self.half.append(loaded.latencies);
         Ok(())
+    }
+
+    fn start(&self, rig: &Rig, pace: Pace) -> Load {
+        let targets = std::slice::from_ref(&self.target);
+        Load::start(&rig.load, LoadPlan { targets, connections: CONNECTIONS, pace, keeps_runs: false })
     }
 
     async fn finish(&mut self, load: Load) -> anyhow::Result<Loaded> {

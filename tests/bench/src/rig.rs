@@ -1,9 +1,9 @@
-//! What all measurements share: a private Postgres in a temporary folder, the load's threads, and the echo guest, built.
+//! What all measurements share: a private Postgres in a temporary folder, the load's threads, and guests, built.
 
 use std::{fs::Permissions, os::unix::fs::PermissionsExt as _, path::Path};
 
 use anyhow::Context as _;
-use sqlx::{Connection as _, Executor as _, PgConnection};
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 use trellis::postgres::{EmbeddedPostgres, StartOptions};
@@ -15,28 +15,32 @@ pub struct Rig {
     folder: TempDir,
     /// Where the load runs.
     pub load: Handle,
-    /// The guest that is called.
-    pub echo: BuiltPlugin,
 }
 
 impl Rig {
     /// `settings` are laid over those of every private Postgres.
     ///
     /// # Errors
-    /// No Postgres on this machine, or the guest does not build.
+    /// No Postgres on this machine, or one that does not know a setting.
     pub async fn start(load: Handle, settings: Vec<(String, String)>) -> anyhow::Result<Self> {
-        eprintln!("building the guest");
-        let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/echo");
-        let build = move || build_plugin(&crate_dir, &mut |_| {});
-        let echo = tokio::task::spawn_blocking(build).await.context("the guest's build panicked")??;
-        eprintln!("starting Postgres");
         // Postgres runs as another user when this program is root.
         let open = Permissions::from_mode(0o755);
         let folder = tempfile::Builder::new().prefix("trellis-bench-").permissions(open).tempdir()?;
         let mut options = StartOptions::new(folder.path().join("postgres"));
         options.extra_settings = settings;
         let postgres = EmbeddedPostgres::start(options).await?;
-        Ok(Self { postgres, folder, load, echo })
+        Ok(Self { postgres, folder, load })
+    }
+
+    /// Builds one of the guests in `tests/guests`.
+    ///
+    /// # Errors
+    /// It does not build.
+    pub async fn guest(&self, name: &str) -> anyhow::Result<BuiltPlugin> {
+        let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests").join(name);
+        let build = move || build_plugin(&crate_dir, &mut |_| {});
+        let built = tokio::task::spawn_blocking(build).await.context("the guest's build panicked")?;
+        built.with_context(|| format!("cannot build the guest `{name}`"))
     }
 
     /// Makes an empty database and returns its address.
@@ -51,6 +55,14 @@ impl Rig {
         let mut url = Url::parse(self.postgres.url()).context("the address of Postgres is no URL")?;
         url.set_path(name);
         Ok(url.into())
+    }
+
+    /// Connections to a database that no host uses: for looking at the server as a whole.
+    ///
+    /// # Errors
+    /// Postgres is away.
+    pub async fn server_view(&self) -> sqlx::Result<PgPool> {
+        PgPool::connect(self.postgres.url()).await
     }
 
     /// A folder for the files of one host.

@@ -1,5 +1,4 @@
-//! A host under measurement: in this process, on a database of its own, with one project whose http trigger leads to one
-//! node.
+//! A host under measurement: in this process, on a database of its own, with accounts whose project is deployed.
 
 use std::{
     sync::Arc,
@@ -7,61 +6,48 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use bytes::Bytes;
-use serde_json::{Value, json};
-use sqlx::PgPool;
 use trellis::{
-    api::generate_token,
-    client::Client,
     config::{Config, ConfigArgs},
     server::Server,
 };
-use trellis_model::{
-    AccountId, RunId,
-    ids::SHARD_COUNT,
-    token::{Scope, TokenKind},
+use trellis_model::{AccountId, ids::SHARD_COUNT};
+use trellis_operator::{limiter::Limiter, run::Callee};
+
+use crate::{
+    load::Target,
+    project::{GRID, PROJECT, Project},
+    rig::Rig,
+    tables::Tables,
+    tenants::{Tenant, Tenants},
 };
-use trellis_operator::run::Callee;
 
-use crate::{load::Target, rig::Rig};
-
-/// The event: the size of a small order.
-pub const EVENT: &str = r#"{"id":"A-1017","customer":{"name":"Ada Example","country":"DE"},"currency":"USD","total":129.5,"items":[{"sku":"T-8812","count":2},{"sku":"K-0031","count":1}],"gift":false}"#;
-
-const ACCOUNT: &str = "bench";
-const PROJECT: &str = "bench";
-/// No account is ever over this.
-const PERMITS: u32 = u32::MAX;
+/// No account is ever over this, unless it is given limits of its own.
+pub const PERMITS: u32 = u32::MAX;
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(50);
 
 /// How a subject differs from an ordinary host.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct SubjectOptions {
     pub callee: Callee,
     /// Accepts events, and runs none.
     pub only_accepts: bool,
-    /// The guest emits the time of its start instead of its input.
-    pub stamps: bool,
+    /// With the project deployed in each.
+    pub accounts: usize,
+}
+
+impl Default for SubjectOptions {
+    fn default() -> Self {
+        Self { callee: Callee::default(), only_accepts: false, accounts: 1 }
+    }
 }
 
 pub struct Subject {
     pub server: Server,
-    account: AccountId,
-    token: String,
-    /// For looking at its tables.
-    tables: PgPool,
-}
-
-/// Its tables at one moment.
-#[derive(Clone, Copy, Debug)]
-pub struct Look {
-    pub at: Instant,
-    /// Runs that have ended, of those that were counted from.
-    pub ended: u64,
-    /// Accepted, and not ended.
-    pub queued: u64,
+    pub tenants: Tenants,
+    pub tables: Tables,
+    config: Config,
+    callee: Callee,
 }
 
 impl Subject {
@@ -69,38 +55,30 @@ impl Subject {
     ///
     /// # Errors
     /// The host does not start, or refuses the project.
-    pub async fn start(rig: &Rig, name: &str, options: SubjectOptions) -> anyhow::Result<Self> {
+    pub async fn start(rig: &Rig, name: &str, project: &Project, options: SubjectOptions) -> anyhow::Result<Self> {
         let url = rig.database(name).await?;
         let config = configure(&url, &rig.folder(name).display().to_string(), options)?;
         let server = Server::start_calling(&config, options.callee).await?;
-        let tables = PgPool::connect(&url).await?;
-        let account = server.host.database.ensure_account(ACCOUNT).await?;
-        let text = generate_token(TokenKind::Account)?;
-        let scopes = Scope::of_account();
-        server.host.database.create_token(Some(account), None, "bench", text.digest(), &scopes, None).await?;
-        let subject = Self { server, account, token: text.reveal().to_owned(), tables };
-        subject.deploy(rig, options).await.context("the project was not deployed")?;
+        let tenants = Tenants::create(&server.host.database, options.accounts).await?;
+        tenants.deploy_everywhere(&server.base_url, project).await?;
+        let tables = Tables::open(&url, &tenants.accounts()).await?;
+        let subject = Self { server, tenants, tables, config, callee: options.callee };
         subject.wait_until_ready().await?;
         Ok(subject)
     }
 
-    async fn deploy(&self, rig: &Rig, options: SubjectOptions) -> anyhow::Result<()> {
-        let client = Client::new(&self.server.base_url, self.token.as_str(), None)?;
-        let (name, version) = (rig.echo.name.as_str(), rig.echo.version.as_str());
-        let bytes = Bytes::from(rig.echo.bytes.clone());
-        let _: Value = client.put_bytes(&["v1", "plugins", name, version], "application/wasm", bytes).await?;
-        let manifest = json!({
-            "project": { "name": PROJECT },
-            "plugins": { "echo": format!("{name}@={version}") },
-            "triggers": [{ "name": "events", "kind": "http", "grid": "echo", "path": "/events", "auth": "token" }],
-            "grids": { "echo": { "nodes": { "echo": {
-                "plugin": "echo",
-                "inputs": { "in": "event" },
-                "config": { "stamp": options.stamps },
-            } } } },
-        });
-        let _: Value = client.put_json(&["v1", "projects", PROJECT], &[], &manifest).await?;
-        Ok(())
+    /// Stops the host, does something to its database, and starts a new one on the same database and folder.
+    ///
+    /// # Errors
+    /// The host does not stop or start.
+    pub async fn restart(self, between: impl AsyncFnOnce(&Tables) -> anyhow::Result<()>) -> anyhow::Result<Self> {
+        let Self { server, tenants, tables, config, callee } = self;
+        server.shutdown().await?;
+        between(&tables).await?;
+        let server = Server::start_calling(&config, callee).await?;
+        let subject = Self { server, tenants, tables, config, callee };
+        subject.wait_until_ready().await?;
+        Ok(subject)
     }
 
     /// Shards are taken after the start.
@@ -115,104 +93,31 @@ impl Subject {
         Ok(())
     }
 
-    /// The trigger, as its users send to it: with a token.
+    /// One more account with the project, which counts among none of those that are looked at.
+    ///
+    /// # Errors
+    /// The host refuses the project.
+    pub async fn add_tenant(&self, name: &str, project: &Project) -> anyhow::Result<Tenant> {
+        let tenant = self.tenants.create_another(&self.server.host.database, name).await?;
+        self.tenants.deploy(&self.server.base_url, &tenant, project).await?;
+        Ok(tenant)
+    }
+
+    /// The trigger of the first account.
     pub fn target(&self) -> Target {
-        Target {
-            address: self.server.address,
-            path: format!("/hooks/{ACCOUNT}/{PROJECT}/events"),
-            token: Some(self.token.clone()),
-            body: Bytes::from_static(EVENT.as_bytes()),
-        }
+        self.targets().swap_remove(0)
+    }
+
+    /// The trigger of each account.
+    pub fn targets(&self) -> Vec<Target> {
+        let target = |tenant: &Tenant| tenant.target(self.server.address, PROJECT, GRID);
+        self.tenants.all.iter().map(target).collect()
     }
 
     /// Counts runs that were started, by the permits that they took: the limiter knows without a statement.
     pub fn started(&self) -> Arc<dyn Fn() -> u64 + Send + Sync> {
-        let (limiter, account) = (self.server.host.limiter.clone(), self.account);
-        let taken = move || {
-            let (_, long) = limiter.known_standing(account)?.windows?;
-            Some(u64::from(PERMITS - long.left))
-        };
-        Arc::new(move || taken().unwrap_or(0))
-    }
-
-    /// The newest run that has ended.
-    ///
-    /// # Errors
-    /// Postgres is away.
-    pub async fn newest_run(&self) -> sqlx::Result<RunId> {
-        let id: Option<i64> = sqlx::query_scalar("select max(id) from run where account_id = $1")
-            .bind(self.account.0)
-            .fetch_one(&self.tables)
-            .await?;
-        Ok(RunId(id.unwrap_or(0)))
-    }
-
-    /// Counts runs that have ended, of the events that were accepted after a run, and those that have not.
-    ///
-    /// # Errors
-    /// Postgres is away.
-    pub async fn look(&self, after: RunId) -> sqlx::Result<Look> {
-        let at = Instant::now();
-        let (ended, queued): (i64, i64) = sqlx::query_as(
-            "select (select count(*) from run where account_id = $1 and id > $2), (select count(*) from job)",
-        )
-        .bind(self.account.0)
-        .bind(after.0)
-        .fetch_one(&self.tables)
-        .await?;
-        Ok(Look { at, ended: ended.unsigned_abs(), queued: queued.unsigned_abs() })
-    }
-
-    /// Events in the queue.
-    ///
-    /// # Errors
-    /// Postgres is away.
-    pub async fn queued(&self) -> sqlx::Result<u64> {
-        let count: i64 = sqlx::query_scalar("select count(*) from job").fetch_one(&self.tables).await?;
-        Ok(count.unsigned_abs())
-    }
-
-    async fn unfinished(&self) -> sqlx::Result<i64> {
-        sqlx::query_scalar("select (select count(*) from job) + (select count(*) from job_later)")
-            .fetch_one(&self.tables)
-            .await
-    }
-
-    /// Waits until no accepted event is left, and makes sure that each of these many has succeeded, once.
-    ///
-    /// # Errors
-    /// They do not end, or not well, or there are more or fewer.
-    pub async fn drain(&self, after: RunId, accepted: u64) -> anyhow::Result<()> {
-        let until = Instant::now() + DRAIN_TIMEOUT;
-        while self.unfinished().await? > 0 {
-            if Instant::now() > until {
-                bail!("{} of {accepted} events have not ended within {DRAIN_TIMEOUT:?}", self.unfinished().await?);
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        let succeeded: i64 =
-            sqlx::query_scalar("select count(*) from run where account_id = $1 and id > $2 and state = 'succeeded'")
-                .bind(self.account.0)
-                .bind(after.0)
-                .fetch_one(&self.tables)
-                .await?;
-        if succeeded.unsigned_abs() != accepted {
-            bail!("{accepted} events were accepted, and {succeeded} of them have succeeded");
-        }
-        Ok(())
-    }
-
-    /// What was stored of the nodes of each run since a run: JSON.
-    ///
-    /// # Errors
-    /// Postgres is away.
-    pub async fn node_results(&self, after: RunId) -> sqlx::Result<Vec<(RunId, Vec<u8>)>> {
-        let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as("select id, nodes from run where account_id = $1 and id > $2")
-            .bind(self.account.0)
-            .bind(after.0)
-            .fetch_all(&self.tables)
-            .await?;
-        Ok(rows.into_iter().map(|(id, nodes)| (RunId(id), nodes)).collect())
+        let (limiter, accounts) = (self.server.host.limiter.clone(), self.tenants.accounts());
+        Arc::new(move || accounts.iter().map(|account| permits_taken(&limiter, *account)).sum())
     }
 
     pub async fn stop(self) -> anyhow::Result<()> {
@@ -221,16 +126,26 @@ impl Subject {
     }
 }
 
-fn configure(database_url: &str, data_dir: &str, options: SubjectOptions) -> anyhow::Result<Config> {
-    let args = ConfigArgs {
+/// By the long window: it does not turn while something is measured.
+pub fn permits_taken(limiter: &Limiter, account: AccountId) -> u64 {
+    let long = limiter.known_standing(account).and_then(|standing| Some(standing.windows?.1));
+    long.map_or(0, |long| u64::from(PERMITS - long.left))
+}
+
+/// Such as every host under measurement has. Not from the environment: what is measured must not depend on who measures.
+pub fn settings(database_url: &str, data_dir: &str) -> ConfigArgs {
+    ConfigArgs {
         listen: Some("127.0.0.1:0".to_owned()),
         data_dir: Some(data_dir.to_owned()),
         database_url: Some(database_url.to_owned()),
         set: vec![format!("limiter.burst_per_minute={PERMITS}"), format!("limiter.long_per_day={PERMITS}")],
         ..ConfigArgs::default()
-    };
-    // Not from the environment: what is measured must not depend on who measures.
-    let mut config = Config::load(&args, [])?.config;
+    }
+}
+
+fn configure(database_url: &str, data_dir: &str, options: SubjectOptions) -> anyhow::Result<Config> {
+    let loaded = Config::load(&settings(database_url, data_dir), []).context("the settings of a measured host")?;
+    let mut config = loaded.config;
     if options.only_accepts {
         config.queue.runs_max = 0;
     }

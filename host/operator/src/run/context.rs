@@ -7,7 +7,7 @@ use trellis_engine::Engine;
 use trellis_model::{Queue, call_limits::CallLimits, run_limits::RunLimits, window::AccountLimits};
 use trellis_store::Database;
 
-use super::Callee;
+use super::{Callee, Conflicts};
 use crate::{
     catalog::Catalog, claims::Claims, clock::Clock, committer::Committer, lease::Lease, limiter::Limiter, slots::Slots,
     spreads::Spreads, targets::Targets,
@@ -23,6 +23,7 @@ pub struct RunContext {
     pub slots: Slots,
     pub targets: Targets,
     pub committer: Committer,
+    pub conflicts: Conflicts,
     pub claims: Arc<Claims>,
     /// Held by the suspect that is running; see [`trellis_model::run::LOST_HOSTS_SUSPECT`].
     pub suspects: Semaphore,

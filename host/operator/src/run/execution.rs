@@ -23,6 +23,7 @@ use trellis_store::{
 use super::{
     RunEnd,
     call::{self, CallEnd, NodeCall},
+    conflicts::ConflictTurn,
     context::RunContext,
     outbox::emitted_jobs,
     storage::{CallStorage, Pending},
@@ -61,6 +62,8 @@ pub struct Execution<'c> {
     /// Raised by every roll-back: what a call of an older generation comes to is void.
     generation: u32,
     conflicts: u32,
+    /// Held from the first conflict to the end.
+    turn: Option<ConflictTurn>,
     started_at_ms: i64,
     /// When the nodes that are ready were last looked for, Unix milliseconds.
     looked_at_ms: i64,
@@ -135,9 +138,13 @@ impl<'c> Execution<'c> {
         Some(Duration::from_millis(wait_ms.cast_unsigned()))
     }
 
-    /// A conflict: everything since the last commit point is run again, after a while if that happens again and again.
+    /// A conflict: everything since the last commit point is run again, when it is this run's turn, and after a while if that
+    /// happens again and again.
     async fn make_room(&mut self) {
         self.conflicts += 1;
+        if self.turn.is_none() {
+            self.turn = self.context.conflicts.turn(self.job.project).await;
+        }
         if self.conflicts > CONFLICTS_MAX {
             tokio::time::sleep(CONFLICT_PAUSE).await;
         }

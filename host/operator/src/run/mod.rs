@@ -11,6 +11,7 @@
 
 mod call;
 mod callee;
+mod conflicts;
 mod context;
 mod execution;
 mod outbox;
@@ -22,6 +23,7 @@ use trellis_model::run::LOST_HOSTS_SUSPECT;
 use trellis_store::{jobs::FetchedJob, shards::Holding};
 
 pub use callee::Callee;
+pub use conflicts::Conflicts;
 pub use context::RunContext;
 use execution::{Execution, NotBegun};
 

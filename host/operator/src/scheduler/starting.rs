@@ -37,7 +37,8 @@ impl RunStarter {
         let (context, wakeups, abandon) = (Arc::clone(&self.context), self.wakeups.clone(), self.abandon.clone());
         self.tasks.spawn(async move {
             let (queue, run, claim) = (job.queue(), job.run, job.claim);
-            let running = AssertUnwindSafe(run_job(&context, job)).catch_unwind();
+            // A run's state is large: in a box it is not moved about with the task around it.
+            let running = AssertUnwindSafe(Box::pin(run_job(&context, job))).catch_unwind();
             let end = match abandon.run_until_cancelled(running).await {
                 Some(Ok(end)) => end,
                 Some(Err(_)) => {

@@ -21,7 +21,11 @@ use tokio::{runtime::Handle, task::JoinSet, time::timeout};
 
 use self::pace::Pacer;
 pub use self::{connection::Connection, pace::Pace};
-use crate::samples::Samples;
+use crate::{
+    samples::Samples,
+    starts::{AcceptedRuns, run_of},
+    tables::now,
+};
 
 /// Far more than a running host takes for an answer, so that a stuck one ends the measurement.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -36,30 +40,54 @@ pub struct Target {
     pub body: Bytes,
 }
 
+/// How a load is made up.
+pub struct LoadPlan<'t> {
+    /// Taken by the connections in turn, so at most as many as there are of these.
+    pub targets: &'t [Target],
+    pub connections: usize,
+    pub pace: Pace,
+    /// Remember each run and when it was accepted.
+    pub keeps_runs: bool,
+}
+
 /// A running load.
 pub struct Load {
     accepted: Arc<AtomicU64>,
     pacer: Arc<Pacer>,
-    connections: JoinSet<anyhow::Result<Samples>>,
+    connections: JoinSet<anyhow::Result<Loaded>>,
 }
 
 /// What a load came to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Loaded {
     /// Events that were answered with 202.
     pub accepted: u64,
     /// From the moment when an event was due to its 202.
     pub latencies: Samples,
+    /// Empty unless they were kept.
+    pub runs: AcceptedRuns,
+}
+
+impl Loaded {
+    fn append(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.latencies.append(other.latencies);
+        self.runs.append(other.runs);
+    }
 }
 
 impl Load {
     /// Opens the connections on the load's own threads and begins.
-    pub fn start(runtime: &Handle, target: &Target, connections: usize, pace: Pace) -> Self {
-        let (accepted, pacer) = (Arc::new(AtomicU64::new(0)), Arc::new(Pacer::new(pace)));
+    pub fn start(runtime: &Handle, plan: LoadPlan<'_>) -> Self {
+        let (accepted, pacer) = (Arc::new(AtomicU64::new(0)), Arc::new(Pacer::new(plan.pace)));
         let mut load = Self { accepted, pacer: Arc::clone(&pacer), connections: JoinSet::new() };
-        for _ in 0..connections {
-            let sender =
-                Sender { target: target.clone(), pacer: Arc::clone(&load.pacer), accepted: Arc::clone(&load.accepted) };
+        for target in plan.targets.iter().cycle().take(plan.connections) {
+            let sender = Sender {
+                target: target.clone(),
+                pacer: Arc::clone(&load.pacer),
+                accepted: Arc::clone(&load.accepted),
+                keeps_runs: plan.keeps_runs,
+            };
             load.connections.spawn_on(sender.run(), runtime);
         }
         runtime.spawn(async move { pacer.run().await });
@@ -77,11 +105,11 @@ impl Load {
     /// The first answer that was no 202, or a connection that broke.
     pub async fn stop(mut self) -> anyhow::Result<Loaded> {
         self.pacer.stop();
-        let mut latencies = Samples::default();
+        let mut loaded = Loaded::default();
         while let Some(joined) = self.connections.join_next().await {
-            latencies.append(joined.context("a connection of the load panicked")??);
+            loaded.append(joined.context("a connection of the load panicked")??);
         }
-        Ok(Loaded { accepted: self.accepted.load(Relaxed), latencies })
+        Ok(loaded)
     }
 
     /// One connection by itself, for a measurement that sends its events one by one.
@@ -98,17 +126,22 @@ struct Sender {
     target: Target,
     pacer: Arc<Pacer>,
     accepted: Arc<AtomicU64>,
+    keeps_runs: bool,
 }
 
 impl Sender {
-    async fn run(self) -> anyhow::Result<Samples> {
+    async fn run(self) -> anyhow::Result<Loaded> {
         let mut connection = Connection::open(self.target).await?;
-        let mut latencies = Samples::default();
+        let mut loaded = Loaded::default();
         while let Some(due) = self.pacer.next().await {
-            timeout(ANSWER_TIMEOUT, connection.post()).await.context("no answer to an event")??;
-            latencies.push(due.elapsed());
+            let answer = timeout(ANSWER_TIMEOUT, connection.post()).await.context("no answer to an event")??;
+            loaded.latencies.push(due.elapsed());
+            loaded.accepted += 1;
             self.accepted.fetch_add(1, Relaxed);
+            if self.keeps_runs {
+                loaded.runs.insert(run_of(&answer)?, now());
+            }
         }
-        Ok(latencies)
+        Ok(loaded)
     }
 }

@@ -72,6 +72,7 @@ impl<'c> Execution<'c> {
             suspension: None,
             generation: 0,
             conflicts: 0,
+            turn: None,
         })
     }
 }
