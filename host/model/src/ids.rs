@@ -116,6 +116,14 @@ impl RunId {
     pub fn accepted_at_ms(self) -> i64 {
         (self.0 >> (Self::SEQUENCE_BITS + Self::HOST_BITS)) + Self::EPOCH_MS
     }
+
+    /// The smallest id of all events accepted at or after this time, in Unix milliseconds. Times that no id can tell are
+    /// those before the first or after the last.
+    pub fn first_at_ms(unix_ms: i64) -> Self {
+        let since_epoch = unix_ms.saturating_sub(Self::EPOCH_MS).max(0);
+        let low_bits = Self::SEQUENCE_BITS + Self::HOST_BITS;
+        Self(if since_epoch > i64::MAX >> low_bits { i64::MAX } else { since_epoch << low_bits })
+    }
 }
 
 /// Hands out rising [`RunId`]s for one host.
@@ -213,6 +221,17 @@ mod tests {
         let times = [10, 10, 11, 5, 5, 12].map(|ms| RunId::EPOCH_MS + ms);
         let ids: Vec<RunId> = times.into_iter().map(|now| sequence.next(now)).collect();
         assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
+    }
+
+    #[test]
+    fn a_time_divides_the_ids_of_events_accepted_before_it_from_the_others() {
+        let time = RunId::EPOCH_MS + 1_000;
+        let first = RunId::first_at_ms(time);
+        assert!(RunIdSequence::new(255).next(time - 1) < first);
+        assert!(RunIdSequence::new(0).next(time) >= first);
+        assert_eq!(first.accepted_at_ms(), time);
+        assert_eq!(RunId::first_at_ms(i64::MIN), RunId(0));
+        assert_eq!(RunId::first_at_ms(i64::MAX), RunId(i64::MAX));
     }
 
     #[test]

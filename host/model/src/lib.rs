@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod plan;
 
 pub mod backoff;
+pub mod replay;
 pub mod run;
 
 pub mod call_limits;

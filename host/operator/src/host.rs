@@ -5,13 +5,15 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trellis_engine::Engine;
-use trellis_model::{AccountId, RevisionId, call_limits::CallLimits};
+use trellis_model::{AccountId, RevisionId, Shard, call_limits::CallLimits};
 use trellis_store::{
     Database, StoreError,
     notices::{Notice, Notices},
 };
 
 use crate::{
+    cancellations::Cancellations,
+    canceller::Canceller,
     catalog::Catalog,
     claims::Claims,
     clock::Clock,
@@ -50,6 +52,7 @@ pub struct Host {
     pub ingest: Ingest,
     pub clock: Clock,
     lease: Arc<Lease>,
+    cancellations: Arc<Cancellations>,
     wakeups: Wakeups,
 }
 
@@ -61,6 +64,7 @@ pub struct HostStop {
     scheduler: Task,
     runs: TaskTracker,
     abandon: CancellationToken,
+    canceller: Task,
     committer: Task,
     limiter: Task,
     background: Vec<Task>,
@@ -114,7 +118,10 @@ impl Host {
         catalog.refresh(true).await?;
 
         let (changes, shard_changes) = mpsc::channel(SHARD_CHANGES_MAX);
-        let keeper = LeaseKeeper::register(database.clone(), config.lease, clock.clone(), changes).await?;
+        let cancellations = Arc::new(Cancellations::default());
+        let keeper =
+            LeaseKeeper::register(database.clone(), config.lease, clock.clone(), changes, Arc::clone(&cancellations))
+                .await?;
         let lease = keeper.lease();
         let ((wakeups, messages), notifier) =
             Task::with_handle("notifier", |stop| Wakeups::start(database.clone(), stop));
@@ -123,12 +130,13 @@ impl Host {
         let (ingest, ingest_task) = Task::with_handle("ingest", |stop| {
             Ingest::start(database.clone(), Arc::clone(&lease), clock.clone(), wakeups.clone(), stop)
         });
-        let host = Arc::new(Self { database, engine, catalog, limiter, ingest, clock, lease, wakeups });
+        let host = Arc::new(Self { database, engine, catalog, limiter, ingest, clock, lease, cancellations, wakeups });
 
         let claims = Arc::new(Claims::default());
         let (committer, committer_task) = Task::with_handle("committer", |give_up| {
             Committer::start(host.database.clone(), Arc::clone(&host.lease), Arc::clone(&claims), give_up)
         });
+        let canceller = host.canceller(&committer);
         let context = host.run_context(committer, claims, config);
         let (runs, abandon) = (TaskTracker::new(), CancellationToken::new());
         let starter =
@@ -141,6 +149,7 @@ impl Host {
             scheduler: Task::spawn("scheduler", |stop| scheduler.run(stop)),
             runs,
             abandon,
+            canceller: Task::spawn("canceller", |stop| canceller.run(stop)),
             committer: committer_task,
             limiter: limiter_task,
             background: vec![
@@ -160,6 +169,7 @@ impl Host {
             limiter: self.limiter.clone(),
             committer,
             claims,
+            cancellations: Arc::clone(&self.cancellations),
             lease: Arc::clone(&self.lease),
             clock: self.clock.clone(),
             call_limits: config.call_limits,
@@ -167,8 +177,19 @@ impl Host {
         })
     }
 
+    fn canceller(&self, committer: &Committer) -> Canceller {
+        Canceller {
+            database: self.database.clone(),
+            cancellations: Arc::clone(&self.cancellations),
+            committer: committer.clone(),
+            lease: Arc::clone(&self.lease),
+        }
+    }
+
     fn listener(&self) -> Listener {
         Listener {
+            lease: Arc::clone(&self.lease),
+            cancellations: Arc::clone(&self.cancellations),
             database: self.database.clone(),
             catalog: Arc::clone(&self.catalog),
             limiter: self.limiter.clone(),
@@ -203,6 +224,18 @@ impl Host {
         self.wakeups.tell(Message::LimitsChanged(account)).await;
         self.database.notify(&[Notice::Limits(account)]).await
     }
+
+    /// Cancelling runs of this shard was requested through this host: tell its owner, who may be this host itself.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; the owner looks by itself, a few seconds later.
+    pub async fn cancel_requested(&self, shard: Shard) -> Result<(), StoreError> {
+        if self.lease.holds(shard) {
+            self.cancellations.want_look();
+            return Ok(());
+        }
+        self.database.notify(&[Notice::Cancel(shard)]).await
+    }
 }
 
 impl HostStop {
@@ -220,6 +253,7 @@ impl HostStop {
             self.abandon.cancel();
             self.runs.wait().await;
         }
+        self.canceller.end().await;
         self.committer.end().await;
         self.limiter.end().await;
         for task in self.background {
@@ -232,6 +266,8 @@ impl HostStop {
 
 /// Heeds what other hosts tell.
 struct Listener {
+    lease: Arc<Lease>,
+    cancellations: Arc<Cancellations>,
     database: Database,
     catalog: Arc<Catalog>,
     limiter: Limiter,
@@ -273,6 +309,12 @@ impl Listener {
                 self.wakeups.tell(Message::Look(shard)).await;
                 Ok(())
             }
+            Notice::Cancel(shard) => {
+                if self.lease.holds(shard) {
+                    self.cancellations.want_look();
+                }
+                Ok(())
+            }
             Notice::Deployed(account, revision) => self.catalog.adopt_deployed(account, revision).await,
             Notice::Limits(account) => {
                 let done = self.limiter.reload_limits(account).await;
@@ -288,6 +330,7 @@ impl Listener {
     /// Anything may have been missed.
     async fn catch_up(&self) {
         self.wakeups.tell(Message::LookEverywhere).await;
+        self.cancellations.want_look();
         self.refresh(true).await;
     }
 

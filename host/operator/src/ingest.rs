@@ -2,6 +2,8 @@
 //!
 //! Never talks to the engine. Runs on every host, whoever owns the shard.
 
+mod replays;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
@@ -17,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use trellis_model::{AccountId, ProjectId, RevisionId, RunId, Shard, ids::RunIdSequence};
 use trellis_store::{Database, StoreError, jobs::NewJob, notices::Notice};
 
+pub use self::replays::ReplayOf;
 use crate::{clock::Clock, lease::Lease, scheduler::Wakeups};
 
 /// An event to be accepted.
@@ -41,6 +44,9 @@ pub enum IngestError {
     Stopping,
     #[error("{0}")]
     Refused(String),
+    /// What was to be replayed was replayed before, or is not there any more.
+    #[error("the run was replayed already, or is not kept any more")]
+    Replayed,
 }
 
 /// Events of one batch at most: one statement, one fsync.
@@ -54,9 +60,20 @@ const GATHER_FROM_EVENTS: usize = 8;
 /// Events that may wait for a batch; more are refused, so that the client backs off.
 const WAITING_EVENTS_MAX: usize = 20_000;
 
+type Accepted = Result<RunId, IngestError>;
+
 struct Request {
     event: NewEvent,
-    reply: oneshot::Sender<Result<RunId, IngestError>>,
+    replay: Option<ReplayOf>,
+    reply: oneshot::Sender<Accepted>,
+}
+
+impl Request {
+    /// What its rows hold, roughly, in bytes.
+    fn size_bytes(&self) -> usize {
+        let nodes = self.replay.as_ref().and_then(|replay| replay.nodes.as_ref());
+        self.event.payload.len() + nodes.map_or(0, Vec::len)
+    }
 }
 
 /// Handle to ingest; cheap to clone.
@@ -86,8 +103,12 @@ impl Ingest {
     /// # Errors
     /// See [`IngestError`].
     pub async fn accept(&self, event: NewEvent) -> Result<RunId, IngestError> {
+        self.send(event, None).await
+    }
+
+    async fn send(&self, event: NewEvent, replay: Option<ReplayOf>) -> Accepted {
         let (reply, answer) = oneshot::channel();
-        self.requests.try_send(Request { event, reply }).map_err(|error| match error {
+        self.requests.try_send(Request { event, replay, reply }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => IngestError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => IngestError::Stopping,
         })?;
@@ -152,6 +173,18 @@ impl Batcher {
             batch.into_iter().for_each(|request| drop(request.reply.send(Err(error.clone()))));
             return;
         }
+        self.heed_host_number();
+        let (replays, events): (Vec<Request>, Vec<Request>) =
+            batch.into_iter().partition(|request| request.replay.is_some());
+        if !events.is_empty() {
+            self.commit_events(events).await;
+        }
+        if !replays.is_empty() {
+            self.commit_replays(replays).await;
+        }
+    }
+
+    async fn commit_events(&mut self, batch: Vec<Request>) {
         let (mut jobs, replies) = self.number_runs(batch);
         match self.insert(&mut jobs).await {
             Ok(()) => {
@@ -182,24 +215,28 @@ impl Batcher {
         }
     }
 
-    fn number_runs(&mut self, batch: Vec<Request>) -> (Vec<NewJob>, Vec<oneshot::Sender<Result<RunId, IngestError>>>) {
+    /// A lost lease may have given this host another number.
+    fn heed_host_number(&mut self) {
         let number = self.lease.identity().number;
         if number != self.number {
             (self.ids, self.number) = (RunIdSequence::new(number), number);
         }
+    }
+
+    fn number_runs(&mut self, batch: Vec<Request>) -> (Vec<NewJob>, Vec<oneshot::Sender<Accepted>>) {
         let now_ms = self.clock.now_ms();
-        let number_one = |Request { event, reply }: Request| {
-            let job = NewJob {
-                account: event.account,
-                run: self.ids.next(now_ms),
-                project: event.project,
-                revision: event.revision,
-                grid: event.grid,
-                payload: event.payload,
-            };
-            (job, reply)
-        };
-        batch.into_iter().map(number_one).unzip()
+        batch.into_iter().map(|request| (self.job(request.event, now_ms), request.reply)).unzip()
+    }
+
+    fn job(&mut self, event: NewEvent, now_ms: i64) -> NewJob {
+        NewJob {
+            account: event.account,
+            run: self.ids.next(now_ms),
+            project: event.project,
+            revision: event.revision,
+            grid: event.grid,
+            payload: event.payload,
+        }
     }
 
     /// Tells the scheduler of this host, or the hosts that own the shards, that there is work.
@@ -223,7 +260,7 @@ impl Batcher {
 fn fitting(batch: &[Request]) -> usize {
     let mut bytes = 0;
     let over = batch.iter().skip(1).position(|request| {
-        bytes += request.event.payload.len();
+        bytes += request.size_bytes();
         bytes > BATCH_BYTES_MAX
     });
     over.map_or(batch.len(), |over| over + 1)

@@ -13,7 +13,7 @@ use trellis_model::{Shard, ids::SHARD_COUNT};
 use trellis_store::{Database, StoreError, hosts::Renewal, shards::Holding};
 use uuid::Uuid;
 
-use crate::clock::Clock;
+use crate::{cancellations::Cancellations, canceller::bar_requested, clock::Clock};
 
 #[derive(Clone, Copy, Debug)]
 pub struct LeaseConfig {
@@ -98,6 +98,7 @@ pub struct LeaseKeeper {
     clock: Clock,
     lease: Arc<Lease>,
     changes: mpsc::Sender<ShardChange>,
+    cancellations: Arc<Cancellations>,
     /// Shards that the scheduler was asked to release and still drains.
     releasing: Vec<Shard>,
 }
@@ -112,6 +113,7 @@ impl LeaseKeeper {
         config: LeaseConfig,
         clock: Clock,
         changes: mpsc::Sender<ShardChange>,
+        cancellations: Arc<Cancellations>,
     ) -> Result<Self, StoreError> {
         if config.is_exclusive {
             database.reap_all_hosts().await?;
@@ -123,7 +125,7 @@ impl LeaseKeeper {
             holdings: RwLock::default(),
             start_until: Mutex::new(Some(asked_at + start_span(config.duration))),
         });
-        Ok(Self { database, config, clock, lease, changes, releasing: Vec::new() })
+        Ok(Self { database, config, clock, lease, changes, cancellations, releasing: Vec::new() })
     }
 
     pub fn lease(&self) -> Arc<Lease> {
@@ -207,8 +209,10 @@ impl LeaseKeeper {
         }
         // If this fails, the shards are taken anew with the next renewal: the database has them as this host's, the lease not.
         self.database.settle_claims(&holdings).await?;
+        bar_requested(&self.database, &self.cancellations, &holdings).await?;
         tracing::info!(shards = holdings.len(), "took shards");
         self.lease.with_holdings(|held| held.extend(holdings.iter().map(|one| (one.shard, one.epoch))));
+        self.cancellations.want_look();
         let _ = self.changes.send(ShardChange::Taken(holdings)).await;
         Ok(())
     }

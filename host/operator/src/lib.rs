@@ -15,6 +15,9 @@ pub mod run;
 
 pub mod committer;
 
+pub mod cancellations;
+mod canceller;
+
 pub mod catalog;
 mod claims;
 pub mod clock;

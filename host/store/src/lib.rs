@@ -16,11 +16,13 @@ pub mod tokens;
 pub mod hosts;
 pub mod shards;
 
+pub mod cancel_requests;
 pub mod jobs;
 pub mod waiting;
 
 pub mod commit;
 pub mod keyvalue;
+pub mod replays;
 pub mod runs;
 
 pub mod notices;

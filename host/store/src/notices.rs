@@ -16,6 +16,8 @@ pub enum Notice {
     Deployed(AccountId, RevisionId),
     /// The limits of an account changed.
     Limits(AccountId),
+    /// Runs of this shard are to be cancelled.
+    Cancel(Shard),
 }
 
 impl Notice {
@@ -24,6 +26,7 @@ impl Notice {
             Self::Jobs(shard) => format!("jobs:{shard}"),
             Self::Deployed(account, revision) => format!("deployed:{account}:{revision}"),
             Self::Limits(account) => format!("limits:{account}"),
+            Self::Cancel(shard) => format!("cancel:{shard}"),
         }
     }
 
@@ -35,6 +38,7 @@ impl Notice {
             "jobs" => Self::Jobs(Shard(number()?.try_into().ok()?)),
             "deployed" => Self::Deployed(AccountId(number()?), RevisionId(number()?)),
             "limits" => Self::Limits(AccountId(number()?)),
+            "cancel" => Self::Cancel(Shard(number()?.try_into().ok()?)),
             _ => return None,
         })
     }
@@ -85,9 +89,12 @@ mod tests {
 
     #[test]
     fn notices_are_written_as_they_are_read() {
-        for notice in
-            [Notice::Jobs(Shard(255)), Notice::Deployed(AccountId(3), RevisionId(7)), Notice::Limits(AccountId(9))]
-        {
+        for notice in [
+            Notice::Jobs(Shard(255)),
+            Notice::Deployed(AccountId(3), RevisionId(7)),
+            Notice::Limits(AccountId(9)),
+            Notice::Cancel(Shard(1)),
+        ] {
             assert_eq!(Notice::parse(&notice.payload()), Some(notice));
         }
         assert_eq!(Notice::parse("jobs:x"), None);

@@ -4,6 +4,18 @@ use trellis_model::{AccountId, ProjectId, RevisionId, RunId, Shard, run::RunStat
 
 use crate::{Database, Result, StoreError};
 
+/// SQL: whether a row of `job` is being run or waits to be. A claim counts for as long as the host that made it has both
+/// the shard and a live lease: nothing is shown to be running past its lease.
+macro_rules! job_state {
+    () => {
+        "case when exists (
+             select from claim join shard using (shard, epoch) join host on host.id = shard.owner
+             where claim.shard = job.shard and job.id = any (claim.ids) and host.expires_at > clock_timestamp()
+         ) then 'running' else 'queued' end"
+    };
+}
+pub(crate) use job_state;
+
 /// A run as a list shows it.
 #[derive(Clone, Debug)]
 pub struct RunSummary {
@@ -19,6 +31,8 @@ pub struct RunSummary {
     /// Unix milliseconds of a waiting run's next attempt.
     pub run_at_ms: Option<i64>,
     pub error: Option<String>,
+    /// The last run that was made of this one.
+    pub replayed_as: Option<RunId>,
 }
 
 /// A run whole.
@@ -37,6 +51,8 @@ pub struct RunFilter {
     pub project: Option<ProjectId>,
     pub grid: Option<String>,
     pub state: Option<RunState>,
+    /// Only runs that were replayed, or only those that were not.
+    pub replayed: Option<bool>,
     /// Runs older than this one.
     pub before: Option<RunId>,
     pub limit: i64,
@@ -54,6 +70,7 @@ struct SummaryRow {
     ended_at_ms: Option<i64>,
     run_at_ms: Option<i64>,
     error: Option<String>,
+    replayed_as: Option<i64>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -67,40 +84,39 @@ struct DetailRow {
 impl Database {
     /// Unfinished and finished runs together, newest first, at most `filter.limit`.
     pub async fn runs(&self, account: AccountId, filter: &RunFilter) -> Result<Vec<RunSummary>> {
-        let rows: Vec<SummaryRow> = sqlx::query_as(
+        let rows: Vec<SummaryRow> = sqlx::query_as(concat!(
             "select run.*, project.name as project_name from (
                  (select id, project_id, revision_id, grid, state,
                          (extract(epoch from started_at) * 1000)::bigint as started_at_ms,
                          (extract(epoch from ended_at) * 1000)::bigint as ended_at_ms,
-                         null::bigint as run_at_ms, error
+                         null::bigint as run_at_ms, error, replayed_as
                   from run
                   where account_id = $1 and id < $3 and ($4::bigint is null or project_id = $4)
                     and ($5::text is null or grid = $5) and ($6::text is null or state = $6)
+                    and ($8::bool is null or (replayed_as is not null) = $8)
                   order by id desc limit $7)
                  union all
-                 (select id, project_id, revision_id, grid,
-                         case when exists (select from claim join shard using (shard, epoch)
-                                           where claim.shard = $2 and job.id = any (claim.ids))
-                              then 'running' else 'queued' end,
-                         null, null, null, null
+                 (select id, project_id, revision_id, grid, ",
+            job_state!(),
+            ", null, null, null, null, null
                   from job
                   where shard = $2 and account_id = $1 and id < $3 and ($4::bigint is null or project_id = $4)
-                    and ($5::text is null or grid = $5)
-                    and ($6::text is null or $6 = case when exists (
-                         select from claim join shard using (shard, epoch)
-                         where claim.shard = $2 and job.id = any (claim.ids)) then 'running' else 'queued' end)
+                    and ($5::text is null or grid = $5) and $8 is distinct from true
+                    and ($6::text is null or $6 = ",
+            job_state!(),
+            ")
                   order by id desc limit $7)
                  union all
                  (select id, project_id, revision_id, grid, 'waiting', null, null,
-                         (extract(epoch from run_at) * 1000)::bigint, last_error
+                         (extract(epoch from run_at) * 1000)::bigint, last_error, null
                   from job_later
                   where shard = $2 and account_id = $1 and id < $3 and ($4::bigint is null or project_id = $4)
-                    and ($5::text is null or grid = $5) and ($6::text is null or $6 = 'waiting')
+                    and ($5::text is null or grid = $5) and $8 is distinct from true and ($6::text is null or $6 = 'waiting')
                   order by id desc limit $7)
              ) as run left join project on project.id = run.project_id
              where $6::text is null or run.state = $6
              order by run.id desc limit $7",
-        )
+        ))
         .bind(account.0)
         .bind(Shard::of(account).0)
         .bind(filter.before.map_or(i64::MAX, |run| run.0))
@@ -108,6 +124,7 @@ impl Database {
         .bind(filter.grid.as_deref())
         .bind(filter.state.map(RunState::name))
         .bind(filter.limit)
+        .bind(filter.replayed)
         .fetch_all(&self.durable)
         .await?;
         rows.into_iter().map(read_summary).collect()
@@ -116,28 +133,26 @@ impl Database {
     /// One run of the account, wherever it stands. All three places are read in one snapshot, so that a run on its way
     /// from one to another is never missed.
     pub async fn run(&self, account: AccountId, run: RunId) -> Result<Option<RunDetail>> {
-        let row: Option<DetailRow> = sqlx::query_as(
+        let row: Option<DetailRow> = sqlx::query_as(concat!(
             "select run.*, project.name as project_name from (
                  select id, project_id, revision_id, grid, state,
                         (extract(epoch from started_at) * 1000)::bigint as started_at_ms,
                         (extract(epoch from ended_at) * 1000)::bigint as ended_at_ms,
-                        null::bigint as run_at_ms, error, event, nodes
+                        null::bigint as run_at_ms, error, replayed_as, event, nodes
                  from run where account_id = $1 and id = $3
                  union all
-                 select job.id, project_id, revision_id, grid,
-                        case when exists (select from claim join shard using (shard, epoch)
-                                          where claim.shard = $2 and job.id = any (claim.ids))
-                             then 'running' else 'queued' end,
-                        null, null, null, null, payload, checkpoint.nodes
+                 select job.id, project_id, revision_id, grid, ",
+            job_state!(),
+            ", null, null, null, null, null, payload, checkpoint.nodes
                  from job left join checkpoint using (shard, account_id, id)
                  where job.shard = $2 and job.account_id = $1 and job.id = $3
                  union all
                  select job_later.id, project_id, revision_id, grid, 'waiting', null, null,
-                        (extract(epoch from run_at) * 1000)::bigint, last_error, payload, checkpoint.nodes
+                        (extract(epoch from run_at) * 1000)::bigint, last_error, null, payload, checkpoint.nodes
                  from job_later left join checkpoint using (shard, account_id, id)
                  where job_later.shard = $2 and job_later.account_id = $1 and job_later.id = $3
              ) as run left join project on project.id = run.project_id",
-        )
+        ))
         .bind(account.0)
         .bind(Shard::of(account).0)
         .bind(run.0)
@@ -145,6 +160,25 @@ impl Database {
         .await?;
         row.map(|row| Ok(RunDetail { summary: read_summary(row.summary)?, event: row.event, nodes: row.nodes }))
             .transpose()
+    }
+
+    /// Where one run of the account stands, without what it carries.
+    pub async fn run_state(&self, account: AccountId, run: RunId) -> Result<Option<(ProjectId, RunState)>> {
+        let row: Option<(i64, String)> = sqlx::query_as(concat!(
+            "select project_id, state from run where account_id = $1 and id = $3
+             union all
+             select project_id, ",
+            job_state!(),
+            " from job where shard = $2 and account_id = $1 and id = $3
+             union all
+             select project_id, 'waiting' from job_later where shard = $2 and account_id = $1 and id = $3",
+        ))
+        .bind(account.0)
+        .bind(Shard::of(account).0)
+        .bind(run.0)
+        .fetch_optional(&self.durable)
+        .await?;
+        row.map(|(project, state)| Ok((ProjectId(project), read_state(state)?))).transpose()
     }
 
     /// How many runs of the account stand in the queue or wait for their time; counted up to `most` of each.
@@ -161,19 +195,23 @@ impl Database {
     }
 }
 
+fn read_state(name: String) -> Result<RunState> {
+    let state = RunState::ALL.into_iter().find(|state| state.name() == name);
+    state.ok_or_else(|| StoreError::unreadable("run state", name))
+}
+
 fn read_summary(row: SummaryRow) -> Result<RunSummary> {
-    let states = [RunState::Queued, RunState::Running, RunState::Waiting, RunState::Succeeded, RunState::Dead];
-    let state = states.into_iter().find(|state| state.name() == row.state);
     Ok(RunSummary {
         run: RunId(row.id),
         project: ProjectId(row.project_id),
         project_name: row.project_name.unwrap_or_default(),
         revision: RevisionId(row.revision_id),
         grid: row.grid,
-        state: state.ok_or_else(|| StoreError::unreadable("run state", row.state))?,
+        state: read_state(row.state)?,
         started_at_ms: row.started_at_ms,
         ended_at_ms: row.ended_at_ms,
         run_at_ms: row.run_at_ms,
         error: row.error,
+        replayed_as: row.replayed_as.map(RunId),
     })
 }

@@ -7,7 +7,10 @@ use trellis_model::call_limits::CallLimits;
 use trellis_store::Database;
 
 use super::Callee;
-use crate::{catalog::Catalog, claims::Claims, clock::Clock, committer::Committer, lease::Lease, limiter::Limiter};
+use crate::{
+    cancellations::Cancellations, catalog::Catalog, claims::Claims, clock::Clock, committer::Committer, lease::Lease,
+    limiter::Limiter,
+};
 
 pub struct RunContext {
     pub database: Database,
@@ -17,6 +20,7 @@ pub struct RunContext {
     pub limiter: Limiter,
     pub committer: Committer,
     pub claims: Arc<Claims>,
+    pub cancellations: Arc<Cancellations>,
     pub lease: Arc<Lease>,
     pub clock: Clock,
     /// The operator's limits of one call; a node can lower them.

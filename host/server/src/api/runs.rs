@@ -37,6 +37,9 @@ pub struct RunItem {
     pub run_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The last run that was made of this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replayed_as: Option<RunId>,
 }
 
 /// A run whole.
@@ -60,6 +63,8 @@ pub struct RunsQuery {
     project: Option<String>,
     grid: Option<String>,
     state: Option<RunState>,
+    /// Only runs that were replayed, or only those that were not. Of dead letters, if it is not given, those that were not.
+    replayed: Option<bool>,
     /// Runs older than this one: the `next` of the page before.
     before: Option<RunId>,
     limit: Option<i64>,
@@ -76,7 +81,9 @@ pub async fn list(
         Some(name) => Some(projects::find(&api, &caller, name).await?.id),
         None => caller.project,
     };
-    let filter = RunFilter { project, grid: query.grid, state: query.state, before: query.before, limit: limit + 1 };
+    let replayed = query.replayed.or((query.state == Some(RunState::Dead)).then_some(false));
+    let filter =
+        RunFilter { project, grid: query.grid, state: query.state, replayed, before: query.before, limit: limit + 1 };
     let runs = api.host.database.runs(caller.account()?, &filter).await?;
     Ok(Json(Page::new(runs.into_iter().map(item).collect(), limit, |item: &RunItem| item.run.to_string())))
 }
@@ -87,11 +94,19 @@ pub async fn show(
     Extension(caller): Extension<Caller>,
     PathOf(run): PathOf<String>,
 ) -> Result<Json<RunView>, Problem> {
-    let unknown = || Problem::not_found(format!("there is no run `{run}`"));
-    let id: RunId = run.parse().map_err(|_| unknown())?;
-    let detail = api.host.database.run(caller.account()?, id).await?;
-    let detail = detail.filter(|detail| caller.may_see(detail.summary.project)).ok_or_else(unknown)?;
+    let detail = api.host.database.run(caller.account()?, id(&run)?).await?;
+    let detail = detail.filter(|detail| caller.may_see(detail.summary.project)).ok_or_else(|| unknown(&run))?;
     view(detail).map(Json)
+}
+
+/// The id in the address of a run. Text that is none names no run.
+pub fn id(run: &str) -> Result<RunId, Problem> {
+    run.parse().map_err(|_| unknown(run))
+}
+
+/// A run that is not there, or of which the caller must not know.
+pub fn unknown(run: &str) -> Problem {
+    Problem::not_found(format!("there is no run `{run}`"))
 }
 
 fn item(summary: RunSummary) -> RunItem {
@@ -106,6 +121,7 @@ fn item(summary: RunSummary) -> RunItem {
         ended_at: summary.ended_at_ms.map(time_ms),
         run_at: summary.run_at_ms.map(time_ms),
         error: summary.error,
+        replayed_as: summary.replayed_as,
     }
 }
 

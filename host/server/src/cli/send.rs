@@ -60,10 +60,7 @@ pub async fn run(args: SendArgs, output: &mut Output, progress: &Progress) -> Co
     }
     let run = runs::wait(&client, &accepted.run, Duration::from_secs(args.timeout), progress).await?;
     output.show(&run, runs::human)?;
-    match &run.error {
-        Some(error) => Err(Failure::new(Exit::Failed, format!("the run is a dead letter: {error}"))),
-        None => Ok(()),
-    }
+    runs::check(&run)
 }
 
 fn project_here(here: &Path) -> Result<String, Failure> {

@@ -219,10 +219,7 @@ impl Workshop<'_> {
         output.note(&format!("202 {}", accepted.run))?;
         let run = runs::wait(self.client, &accepted.run, RUN_TIMEOUT, self.progress).await?;
         output.show(&run, runs::human)?;
-        match &run.error {
-            Some(error) => Err(Failure::new(Exit::Failed, format!("the run is a dead letter: {error}"))),
-            None => Ok(()),
-        }
+        runs::check(&run)
     }
 
     /// Deploys at the start and after every change; a mistake is told and waited out.
