@@ -16,6 +16,8 @@ mod refusals;
 mod tenancy;
 
 mod branches;
+mod cancel;
+mod replay;
 mod retries;
 mod storage;
 

@@ -2,16 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Stage, action, node, project, reason};
+use crate::support::{Stage, action, after, node, project, reason};
 
 fn storage(operations: &Value) -> Value {
     action(&json!({ "do": "storage", "operations": operations }))
-}
-
-/// The same node, called after another one.
-fn after(mut node: Value, origin: &str) -> Value {
-    node["inputs"]["after"] = json!(origin);
-    node
 }
 
 #[tokio::test]

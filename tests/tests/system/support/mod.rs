@@ -2,6 +2,7 @@
 
 mod account;
 mod api;
+mod command;
 mod database;
 mod guests;
 mod host;
@@ -12,11 +13,12 @@ mod wait;
 
 pub use account::{Account, node, reason};
 pub use api::{Answer, Api};
+pub use command::command;
 pub use database::{Audit, Database, private_postgres};
 pub use guests::guest;
 pub use host::{Host, HostPlan, PROGRAM, without_settings};
 pub use janitor::scratch;
-pub use manifest::{action, grants, project};
+pub use manifest::{action, after, grants, project};
 pub use outside::Outside;
 pub use wait::{eventually, eventually_within};
 
