@@ -32,6 +32,7 @@
 mod call;
 pub(crate) mod host;
 mod http;
+mod outbox;
 mod storage;
 
 use std::{cell::RefCell, time::Duration};
@@ -40,7 +41,8 @@ use crate::{event::Event, log::Level};
 
 pub use call::{call, describe};
 pub use http::{Answer, HttpFake, answer, http, requests};
-pub use storage::{StorageFake, commit, rollback, storage};
+pub use outbox::{Emitted, emitted};
+pub use storage::{StorageFake, storage};
 
 /// A message that was logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +61,7 @@ struct State {
     config: Vec<(String, String)>,
     http: http::HttpState,
     storage: storage::StorageState,
+    outbox: outbox::OutboxState,
 }
 
 thread_local! {
@@ -91,6 +94,22 @@ pub fn config(name: impl Into<String>, value: impl Into<String>) {
     with_state(|state| {
         state.config.retain(|(known, _)| *known != name);
         state.config.push((name, value.into()));
+    });
+}
+
+/// Commits the storage writes and emitted events so far, as the host does when the node completes.
+pub fn commit() {
+    with_state(|state| {
+        state.storage.commit();
+        state.outbox.commit();
+    });
+}
+
+/// Forgets the storage writes and emitted events since the last [`commit`], as the host does when the node fails.
+pub fn rollback() {
+    with_state(|state| {
+        state.storage.rollback();
+        state.outbox.rollback();
     });
 }
 

@@ -126,6 +126,7 @@
 //!
 //! - [`http`]: requests to granted hosts.
 //! - [`storage`]: the project's durable stores. Writes commit together with the node's completion, or not at all.
+//! - [`outbox`]: events for other grids of the project, committed with the node as well.
 //! - [`log`]: messages into the run's log.
 //! - [`mod@config`]: the fields of the node's config by name, for code that has no part in the config's type.
 //! - [`event`]: the run, node and attempt of this call, and the event's attributes.
@@ -149,6 +150,7 @@ pub mod config;
 pub mod event;
 pub mod http;
 pub mod log;
+pub mod outbox;
 pub mod storage;
 
 #[cfg(not(target_family = "wasm"))]

@@ -199,7 +199,9 @@ impl Write<'_> {
         self.if_revision(0)
     }
 
-    /// Lets the key vanish this long after the commit; rounded down to milliseconds.
+    /// Lets the key vanish this long after the commit; rounded down to milliseconds. At least 1 ms, and at most what the host
+    /// allows, which is 3,650 days by default; else the write is [`Error::Invalid`]. An expired key is absent in every way:
+    /// a node that has read it before it expired, and commits after, is run again.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.options.ttl_ms = Some(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
         self

@@ -185,3 +185,29 @@ fn event_and_config_are_what_the_test_says_until_a_reset() {
     assert_eq!(event::current().attempt, 1);
     assert_eq!(config::get("region"), Ok(None));
 }
+
+#[test]
+fn emitted_events_are_taken_back_with_the_writes_of_a_failed_node() {
+    outbox::emit("pick", &json!({ "n": 1 })).expect("an event");
+    fake::commit();
+    outbox::event("audit").attribute("tenant", "7").emit("later").expect("an event");
+    assert_eq!(fake::emitted().len(), 2);
+    fake::rollback();
+    let emitted = fake::emitted();
+    assert_eq!((emitted.len(), emitted[0].grid.as_str(), &emitted[0].data), (1, "pick", &json!({ "n": 1 })));
+}
+
+#[test]
+fn what_the_outbox_refuses_is_permanent() {
+    let refused = Error::from(outbox::Error::HopLimit("16 emissions".into()));
+    assert_eq!((refused.kind(), refused.message()), (ErrorKind::Permanent, "hop limit reached: 16 emissions"));
+}
+
+#[test]
+fn a_time_to_live_of_nothing_is_refused() {
+    let store = storage::store("cache");
+    for ttl in [Duration::ZERO, Duration::from_micros(900), Duration::MAX] {
+        let error = store.write("a").ttl(ttl).bytes("x").expect_err("no time to live");
+        assert!(matches!(&error, storage::Error::Invalid(reason) if reason.contains("from 1 ms to")), "{error}");
+    }
+}

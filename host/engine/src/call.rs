@@ -19,6 +19,7 @@ use crate::{
         config::Config,
         http::Http,
         log::Log,
+        outbox::Outbox,
         storage::{Entry, ListedKey, Storage, StorageAccess, StorageUnavailable},
         wasi::{WallClock, Wasi},
         web::Web,
@@ -86,7 +87,8 @@ impl Guest {
             config: Config::new(Arc::clone(&config)),
             http: Http::new(Arc::clone(&egress), log.clone()),
             web: Web::new(Arc::clone(&egress), log.clone()),
-            storage: StorageAccess::new(storage, grants, &limits),
+            storage: StorageAccess::new(storage, Arc::clone(&grants), &limits),
+            outbox: Outbox::new(grants, &event.attributes, &limits),
         };
         let cpu = Arc::new(CpuBudget::new(Duration::from_millis(limits.cpu_ms)));
         let store = sandbox.store(capabilities, &limits, &cpu);
@@ -134,11 +136,12 @@ impl Guest {
             request_bytes: traffic.request_bytes,
             response_bytes: traffic.response_bytes,
             storage_operations: capabilities.storage.operations(),
+            events_emitted: capabilities.outbox.count(),
         };
         let outcome = match result {
             Ok(emissions) => {
                 let (reads, writes) = capabilities.storage.into_effects();
-                Outcome::Emitted(Effects { emissions, reads, writes })
+                Outcome::Emitted(Effects { emissions, reads, writes, events: capabilities.outbox.into_events() })
             }
             Err(failure) => Outcome::Failed(failure),
         };

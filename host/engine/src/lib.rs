@@ -30,9 +30,8 @@ mod digest;
 pub use call::{Call, Event};
 pub use capabilities::{
     log::{LogLevel, LogLine, RunLog},
-    storage::{
-        Change, Entry, KEY_BYTES_MAX, LIST_KEYS_MAX, ListedKey, ReadVersion, Storage, StorageUnavailable, Write,
-    },
+    outbox::EmittedEvent,
+    storage::{Change, Entry, ListedKey, ReadVersion, Storage, StorageUnavailable, Write},
     wasi::WallClock,
 };
 pub use digest::{Digest, InvalidDigest};

@@ -10,6 +10,7 @@ use crate::{
     bindings::trellis::plugin::events,
     capabilities::{
         log::RunLog,
+        outbox::EmittedEvent,
         storage::{ReadVersion, Write},
     },
     failure::{Failure, FailureKind, bytes},
@@ -43,6 +44,8 @@ pub struct Effects {
     pub reads: Vec<ReadVersion>,
     /// Sorted by store and key, at most one per key.
     pub writes: Vec<Write>,
+    /// Events for other grids, in the order of the guest.
+    pub events: Vec<EmittedEvent>,
 }
 
 /// A value for an output port that the plugin's description declares.
@@ -68,6 +71,8 @@ pub struct Metering {
     /// Decoded.
     pub response_bytes: u64,
     pub storage_operations: u32,
+    /// Events emitted to grids of the project; of a call that failed, too.
+    pub events_emitted: u32,
 }
 
 /// Holds what a guest returned to its description and its limit.
@@ -109,17 +114,24 @@ fn check_port(port: &str, description: &Description) -> Result<(), Failure> {
 
 fn check_json(emission: events::Emission) -> Result<Emission, Failure> {
     let events::Emission { port, data } = emission;
-    if nesting(&data) > JSON_DEPTH_MAX {
-        let message = format!("emitted JSON to the port `{port}` that is nested deeper than {JSON_DEPTH_MAX} levels");
-        return Err(Failure::new(FailureKind::Permanent, message));
-    }
-    match RawValue::from_string(data) {
+    match parse_json(data) {
         Ok(json) => Ok(Emission { port, json }),
-        Err(error) => {
-            let message = format!("emitted text to the port `{port}` that is no JSON: {error}");
+        Err(reason) => {
+            let message = format!("what it emitted to the port `{port}` is {reason}");
             Err(Failure::new(FailureKind::Permanent, message))
         }
     }
+}
+
+/// JSON text of a guest, if it is any and not too deep.
+///
+/// # Errors
+/// What it is instead.
+pub(crate) fn parse_json(text: String) -> Result<Box<RawValue>, String> {
+    if nesting(&text) > JSON_DEPTH_MAX {
+        return Err(format!("JSON that is nested deeper than {JSON_DEPTH_MAX} levels"));
+    }
+    RawValue::from_string(text).map_err(|error| format!("no JSON: {error}"))
 }
 
 /// How deep arrays and objects are nested. Exact for valid JSON.
@@ -173,7 +185,7 @@ mod tests {
     fn emissions_are_json_on_declared_ports() {
         check(&[], Ok(0));
         check(&[("out", r#"{"a":[1,2,"]]"]}"#), ("rest", " null ")], Ok(2));
-        check(&[("out", "{")], Err((FailureKind::Permanent, "port `out` that is no JSON")));
+        check(&[("out", "{")], Err((FailureKind::Permanent, "port `out` is no JSON")));
         check(&[("out", "")], Err((FailureKind::Permanent, "no JSON")));
         check(&[("out", "1 2")], Err((FailureKind::Permanent, "no JSON")));
         check(

@@ -98,11 +98,11 @@ fn on_tick(cpu: &CpuBudget) -> UpdateDeadline {
     }
 }
 
-/// What a guest may pass in one call must hold the largest output and the largest write, or their own limits would never
-/// be reached.
+/// What a guest may pass in one call must hold the largest output, write and event, or their own limits would never be
+/// reached.
 pub(crate) fn host_call_bytes(limits: &CallLimits) -> usize {
-    let bytes = HOST_CALL_BYTES_MIN.max(2 * limits.output_bytes).max(2 * limits.storage_write_bytes);
-    usize::try_from(bytes).unwrap_or(usize::MAX)
+    let largest = limits.output_bytes.max(limits.storage_write_bytes).max(limits.outbox_bytes);
+    usize::try_from(HOST_CALL_BYTES_MIN.max(2 * largest)).unwrap_or(usize::MAX)
 }
 
 fn base_config() -> Config {

@@ -28,7 +28,34 @@ pub struct CallLimits {
     pub storage_operations: u32,
     /// Bytes of storage writes that wait for their commit. 4 MiB: bounds one commit.
     pub storage_write_bytes: u64,
+    /// Keys written. 1,000: bounds one commit.
+    pub storage_writes: u32,
+    /// Keys read, those of lists included: the versions that the commit has to compare. 10,000: ten full pages.
+    pub storage_reads: u32,
+    /// One key, or the prefix of a list, in bytes. 512: fits an index page of the database several times over.
+    pub storage_key_bytes: u32,
+    /// Keys in one page of a list. 1,000: half a mebibyte of the longest ones.
+    pub storage_page_keys: u32,
+    /// Values that one request for many of them answers with, in bytes. 8 MiB: the host's memory holds them all at once.
+    pub storage_batch_bytes: u64,
+    /// The longest time to live of a key, in milliseconds. 3,650 days: longer than an entry with an end is good for, and a
+    /// time that the database can still tell.
+    pub storage_ttl_ms: u64,
+    /// Events emitted to grids of the project. 100: fanning out a page of results, not a table.
+    pub outbox_events: u32,
+    /// Emitted events together, in bytes. 1 MiB: as much as one event from outside may have.
+    pub outbox_bytes: u64,
+    /// How many emissions may lie between an event from outside and an emitted one. 16: more than a sane project chains,
+    /// and an end for grids that emit to each other for ever.
+    pub outbox_hops: u32,
 }
+
+/// The longest key that any host can be set to accept, in bytes: with its store's name it must fit the index of the
+/// database, which takes 2,704.
+pub const STORAGE_KEY_BYTES_HIGHEST: u32 = 2_048;
+
+/// The longest time to live that any host can be set to accept, in milliseconds: 3,650 days.
+pub const STORAGE_TTL_MS_HIGHEST: u64 = 3_650 * 86_400_000;
 
 impl Default for CallLimits {
     fn default() -> Self {
@@ -43,6 +70,15 @@ impl Default for CallLimits {
             output_bytes: MIB,
             storage_operations: 1_000,
             storage_write_bytes: 4 * MIB,
+            storage_writes: 1_000,
+            storage_reads: 10_000,
+            storage_key_bytes: 512,
+            storage_page_keys: 1_000,
+            storage_batch_bytes: 8 * MIB,
+            storage_ttl_ms: STORAGE_TTL_MS_HIGHEST,
+            outbox_events: 100,
+            outbox_bytes: MIB,
+            outbox_hops: 16,
         }
     }
 }
@@ -50,7 +86,7 @@ impl Default for CallLimits {
 impl CallLimits {
     /// The budget of `describe` at upload: no I/O is linked to anything, and a description is small.
     pub fn for_describe() -> Self {
-        Self { cpu_ms: 1_000, wall_ms: 5_000, requests: 0, storage_operations: 0, ..Self::default() }
+        Self { cpu_ms: 1_000, wall_ms: 5_000, requests: 0, storage_operations: 0, outbox_events: 0, ..Self::default() }
     }
 
     /// The smaller of two budgets, limit by limit.
@@ -67,6 +103,15 @@ impl CallLimits {
             output_bytes: self.output_bytes.min(other.output_bytes),
             storage_operations: self.storage_operations.min(other.storage_operations),
             storage_write_bytes: self.storage_write_bytes.min(other.storage_write_bytes),
+            storage_writes: self.storage_writes.min(other.storage_writes),
+            storage_reads: self.storage_reads.min(other.storage_reads),
+            storage_key_bytes: self.storage_key_bytes.min(other.storage_key_bytes),
+            storage_page_keys: self.storage_page_keys.min(other.storage_page_keys),
+            storage_batch_bytes: self.storage_batch_bytes.min(other.storage_batch_bytes),
+            storage_ttl_ms: self.storage_ttl_ms.min(other.storage_ttl_ms),
+            outbox_events: self.outbox_events.min(other.outbox_events),
+            outbox_bytes: self.outbox_bytes.min(other.outbox_bytes),
+            outbox_hops: self.outbox_hops.min(other.outbox_hops),
         }
     }
 }

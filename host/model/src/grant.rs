@@ -1,4 +1,4 @@
-//! What a node may use: outgoing HTTP by method, scheme, host, port and path; stores by name and mode.
+//! What a node may use: outgoing HTTP by method, scheme, host, port and path; stores by name and mode; grids to emit to.
 //!
 //! Says only what was granted. The operator's own policy (no private addresses, …) is the engine's egress guard.
 
@@ -15,6 +15,9 @@ pub struct Grants {
     pub http: Vec<HttpGrant>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub storage: Vec<StorageGrant>,
+    /// Grids of the project that the node may emit events to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub emit: Vec<String>,
 }
 
 impl Grants {
@@ -26,6 +29,11 @@ impl Grants {
     /// The mode in which `store` was granted, if it was.
     pub fn storage_mode(&self, store: &str) -> Option<StorageMode> {
         self.storage.iter().filter(|grant| grant.store == store).map(|grant| grant.mode).max()
+    }
+
+    /// Whether the node may emit events to this grid.
+    pub fn allows_emit(&self, grid: &str) -> bool {
+        self.emit.iter().any(|granted| granted == grid)
     }
 }
 

@@ -117,12 +117,11 @@ impl RunId {
         (self.0 >> (Self::SEQUENCE_BITS + Self::HOST_BITS)) + Self::EPOCH_MS
     }
 
-    /// The smallest id of all events accepted at or after this time, in Unix milliseconds. Times that no id can tell are
-    /// those before the first or after the last.
-    pub fn first_at_ms(unix_ms: i64) -> Self {
-        let since_epoch = unix_ms.saturating_sub(Self::EPOCH_MS).max(0);
-        let low_bits = Self::SEQUENCE_BITS + Self::HOST_BITS;
-        Self(if since_epoch > i64::MAX >> low_bits { i64::MAX } else { since_epoch << low_bits })
+    /// The smallest id that a run accepted at this Unix time, in milliseconds, or later can have.
+    pub fn first_at(unix_ms: i64) -> Self {
+        // 42 bits of time: an id of any later time would be no positive number.
+        let ms = unix_ms.saturating_sub(Self::EPOCH_MS).clamp(0, (1 << 42) - 1);
+        Self(ms << (Self::SEQUENCE_BITS + Self::HOST_BITS))
     }
 }
 
@@ -224,17 +223,6 @@ mod tests {
     }
 
     #[test]
-    fn a_time_divides_the_ids_of_events_accepted_before_it_from_the_others() {
-        let time = RunId::EPOCH_MS + 1_000;
-        let first = RunId::first_at_ms(time);
-        assert!(RunIdSequence::new(255).next(time - 1) < first);
-        assert!(RunIdSequence::new(0).next(time) >= first);
-        assert_eq!(first.accepted_at_ms(), time);
-        assert_eq!(RunId::first_at_ms(i64::MIN), RunId(0));
-        assert_eq!(RunId::first_at_ms(i64::MAX), RunId(i64::MAX));
-    }
-
-    #[test]
     fn a_used_up_millisecond_borrows_from_the_next_and_keeps_the_host_number() {
         let mut sequence = RunIdSequence::new(255);
         let ids: Vec<RunId> = (0..20_000).map(|_| sequence.next(RunId::EPOCH_MS + 1)).collect();
@@ -250,6 +238,16 @@ mod tests {
         assert_eq!(early.to_string().parse::<RunId>().expect("own text"), early);
         assert!(early.to_string() < late.to_string());
         assert_eq!(late.accepted_at_ms(), RunId::EPOCH_MS + 99_000_000);
+    }
+
+    #[test]
+    fn the_first_id_of_a_time_parts_the_runs_before_it_from_those_of_it() {
+        let mut sequence = RunIdSequence::new(255);
+        let (before, at) = (sequence.next(RunId::EPOCH_MS + 9), sequence.next(RunId::EPOCH_MS + 10));
+        let first = RunId::first_at(RunId::EPOCH_MS + 10);
+        assert!(before < first && first <= at);
+        assert_eq!(RunId::first_at(-1), RunId(0));
+        assert!(RunId::first_at(i64::MAX).0 > 0);
     }
 
     #[test]

@@ -12,10 +12,14 @@ pub mod manifest;
 pub mod plan;
 
 pub mod backoff;
+pub mod outbox;
 pub mod replay;
+pub mod results;
+pub mod retention;
 pub mod run;
 
 pub mod call_limits;
+pub mod run_limits;
 pub mod token;
 pub mod window;
 

@@ -189,6 +189,8 @@ pub struct Metering {
     pub request_bytes: u64,
     pub response_bytes: u64,
     pub storage_operations: u32,
+    /// Events emitted to grids of the project.
+    pub events_emitted: u32,
 }
 
 /// What the nodes of one run have come to so far, in the order of the plan. Absent: not called yet.

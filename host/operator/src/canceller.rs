@@ -78,7 +78,7 @@ impl Canceller {
 
     /// Ends runs that nobody runs, and forgets requests for those that are over.
     async fn end(&self, holdings: &HashMap<Shard, Holding>, requests: Vec<CancelRequest>) -> Result<(), StoreError> {
-        let unfinished = self.database.unfinished_runs(&requests).await?;
+        let unfinished = self.database.runs_to_cancel(&requests).await?;
         let found: HashSet<CancelRequest> = unfinished.iter().map(|run| run.request).collect();
         let late: Vec<CancelRequest> = requests.into_iter().filter(|request| !found.contains(request)).collect();
         if !late.is_empty() {

@@ -18,10 +18,14 @@ use trellis_model::{
     manifest::{Manifest, Trigger, document},
     plan::{GridPlan, ResolvedPlugin, plan_grids},
 };
-use trellis_store::{Database, StoreError, projects::Revision};
+use trellis_store::{Database, StoreError, plugins::Plugin, projects::Revision};
 
-/// Revisions held at most. More are loaded anew when they are needed.
-const REVISIONS_MAX: usize = 10_000;
+/// Revisions held besides the current ones. More are loaded anew when they are needed.
+const FORMER_REVISIONS_MAX: usize = 1_000;
+/// Projects loaded with one statement each for their manifests and their plugins.
+const PAGE_PROJECTS: i64 = 500;
+/// A revision may be committed later than one with a higher id: so many ids back are looked at again.
+const OVERLAP_REVISIONS: i64 = 1_000;
 
 /// One revision, ready to run.
 #[derive(Debug)]
@@ -94,7 +98,7 @@ impl Catalog {
         }
         let stored = self.database.revision(account, id).await?;
         let stored = stored.ok_or_else(|| CatalogError::Unusable(format!("revision {id} does not exist any more")))?;
-        let loaded = self.load(&stored).await?;
+        let loaded = load(&stored, &self.plugins(std::slice::from_ref(&stored)).await?)?;
         self.keep(&loaded);
         Ok(loaded)
     }
@@ -104,12 +108,16 @@ impl Catalog {
     /// # Errors
     /// [`StoreError::Unavailable`]. A revision that cannot be used is logged and passed over.
     pub async fn refresh(&self, all: bool) -> Result<(), StoreError> {
-        let after = if all { 0 } else { self.newest.load(Ordering::Acquire) };
-        for stored in self.database.current_revisions_after(RevisionId(after)).await? {
-            self.adopt(&stored).await?;
-            self.newest.fetch_max(stored.id.0, Ordering::AcqRel);
+        let newest = self.newest.load(Ordering::Acquire);
+        let mut after = RevisionId(if all { 0 } else { newest.saturating_sub(OVERLAP_REVISIONS) });
+        let known: Vec<RevisionId> = self.current.iter().map(|one| one.id).filter(|id| *id > after).collect();
+        loop {
+            let page = self.database.current_revisions(after, &known, PAGE_PROJECTS).await?;
+            let Some(last) = page.last().map(|stored| stored.id) else { return Ok(()) };
+            self.adopt(&page).await?;
+            self.newest.fetch_max(last.0, Ordering::AcqRel);
+            after = last;
         }
-        Ok(())
     }
 
     /// Makes a revision that was just deployed the current one of its project.
@@ -118,20 +126,25 @@ impl Catalog {
     /// [`StoreError::Unavailable`].
     pub async fn adopt_deployed(&self, account: AccountId, id: RevisionId) -> Result<(), StoreError> {
         match self.database.revision(account, id).await? {
-            Some(stored) => self.adopt(&stored).await,
+            Some(stored) => self.adopt(&[stored]).await,
             None => Ok(()),
         }
     }
 
-    async fn adopt(&self, stored: &Revision) -> Result<(), StoreError> {
-        let loaded = match self.load(stored).await {
-            Ok(loaded) => loaded,
-            Err(CatalogError::Store(error)) => return Err(error),
-            Err(CatalogError::Unusable(reason)) => {
-                tracing::error!(project = stored.project_name, revision = %stored.id, reason, "a project was not loaded");
-                return Ok(());
+    async fn adopt(&self, revisions: &[Revision]) -> Result<(), StoreError> {
+        let plugins = self.plugins(revisions).await?;
+        for stored in revisions {
+            match load(stored, &plugins) {
+                Ok(loaded) => self.make_current(stored, loaded),
+                Err(error) => {
+                    tracing::error!(project = stored.project_name, revision = %stored.id, %error, "a project was not loaded");
+                }
             }
-        };
+        }
+        Ok(())
+    }
+
+    fn make_current(&self, stored: &Revision, loaded: Arc<LoadedRevision>) {
         self.keep(&loaded);
         let names = (stored.account_name.clone(), stored.project_name.clone());
         let mut current = self.current.entry(names).or_insert_with(|| Arc::clone(&loaded));
@@ -139,40 +152,47 @@ impl Catalog {
         if current.id < loaded.id {
             *current = loaded;
         }
-        Ok(())
     }
 
-    async fn load(&self, stored: &Revision) -> Result<Arc<LoadedRevision>, CatalogError> {
-        let ids: Vec<PluginId> = stored.plugins.values().copied().collect();
-        let plugins = self.database.plugins_by_id(stored.account, &ids).await?;
-        let by_id: HashMap<PluginId, _> = plugins.into_iter().map(|plugin| (plugin.id, plugin)).collect();
-        let resolve = |(name, id): (&String, &PluginId)| {
-            let plugin = by_id.get(id)?;
-            let description = Arc::new(plugin.description.clone());
-            Some((name.clone(), ResolvedPlugin { id: *id, description }))
-        };
-        let resolved: BTreeMap<String, ResolvedPlugin> = stored.plugins.iter().filter_map(resolve).collect();
-        let manifest = document::from_stored_json(&stored.manifest.to_string())
-            .and_then(|document| Manifest::read(&document))
-            .map_err(|faults| unusable(&faults))?;
-        let grids = plan_grids(&manifest, &resolved).map_err(|faults| unusable(&faults))?;
-        Ok(Arc::new(LoadedRevision {
-            id: stored.id,
-            account: stored.account,
-            project: stored.project,
-            project_name: stored.project_name.clone(),
-            triggers: manifest.triggers,
-            grids: grids.into_iter().map(|(name, plan)| (name, Arc::new(plan))).collect(),
-            digests: by_id.into_iter().map(|(id, plugin)| (id, Digest(plugin.digest))).collect(),
-        }))
+    /// The plugins of some revisions, with one statement.
+    async fn plugins(&self, revisions: &[Revision]) -> Result<HashMap<PluginId, Plugin>, StoreError> {
+        let used = |stored: &Revision| stored.plugins.values().map(|id| (stored.account, *id)).collect::<Vec<_>>();
+        let wanted: Vec<(AccountId, PluginId)> = revisions.iter().flat_map(used).collect();
+        let found = self.database.plugins_by_id(&wanted).await?;
+        Ok(found.into_iter().map(|plugin| (plugin.id, plugin)).collect())
     }
 
     fn keep(&self, loaded: &Arc<LoadedRevision>) {
-        if self.revisions.len() >= REVISIONS_MAX {
-            self.revisions.clear();
+        if self.revisions.len() >= self.current.len() + FORMER_REVISIONS_MAX {
+            // The current ones, and those that a run is using, are held by others as well.
+            self.revisions.retain(|_, revision| Arc::strong_count(revision) > 1);
         }
         self.revisions.insert(loaded.id, Arc::clone(loaded));
     }
+}
+
+/// Joins a stored revision with its plugins.
+fn load(stored: &Revision, plugins: &HashMap<PluginId, Plugin>) -> Result<Arc<LoadedRevision>, CatalogError> {
+    let own = |id: &PluginId| plugins.get(id);
+    let resolve = |(name, id): (&String, &PluginId)| {
+        let description = Arc::new(own(id)?.description.clone());
+        Some((name.clone(), ResolvedPlugin { id: *id, description }))
+    };
+    let resolved: BTreeMap<String, ResolvedPlugin> = stored.plugins.iter().filter_map(resolve).collect();
+    let manifest = document::from_stored_json(&stored.manifest.to_string())
+        .and_then(|document| Manifest::read(&document))
+        .map_err(|faults| unusable(&faults))?;
+    let grids = plan_grids(&manifest, &resolved).map_err(|faults| unusable(&faults))?;
+    let digests = stored.plugins.values().filter_map(|id| Some((*id, Digest(own(id)?.digest))));
+    Ok(Arc::new(LoadedRevision {
+        id: stored.id,
+        account: stored.account,
+        project: stored.project,
+        project_name: stored.project_name.clone(),
+        triggers: manifest.triggers,
+        grids: grids.into_iter().map(|(name, plan)| (name, Arc::new(plan))).collect(),
+        digests: digests.collect(),
+    }))
 }
 
 fn unusable(faults: &[Fault]) -> CatalogError {

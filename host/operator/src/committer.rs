@@ -18,6 +18,7 @@ use trellis_store::{
 use crate::{
     claims::{Claims, SettledClaim},
     lease::Lease,
+    outbox::Outbox,
 };
 
 /// Runs of one flush at most.
@@ -75,10 +76,11 @@ impl Committer {
         database: Database,
         lease: Arc<Lease>,
         claims: Arc<Claims>,
+        outbox: Outbox,
         give_up: CancellationToken,
     ) -> (Self, JoinHandle<()>) {
         let (requests, waiting) = mpsc::channel(WAITING_COMMITS_MAX);
-        let flusher = Flusher { database, lease, claims, give_up };
+        let flusher = Flusher { database, lease, claims, outbox, give_up };
         (Self { requests }, tokio::spawn(flusher.run(waiting)))
     }
 
@@ -97,6 +99,7 @@ struct Flusher {
     database: Database,
     lease: Arc<Lease>,
     claims: Arc<Claims>,
+    outbox: Outbox,
     give_up: CancellationToken,
 }
 
@@ -123,10 +126,12 @@ impl Flusher {
     }
 
     async fn flush(&self, batch: Vec<Request>) {
-        let (commits, replies): (Vec<RunCommit>, Vec<_>) =
+        let (mut commits, replies): (Vec<RunCommit>, Vec<_>) =
             batch.into_iter().map(|request| (request.commit, request.reply)).unzip();
         let claims = self.claims.take_settled();
-        let ends = self.write(&commits, &claims).await;
+        self.outbox.number(&mut commits);
+        let ends = self.write(&mut commits, &claims).await;
+        self.outbox.wake(&commits, &ends).await;
         for (reply, end) in replies.into_iter().zip(ends) {
             // The run's task waits for this; if it was aborted, nobody needs the answer.
             let _ = reply.send(end);
@@ -137,18 +142,25 @@ impl Flusher {
     async fn delete_claims(&self) {
         let claims = self.claims.take_settled();
         if !claims.is_empty() {
-            self.write(&[], &claims).await;
+            self.write(&mut [], &claims).await;
         }
     }
 
     /// Sends the batch until the database has answered.
-    async fn write(&self, commits: &[RunCommit], claims: &[SettledClaim]) -> Vec<CommitEnd> {
-        let mut pause = RETRY_FIRST;
+    async fn write(&self, commits: &mut [RunCommit], claims: &[SettledClaim]) -> Vec<CommitEnd> {
+        let (mut pause, mut is_renumbered) = (RETRY_FIRST, false);
         for attempt in 1.. {
             let error = match self.database.commit(self.lease.identity().host, commits, claims).await {
                 Ok(outcomes) => return outcomes.into_iter().map(CommitEnd::from).collect(),
                 Err(error) => error,
             };
+            if error.is_duplicate() && !is_renumbered {
+                // As in ingest: a host that was away for longer than its lease may have numbered runs like another one
+                // meanwhile. Nothing was written, so new numbers are as good.
+                is_renumbered = true;
+                self.outbox.number(commits);
+                continue;
+            }
             let is_together = commits.len() > 1;
             if error.is_of_the_data() || (is_together && attempt >= TOGETHER_MAX) {
                 self.claims.put_back(claims);
@@ -164,13 +176,13 @@ impl Flusher {
     }
 
     /// One of them cannot be written: find it, so that the others are.
-    async fn write_one_by_one(&self, commits: &[RunCommit], error: &StoreError) -> Vec<CommitEnd> {
+    async fn write_one_by_one(&self, commits: &mut [RunCommit], error: &StoreError) -> Vec<CommitEnd> {
         if let [commit] = commits {
             return vec![self.bury(commit, error).await];
         }
         let mut ends = Vec::with_capacity(commits.len());
         for commit in commits {
-            ends.extend(self.write(std::slice::from_ref(commit), &[]).await);
+            ends.extend(self.write(std::slice::from_mut(commit), &[]).await);
         }
         ends
     }

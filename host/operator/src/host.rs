@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trellis_engine::Engine;
-use trellis_model::{AccountId, RevisionId, Shard, call_limits::CallLimits};
+use trellis_model::{AccountId, RevisionId, Shard, call_limits::CallLimits, run_limits::RunLimits};
 use trellis_store::{
     Database, StoreError,
     notices::{Notice, Notices},
@@ -18,10 +18,13 @@ use crate::{
     claims::Claims,
     clock::Clock,
     committer::Committer,
+    housekeeper::{self, Housekeeper},
     ingest::Ingest,
     lease::{Lease, LeaseConfig, LeaseKeeper},
     limiter::{Limiter, LimiterConfig},
+    outbox::Outbox,
     run::{Callee, RunContext},
+    run_ids::RunIds,
     scheduler::{Message, RunStarter, Scheduler, Wakeups},
 };
 
@@ -31,9 +34,13 @@ pub struct HostConfig {
     pub limiter: LimiterConfig,
     /// The operator's limits of one call.
     pub call_limits: CallLimits,
+    /// What one run may hold back.
+    pub run_limits: RunLimits,
     /// Runs in flight at most, waiting ones included.
     pub runs_max: usize,
     pub callee: Callee,
+    /// Between two looks at what has had its time.
+    pub housekeeping_interval: Duration,
 }
 
 /// Changes of shards that may wait for the scheduler.
@@ -116,6 +123,7 @@ impl Host {
         // Listened to before the first look, so that nothing falls between the two.
         let notices = database.listen().await?;
         catalog.refresh(true).await?;
+        housekeeper::make_days(&database).await;
 
         let (changes, shard_changes) = mpsc::channel(SHARD_CHANGES_MAX);
         let cancellations = Arc::new(Cancellations::default());
@@ -127,14 +135,16 @@ impl Host {
             Task::with_handle("notifier", |stop| Wakeups::start(database.clone(), stop));
         let (limiter, limiter_task) =
             Task::with_handle("limiter", |stop| Limiter::start(database.clone(), config.limiter, clock.clone(), stop));
+        let ids = RunIds::new(Arc::clone(&lease), clock.clone());
         let (ingest, ingest_task) = Task::with_handle("ingest", |stop| {
-            Ingest::start(database.clone(), Arc::clone(&lease), clock.clone(), wakeups.clone(), stop)
+            Ingest::start(database.clone(), Arc::clone(&lease), ids.clone(), wakeups.clone(), stop)
         });
         let host = Arc::new(Self { database, engine, catalog, limiter, ingest, clock, lease, cancellations, wakeups });
 
         let claims = Arc::new(Claims::default());
+        let outbox = Outbox::new(ids, Arc::clone(&host.lease), host.wakeups.clone());
         let (committer, committer_task) = Task::with_handle("committer", |give_up| {
-            Committer::start(host.database.clone(), Arc::clone(&host.lease), Arc::clone(&claims), give_up)
+            Committer::start(host.database.clone(), Arc::clone(&host.lease), Arc::clone(&claims), outbox, give_up)
         });
         let canceller = host.canceller(&committer);
         let context = host.run_context(committer, claims, config);
@@ -142,6 +152,8 @@ impl Host {
         let starter =
             RunStarter { context, wakeups: host.wakeups.clone(), tasks: runs.clone(), abandon: abandon.clone() };
         let scheduler = Scheduler::new(starter, messages, shard_changes, config.runs_max);
+        let housekeeper =
+            Housekeeper::new(host.database.clone(), Arc::clone(&host.lease), config.housekeeping_interval);
         let stop = HostStop {
             database: host.database.clone(),
             lease: Arc::clone(&host.lease),
@@ -156,6 +168,7 @@ impl Host {
                 Task::spawn("lease keeper", |stop| keeper.run(stop)),
                 Task::spawn("listener", |stop| host.listener().run(notices, stop)),
                 notifier,
+                Task::spawn("housekeeper", |stop| housekeeper.run(stop)),
             ],
         };
         Ok((host, stop))
@@ -173,6 +186,7 @@ impl Host {
             lease: Arc::clone(&self.lease),
             clock: self.clock.clone(),
             call_limits: config.call_limits,
+            run_limits: config.run_limits,
             callee: config.callee,
         })
     }

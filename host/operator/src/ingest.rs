@@ -16,11 +16,11 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use trellis_model::{AccountId, ProjectId, RevisionId, RunId, Shard, ids::RunIdSequence};
+use trellis_model::{AccountId, ProjectId, RevisionId, RunId, Shard};
 use trellis_store::{Database, StoreError, jobs::NewJob, notices::Notice};
 
 pub use self::replays::ReplayOf;
-use crate::{clock::Clock, lease::Lease, scheduler::Wakeups};
+use crate::{lease::Lease, run_ids::RunIds, scheduler::Wakeups};
 
 /// An event to be accepted.
 #[derive(Clone, Debug)]
@@ -87,14 +87,12 @@ impl Ingest {
     pub fn start(
         database: Database,
         lease: Arc<Lease>,
-        clock: Clock,
+        ids: RunIds,
         wakeups: Wakeups,
         stop: CancellationToken,
     ) -> (Self, JoinHandle<()>) {
         let (requests, waiting) = mpsc::channel(WAITING_EVENTS_MAX);
-        let number = lease.identity().number;
-        let batcher =
-            Batcher { database, lease, clock, wakeups, ids: RunIdSequence::new(number), number, last_batch: 0 };
+        let batcher = Batcher { database, lease, ids, wakeups, last_batch: 0 };
         (Self { requests }, tokio::spawn(batcher.run(waiting, stop)))
     }
 
@@ -119,11 +117,8 @@ impl Ingest {
 struct Batcher {
     database: Database,
     lease: Arc<Lease>,
-    clock: Clock,
     wakeups: Wakeups,
-    ids: RunIdSequence,
-    /// The host number that `ids` was made for.
-    number: u8,
+    ids: RunIds,
     /// Events in the batch before: tells whether more are likely to come.
     last_batch: usize,
 }
@@ -173,7 +168,6 @@ impl Batcher {
             batch.into_iter().for_each(|request| drop(request.reply.send(Err(error.clone()))));
             return;
         }
-        self.heed_host_number();
         let (replays, events): (Vec<Request>, Vec<Request>) =
             batch.into_iter().partition(|request| request.replay.is_some());
         if !events.is_empty() {
@@ -207,36 +201,17 @@ impl Batcher {
     async fn insert(&mut self, jobs: &mut [NewJob]) -> Result<(), StoreError> {
         match self.database.insert_jobs(jobs).await {
             Err(error) if error.is_duplicate() => {
-                let now_ms = self.clock.now_ms();
-                jobs.iter_mut().for_each(|job| job.run = self.ids.next(now_ms));
+                let ids = self.ids.take(jobs.len());
+                jobs.iter_mut().zip(ids).for_each(|(job, id)| job.run = id);
                 self.database.insert_jobs(jobs).await
             }
             answer => answer,
         }
     }
 
-    /// A lost lease may have given this host another number.
-    fn heed_host_number(&mut self) {
-        let number = self.lease.identity().number;
-        if number != self.number {
-            (self.ids, self.number) = (RunIdSequence::new(number), number);
-        }
-    }
-
-    fn number_runs(&mut self, batch: Vec<Request>) -> (Vec<NewJob>, Vec<oneshot::Sender<Accepted>>) {
-        let now_ms = self.clock.now_ms();
-        batch.into_iter().map(|request| (self.job(request.event, now_ms), request.reply)).unzip()
-    }
-
-    fn job(&mut self, event: NewEvent, now_ms: i64) -> NewJob {
-        NewJob {
-            account: event.account,
-            run: self.ids.next(now_ms),
-            project: event.project,
-            revision: event.revision,
-            grid: event.grid,
-            payload: event.payload,
-        }
+    fn number_runs(&self, batch: Vec<Request>) -> (Vec<NewJob>, Vec<oneshot::Sender<Accepted>>) {
+        let ids = self.ids.take(batch.len());
+        batch.into_iter().zip(ids).map(|(request, run)| (job(request.event, run), request.reply)).unzip()
     }
 
     /// Tells the scheduler of this host, or the hosts that own the shards, that there is work.
@@ -253,6 +228,17 @@ impl Batcher {
         }
         self.wakeups.jobs(own).await;
         self.wakeups.notice(others.into_iter().map(Notice::Jobs));
+    }
+}
+
+fn job(event: NewEvent, run: RunId) -> NewJob {
+    NewJob {
+        account: event.account,
+        run,
+        project: event.project,
+        revision: event.revision,
+        grid: event.grid,
+        payload: event.payload,
     }
 }
 

@@ -14,6 +14,9 @@ pub mod limiter;
 pub mod run;
 
 pub mod committer;
+mod housekeeper;
+mod outbox;
+mod run_ids;
 
 pub mod cancellations;
 mod canceller;

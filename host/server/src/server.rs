@@ -176,8 +176,10 @@ fn host_config(config: &Config, is_exclusive: bool, callee: Callee) -> HostConfi
             },
         },
         call_limits: config.sandbox.call_limits(),
+        run_limits: config.run.run_limits(),
         runs_max: config.queue.runs_max as usize,
         callee,
+        housekeeping_interval: config.history.housekeeping,
     }
 }
 

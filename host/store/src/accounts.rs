@@ -1,14 +1,17 @@
 //! Accounts: the tenants.
 
-use trellis_model::AccountId;
+use trellis_model::{AccountId, retention::Retention};
 
-use crate::{Database, Result};
+use crate::{Database, Result, retention::read_retention};
 
 #[derive(Clone, Debug)]
 pub struct Account {
     pub id: AccountId,
     pub name: String,
+    pub retention: Retention,
 }
+
+type AccountRow = (i64, String, String, i32);
 
 impl Database {
     /// Makes an account, or returns the one that has the name.
@@ -40,12 +43,25 @@ impl Database {
 
     /// At most `limit` accounts with ids behind `after`.
     pub async fn accounts(&self, after: Option<AccountId>, limit: i64) -> Result<Vec<Account>> {
-        let rows: Vec<(i64, String)> =
-            sqlx::query_as("select id, name from account where id > $1 order by id limit $2")
+        let rows: Vec<AccountRow> =
+            sqlx::query_as("select id, name, history, history_days from account where id > $1 order by id limit $2")
                 .bind(after.map_or(0, |account| account.0))
                 .bind(limit)
                 .fetch_all(&self.durable)
                 .await?;
-        Ok(rows.into_iter().map(|(id, name)| Account { id: AccountId(id), name }).collect())
+        rows.into_iter().map(read_account).collect()
     }
+
+    pub async fn account(&self, name: &str) -> Result<Option<Account>> {
+        let row: Option<AccountRow> =
+            sqlx::query_as("select id, name, history, history_days from account where name = $1")
+                .bind(name)
+                .fetch_optional(&self.durable)
+                .await?;
+        row.map(read_account).transpose()
+    }
+}
+
+fn read_account((id, name, history, days): AccountRow) -> Result<Account> {
+    Ok(Account { id: AccountId(id), name, retention: read_retention(&history, days)? })
 }

@@ -126,7 +126,7 @@ impl Database {
     }
 
     /// Those of the runs that are not over, in one snapshot: a run on its way from one place to another is never missed.
-    pub async fn unfinished_runs(&self, requests: &[CancelRequest]) -> Result<Vec<UnfinishedRun>> {
+    pub async fn runs_to_cancel(&self, requests: &[CancelRequest]) -> Result<Vec<UnfinishedRun>> {
         let (shards, accounts, ids) = columns(requests);
         let rows: Vec<UnfinishedRow> = sqlx::query_as(
             "select shard, account_id, id, coalesce(job.project_id, job_later.project_id), checkpoint.nodes

@@ -32,9 +32,9 @@ pub struct Database {
     pub(crate) relaxed: PgPool,
 }
 
-/// Connections for claims, leases, looks at the queue, notices and snapshots, which come one at a time each, and the one
-/// that listens.
-const RELAXED_CONNECTIONS_MAX: u32 = 6;
+/// Connections for claims, leases, looks at the queue, notices, snapshots and housekeeping, which come one at a time each,
+/// and the one that listens.
+const RELAXED_CONNECTIONS_MAX: u32 = 7;
 /// A host that is paused or cut off in the middle of a transaction must not hold its locks for long: no transaction of ours
 /// is ever idle. The server hangs up on connections whose other end is gone.
 const SESSION_SETTINGS: [(&str, &str); 5] = [

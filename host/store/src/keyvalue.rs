@@ -1,4 +1,5 @@
-//! Named stores of a project: committed entries. Nodes write them only through [`crate::commit`].
+//! Named stores of a project: committed entries. Nodes write them only through [`crate::commit`]. An expired entry is absent
+//! from the moment on that it expires; that its row goes later makes no difference to anybody.
 
 use trellis_model::{AccountId, ProjectId};
 

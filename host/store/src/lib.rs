@@ -11,6 +11,7 @@ pub mod components;
 pub mod limits;
 pub mod plugins;
 pub mod projects;
+pub mod retention;
 pub mod tokens;
 
 pub mod hosts;
@@ -23,7 +24,11 @@ pub mod waiting;
 pub mod commit;
 pub mod keyvalue;
 pub mod replays;
+pub mod run_list;
 pub mod runs;
+
+pub mod expiry;
+pub mod run_days;
 
 pub mod notices;
 

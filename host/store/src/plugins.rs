@@ -106,13 +106,14 @@ impl Database {
         })
     }
 
-    pub async fn plugins_by_id(&self, account: AccountId, ids: &[PluginId]) -> Result<Vec<Plugin>> {
-        let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    pub async fn plugins_by_id(&self, wanted: &[(AccountId, PluginId)]) -> Result<Vec<Plugin>> {
+        let (accounts, ids): (Vec<i64>, Vec<i64>) =
+            wanted.iter().map(|(account, plugin)| (account.0, plugin.0)).unzip();
         let rows: Vec<PluginRow> = sqlx::query_as(
             "select id, name, version, digest, description, imports, size_bytes, extract(epoch from created_at)::bigint
-             from plugin where account_id = $1 and id = any($2)",
+             from plugin where (account_id, id) in (select * from unnest($1::bigint[], $2::bigint[]))",
         )
-        .bind(account.0)
+        .bind(accounts)
         .bind(ids)
         .fetch_all(&self.durable)
         .await?;

@@ -126,16 +126,23 @@ impl Database {
         row.map(read_revision).transpose()
     }
 
-    /// The current revision of every project whose revision is newer than `after`: what a host loads at its start, and
-    /// what it has missed since.
-    pub async fn current_revisions_after(&self, after: RevisionId) -> Result<Vec<Revision>> {
+    /// Current revisions of projects, at most `limit`, in the order of their ids behind `after`, without those that are
+    /// `known`: what a host loads at its start, and what it has missed since.
+    pub async fn current_revisions(
+        &self,
+        after: RevisionId,
+        known: &[RevisionId],
+        limit: i64,
+    ) -> Result<Vec<Revision>> {
         let rows: Vec<RevisionRow> = sqlx::query_as(
             "select r.id, r.account_id, a.name, r.project_id, p.name, r.manifest, r.plugins,
                     extract(epoch from r.created_at)::bigint
              from project p join revision r on r.id = p.current_revision_id join account a on a.id = p.account_id
-             where p.current_revision_id > $1 order by r.id",
+             where p.current_revision_id > $1 and p.current_revision_id <> all ($2) order by r.id limit $3",
         )
         .bind(after.0)
+        .bind(known.iter().map(|revision| revision.0).collect::<Vec<i64>>())
+        .bind(limit)
         .fetch_all(&self.durable)
         .await?;
         let readable = |row: RevisionRow| {

@@ -87,6 +87,8 @@ impl Database {
         .bind(filter.grid.as_deref())
         .bind(filter.error_contains.as_deref())
         .bind(looked_at_max)
+        // Planned with the values: only the days that are asked for are opened, by the index of these runs.
+        .persistent(false)
         .fetch_all(&self.durable)
         .await?;
         let read = |(run, grid, error, is_match)| DeadLetter { run: RunId(run), grid, error, is_match };

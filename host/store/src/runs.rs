@@ -1,17 +1,27 @@
-//! Runs: history, and where an unfinished run stands.
+//! Runs: one of them whole, wherever it stands. Lists of them are in [`crate::run_list`].
 
 use trellis_model::{AccountId, ProjectId, RevisionId, RunId, Shard, run::RunState};
 
 use crate::{Database, Result, StoreError};
 
-/// SQL: whether a row of `job` is being run or waits to be. A claim counts for as long as the host that made it has both
-/// the shard and a live lease: nothing is shown to be running past its lease.
+/// SQL: the claims of hosts that have both the shard and a live lease. Others do not count: nothing is shown to be running
+/// past its lease.
+macro_rules! living_claims {
+    () => {
+        "claim join shard using (shard, epoch)
+               join host on host.id = shard.owner and host.expires_at > clock_timestamp()"
+    };
+}
+pub(crate) use living_claims;
+
+/// SQL: whether a row of `job` is being run or waits to be.
 macro_rules! job_state {
     () => {
-        "case when exists (
-             select from claim join shard using (shard, epoch) join host on host.id = shard.owner
-             where claim.shard = job.shard and job.id = any (claim.ids) and host.expires_at > clock_timestamp()
-         ) then 'running' else 'queued' end"
+        concat!(
+            "case when exists (select from ",
+            $crate::runs::living_claims!(),
+            " where claim.shard = job.shard and job.id = any (claim.ids)) then 'running' else 'queued' end"
+        )
     };
 }
 pub(crate) use job_state;
@@ -45,21 +55,9 @@ pub struct RunDetail {
     pub nodes: Option<Vec<u8>>,
 }
 
-/// Which runs to list. Newest first.
-#[derive(Clone, Debug, Default)]
-pub struct RunFilter {
-    pub project: Option<ProjectId>,
-    pub grid: Option<String>,
-    pub state: Option<RunState>,
-    /// Only runs that were replayed, or only those that were not.
-    pub replayed: Option<bool>,
-    /// Runs older than this one.
-    pub before: Option<RunId>,
-    pub limit: i64,
-}
-
+/// A row that [`read_summary`] reads; times in Unix milliseconds.
 #[derive(sqlx::FromRow)]
-struct SummaryRow {
+pub(crate) struct SummaryRow {
     id: i64,
     project_id: i64,
     project_name: Option<String>,
@@ -82,54 +80,6 @@ struct DetailRow {
 }
 
 impl Database {
-    /// Unfinished and finished runs together, newest first, at most `filter.limit`.
-    pub async fn runs(&self, account: AccountId, filter: &RunFilter) -> Result<Vec<RunSummary>> {
-        let rows: Vec<SummaryRow> = sqlx::query_as(concat!(
-            "select run.*, project.name as project_name from (
-                 (select id, project_id, revision_id, grid, state,
-                         (extract(epoch from started_at) * 1000)::bigint as started_at_ms,
-                         (extract(epoch from ended_at) * 1000)::bigint as ended_at_ms,
-                         null::bigint as run_at_ms, error, replayed_as
-                  from run
-                  where account_id = $1 and id < $3 and ($4::bigint is null or project_id = $4)
-                    and ($5::text is null or grid = $5) and ($6::text is null or state = $6)
-                    and ($8::bool is null or (replayed_as is not null) = $8)
-                  order by id desc limit $7)
-                 union all
-                 (select id, project_id, revision_id, grid, ",
-            job_state!(),
-            ", null, null, null, null, null
-                  from job
-                  where shard = $2 and account_id = $1 and id < $3 and ($4::bigint is null or project_id = $4)
-                    and ($5::text is null or grid = $5) and $8 is distinct from true
-                    and ($6::text is null or $6 = ",
-            job_state!(),
-            ")
-                  order by id desc limit $7)
-                 union all
-                 (select id, project_id, revision_id, grid, 'waiting', null, null,
-                         (extract(epoch from run_at) * 1000)::bigint, last_error, null
-                  from job_later
-                  where shard = $2 and account_id = $1 and id < $3 and ($4::bigint is null or project_id = $4)
-                    and ($5::text is null or grid = $5) and $8 is distinct from true and ($6::text is null or $6 = 'waiting')
-                  order by id desc limit $7)
-             ) as run left join project on project.id = run.project_id
-             where $6::text is null or run.state = $6
-             order by run.id desc limit $7",
-        ))
-        .bind(account.0)
-        .bind(Shard::of(account).0)
-        .bind(filter.before.map_or(i64::MAX, |run| run.0))
-        .bind(filter.project.map(|project| project.0))
-        .bind(filter.grid.as_deref())
-        .bind(filter.state.map(RunState::name))
-        .bind(filter.limit)
-        .bind(filter.replayed)
-        .fetch_all(&self.durable)
-        .await?;
-        rows.into_iter().map(read_summary).collect()
-    }
-
     /// One run of the account, wherever it stands. All three places are read in one snapshot, so that a run on its way
     /// from one to another is never missed.
     pub async fn run(&self, account: AccountId, run: RunId) -> Result<Option<RunDetail>> {
@@ -156,6 +106,8 @@ impl Database {
         .bind(account.0)
         .bind(Shard::of(account).0)
         .bind(run.0)
+        // Planned with the values: the partition of one day is opened, not all of them.
+        .persistent(false)
         .fetch_optional(&self.durable)
         .await?;
         row.map(|row| Ok(RunDetail { summary: read_summary(row.summary)?, event: row.event, nodes: row.nodes }))
@@ -176,6 +128,7 @@ impl Database {
         .bind(account.0)
         .bind(Shard::of(account).0)
         .bind(run.0)
+        .persistent(false)
         .fetch_optional(&self.durable)
         .await?;
         row.map(|(project, state)| Ok((ProjectId(project), read_state(state)?))).transpose()
@@ -200,7 +153,7 @@ fn read_state(name: String) -> Result<RunState> {
     state.ok_or_else(|| StoreError::unreadable("run state", name))
 }
 
-fn read_summary(row: SummaryRow) -> Result<RunSummary> {
+pub(crate) fn read_summary(row: SummaryRow) -> Result<RunSummary> {
     Ok(RunSummary {
         run: RunId(row.id),
         project: ProjectId(row.project_id),

@@ -4,6 +4,7 @@
 use crate::{
     config, http,
     log::Level,
+    outbox,
     storage::{self, Entry, Page, WriteOptions},
 };
 
@@ -47,4 +48,9 @@ pub(crate) fn storage_list(store: &str, prefix: &str, after: Option<&str>, limit
 
 pub(crate) fn storage_add(store: &str, key: &str, delta: i64) -> Result<(), storage::Error> {
     with_state(|state| state.storage.add(store, key, delta))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the real host takes it by value")]
+pub(crate) fn emit(grid: &str, json: String, attributes: Vec<(String, String)>) -> Result<(), outbox::Error> {
+    with_state(|state| state.outbox.emit(grid, &json, attributes))
 }

@@ -1,4 +1,4 @@
-//! Stores in memory, with the host's semantics: writes wait for [`commit`], and revisions belong to what is committed.
+//! Stores in memory, with the host's semantics: writes wait for [`super::commit`], and revisions belong to what is committed.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,6 +10,8 @@ use super::with_state;
 
 /// As in the host.
 const KEY_BYTES_MAX: usize = 512;
+/// As in the host: 3,650 days.
+const TTL_MS_MAX: u64 = 3_650 * 86_400_000;
 
 type Keys<T> = BTreeMap<(String, String), T>;
 
@@ -54,6 +56,10 @@ impl StorageState {
 
     pub(super) fn set(&mut self, store: &str, key: &str, value: &[u8], options: WriteOptions) -> Result<(), Error> {
         let at = address(store, key)?;
+        if let Some(ttl_ms) = options.ttl_ms.filter(|ttl_ms| !(1..=TTL_MS_MAX).contains(ttl_ms)) {
+            let bounds = format!("from 1 ms to {TTL_MS_MAX} ms is allowed; leave it out for a key that stays");
+            return Err(Error::Invalid(format!("a time to live of {ttl_ms} ms: {bounds}")));
+        }
         let revision = self.living(&at).map_or(0, |entry| entry.revision);
         if options.if_revision.is_some_and(|expected| expected != revision) {
             return Err(Error::Conflict);
@@ -112,7 +118,11 @@ impl StorageState {
         self.committed.get(at).filter(|entry| entry.expires_at.is_none_or(|end| self.now < end))
     }
 
-    fn commit(&mut self) {
+    pub(super) fn rollback(&mut self) {
+        self.pending.clear();
+    }
+
+    pub(super) fn commit(&mut self) {
         for (at, write) in std::mem::take(&mut self.pending) {
             let Some(Pending { value, lifetime }) = write else {
                 self.committed.remove(&at);
@@ -145,16 +155,6 @@ fn address(store: &str, key: &str) -> Result<(String, String), Error> {
 fn integer(value: &[u8]) -> Result<i64, Error> {
     let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
     number.ok_or_else(|| Error::Invalid("`add` needs a decimal integer of 64 bits".into()))
-}
-
-/// Commits the writes so far, as the host does when the node completes.
-pub fn commit() {
-    with_state(|state| state.storage.commit());
-}
-
-/// Forgets the writes since the last [`commit`], as the host does when the node fails.
-pub fn rollback() {
-    with_state(|state| state.storage.pending.clear());
 }
 
 /// A store as the test sees it: to fill it beforehand and to look into it afterwards.

@@ -3,11 +3,13 @@
 use crate::{
     config, http,
     log::Level,
+    outbox,
     storage::{self, Entry, Page, WriteOptions},
 };
 
 use super::bindings::{
     trellis::plugin::{
+        outbox::{self as outbox_import, OutboxError},
         storage::{self as store_import, StorageError},
         web::{self, WebError},
     },
@@ -79,6 +81,15 @@ pub(crate) fn storage_list(store: &str, prefix: &str, after: Option<&str>, limit
 
 pub(crate) fn storage_add(store: &str, key: &str, delta: i64) -> Result<(), storage::Error> {
     store_import::add(store, key, delta).map_err(storage_error)
+}
+
+pub(crate) fn emit(grid: &str, json: String, attributes: Vec<(String, String)>) -> Result<(), outbox::Error> {
+    outbox_import::emit(grid, &json, &outbox_import::EmitOptions { attributes }).map_err(|error| match error {
+        OutboxError::Denied(rule) => outbox::Error::Denied(rule),
+        OutboxError::Invalid(reason) => outbox::Error::Invalid(reason),
+        OutboxError::Limit(name) => outbox::Error::Limit(name),
+        OutboxError::HopLimit(reason) => outbox::Error::HopLimit(reason),
+    })
 }
 
 fn storage_error(error: StorageError) -> storage::Error {

@@ -31,7 +31,7 @@ mod storage;
 
 pub use http::{Reply, Request, Response};
 pub use plugin::Plugin;
-pub use report::Report;
+pub use report::{Event, Report};
 
 pub use trellis_engine::{Change, Failure, FailureKind, LogLevel, LogLine, Metering, Write};
 pub use trellis_model::{call_limits::CallLimits, description::Description};

@@ -34,6 +34,8 @@ pub struct Plugin {
     mocks: Vec<Mock>,
     storage: Arc<FakeStorage>,
     stores: Vec<StorageGrant>,
+    /// Grids that the plugin may emit to.
+    grids: Vec<String>,
     clock: Option<Arc<FixedClock>>,
 }
 
@@ -71,6 +73,7 @@ impl Plugin {
             mocks: Vec::new(),
             storage: Arc::default(),
             stores: Vec::new(),
+            grids: Vec::new(),
             clock: None,
         }
     }
@@ -113,7 +116,14 @@ impl Plugin {
         self
     }
 
-    /// Grants exactly this, as a manifest would: `.grants(&["GET https://api.example.com/*"], &["cache:r"])`.
+    /// Lets the plugin emit events to a grid.
+    #[must_use]
+    pub fn grid(mut self, grid: &str) -> Self {
+        self.grids.push(grid.to_owned());
+        self
+    }
+
+    /// Grants exactly this, and the grids of [`Plugin::grid`], as a manifest would: `.grants(&["GET https://api.example.com/*"], &["cache:r"])`.
     #[must_use]
     #[track_caller]
     pub fn grants(mut self, http: &[&str], storage: &[&str]) -> Self {
@@ -121,7 +131,7 @@ impl Plugin {
             texts.iter().map(|text| text.parse().map_err(|error: T::Err| error.to_string())).collect()
         }
         match (parse(http), parse(storage)) {
-            (Ok(http), Ok(storage)) => self.grants = Some(Grants { http, storage }),
+            (Ok(http), Ok(storage)) => self.grants = Some(Grants { http, storage, ..Grants::default() }),
             (Err(error), _) | (_, Err(error)) => panic!("{error}"),
         }
         self
@@ -204,10 +214,12 @@ impl Plugin {
     }
 
     fn effective_grants(&self) -> Grants {
-        self.grants.clone().unwrap_or_else(|| Grants {
+        let of_the_world = || Grants {
             http: self.mocks.iter().map(|mock| mock.pattern.clone()).collect(),
             storage: self.stores.clone(),
-        })
+            ..Grants::default()
+        };
+        Grants { emit: self.grids.clone(), ..self.grants.clone().unwrap_or_else(of_the_world) }
     }
 
     #[track_caller]

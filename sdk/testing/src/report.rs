@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use trellis_engine::{CallReport, Change, Effects, Failure, FailureKind, LogLine, Metering, Outcome, Write};
+use trellis_engine::{
+    CallReport, Change, Effects, EmittedEvent, Failure, FailureKind, LogLine, Metering, Outcome, Write,
+};
 
 use crate::http::Request;
 
@@ -20,25 +22,36 @@ pub struct Report {
     pub requests: Vec<Request>,
     /// What the call wrote, by store and key. Empty for a call that failed.
     pub writes: Vec<Write>,
+    /// Events that the call emitted to other grids, in order. Empty for a call that failed.
+    pub events: Vec<Event>,
     /// Whether any request other than GET and HEAD was about to be sent.
     pub outside_effect: bool,
     pub metering: Metering,
 }
 
+/// An event that was emitted to another grid.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    pub grid: String,
+    pub data: Value,
+    /// Those that the plugin gave it; a host adds where it comes from.
+    pub attributes: Vec<(String, String)>,
+}
+
 impl Report {
     pub(crate) fn new(report: CallReport, requests: Vec<Request>) -> Self {
         let CallReport { outcome, log, outside_effect, metering } = report;
-        let (emissions, writes, failure) = match outcome {
-            Outcome::Emitted(Effects { emissions, writes, .. }) => {
+        let (emissions, writes, events, failure) = match outcome {
+            Outcome::Emitted(Effects { emissions, writes, events, .. }) => {
                 let emissions = emissions.into_iter().map(|emission| {
                     let value = serde_json::from_str(emission.json.get()).expect("the engine emits only JSON");
                     (emission.port, value)
                 });
-                (emissions.collect(), writes, None)
+                (emissions.collect(), writes, events.into_iter().map(event).collect(), None)
             }
-            Outcome::Failed(failure) => (BTreeMap::new(), Vec::new(), Some(failure)),
+            Outcome::Failed(failure) => (BTreeMap::new(), Vec::new(), Vec::new(), Some(failure)),
         };
-        Self { emissions, failure, log: log.lines, requests, writes, outside_effect, metering }
+        Self { emissions, failure, log: log.lines, requests, writes, events, outside_effect, metering }
     }
 
     /// The value that was emitted to `port`. Panics if there is none.
@@ -108,6 +121,11 @@ impl Report {
         }
     }
 
+    /// The data of the events that were emitted to a grid, in order.
+    pub fn emitted_to(&self, grid: &str) -> Vec<&Value> {
+        self.events.iter().filter(|event| event.grid == grid).map(|event| &event.data).collect()
+    }
+
     /// All that happened, for the message of an assertion.
     fn story(&self) -> String {
         let mut story = match &self.failure {
@@ -120,9 +138,17 @@ impl Report {
         for write in &self.writes {
             story.push_str(&format!("write: {} {}: {:?}\n", write.store, write.key, write.change));
         }
+        for event in &self.events {
+            story.push_str(&format!("event: {} {} {:?}\n", event.grid, event.data, event.attributes));
+        }
         for line in &self.log {
             story.push_str(&format!("log: {:?} {} {}\n", line.level, line.context, line.message));
         }
         story
     }
+}
+
+fn event(EmittedEvent { grid, data, attributes }: EmittedEvent) -> Event {
+    let data = serde_json::from_str(data.get()).expect("the engine emits only JSON");
+    Event { grid, data, attributes }
 }

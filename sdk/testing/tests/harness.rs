@@ -189,3 +189,21 @@ fn a_time_that_is_none_fails_the_test() {
 fn a_mock_that_can_match_nothing_fails_the_test() {
     let _plugin = plugin().http_mock("GET", "ftp://example.com/", Response::status(200));
 }
+
+#[test]
+fn emitted_events_are_in_the_report() {
+    let action = json!({"do": "outbox", "events": [["pick", "{\"n\":1}", [["tenant", "7"]]], ["audit", "2"]]});
+    let report = plugin().grid("pick").call("in", action.clone());
+    assert_eq!(report.emitted_to("pick"), [&json!({"n": 1})]);
+    assert_eq!(report.events[0].attributes, [("tenant".to_owned(), "7".to_owned())]);
+    let refused = report.emitted("out")[1]["error"].as_str().expect("the other grid was not granted");
+    assert!(refused.contains("add \"audit\" to `grants.emit`"), "{refused}");
+    assert_eq!(report.metering.events_emitted, 1);
+
+    let last = plugin().grid("pick").attribute("hops", "16").call("in", action.clone());
+    let refused = last.emitted("out")[0]["error"].as_str().expect("the chain ends");
+    assert!(refused.starts_with("hop limit: 16 emissions"), "{refused}");
+
+    let action = json!({"do": "outbox-then-panic", "events": [["pick", "1"]]});
+    assert!(plugin().grid("pick").call("in", action).events.is_empty(), "nothing is emitted by a call that fails");
+}

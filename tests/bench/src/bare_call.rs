@@ -20,6 +20,7 @@ use bindings::{
     Plugin, PluginPre,
     trellis::plugin::{
         events,
+        outbox::{self, OutboxError},
         storage::{self, StorageError},
         web,
     },
@@ -109,6 +110,12 @@ impl WasiView for State {
 }
 
 impl events::Host for State {}
+
+impl outbox::Host for State {
+    fn emit(&mut self, _grid: String, _data: String, _options: outbox::EmitOptions) -> Result<(), OutboxError> {
+        Ok(())
+    }
+}
 
 impl logging::Host for State {
     fn log(&mut self, _level: logging::Level, _context: String, _message: String) {}

@@ -15,8 +15,15 @@ mod hostile_guests;
 mod refusals;
 mod tenancy;
 
+mod housekeeping;
+mod lists;
+mod retention;
+
 mod branches;
 mod cancel;
+mod commits;
+mod keyvalue;
+mod outbox;
 mod replay;
 mod retries;
 mod storage;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Stage, action, after, node, project, reason};
+use crate::support::{Outside, Stage, action, after, grants, node, project, reason};
 
 fn storage(operations: &Value) -> Value {
     action(&json!({ "do": "storage", "operations": operations }))
@@ -101,4 +101,69 @@ async fn a_store_that_was_not_granted_is_refused_to_the_guest() {
         assert!(answer["error"].as_str().is_some_and(|error| error.starts_with("denied: ")), "{run:#}");
     }
     assert_eq!(stage.database.number("select count(*) from keyvalue").await, 0);
+}
+
+#[tokio::test]
+async fn a_key_that_expires_between_read_and_commit_makes_the_node_run_again() {
+    let stage = Stage::new().await;
+    let account = stage.account("acme").await;
+    let mut both = project("both", &json!({ "set": storage(&json!([{ "set-for": ["s", "sum", "41", 2_000] }])) }));
+    both["grids"]["later"] =
+        json!({ "nodes": { "increment": storage(&json!([{ "increment": ["s", "sum", 4_000] }])) } });
+    account.deploy(&both).await;
+    account.run("both", &json!(null)).await;
+    let later = account.api.post("/v1/projects/both/grids/later/events", &json!(null)).await.expect(202);
+    let run = account.succeeded(later["run"].as_str().expect("a run")).await;
+    assert_eq!(node(&run, "increment")["outputs"]["out"], json!([1]), "it has counted from nothing: {run:#}");
+    assert_eq!(node(&run, "increment")["attempts"], 1, "which is not the node's failure");
+    assert_eq!(stage.database.stored(&account, "sum").await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_time_to_live_counts_from_the_commit_and_later_nodes_of_the_run_see_the_key() {
+    let stage = Stage::new().await;
+    let account = stage.account("acme").await;
+    let write = storage(&json!([{ "set-for": ["s", "short", "x", 50] }]));
+    let wait = action(&json!({ "do": "sleep", "ms": 300 }));
+    let read = storage(&json!([{ "get": ["s", "short"] }, { "list": ["s", "", null, 10] }]));
+    let nodes = json!({ "write": write, "wait": after(wait, "write.out"), "read": after(read, "wait.out") });
+    account.deploy(&project("short", &nodes)).await;
+    let run = account.run("short", &json!(null)).await;
+    let seen = &node(&run, "read")["outputs"]["out"];
+    assert_eq!((&seen[0], &seen[1][0]), (&json!(["x", 0]), &json!(["short"])), "{run:#}");
+    assert_eq!(node(&run, "read")["attempts"], 1);
+}
+
+#[tokio::test]
+async fn a_run_that_holds_back_as_much_as_it_may_is_committed_in_the_middle() {
+    let outside = Outside::start().await;
+    let stage = Stage::with(|plan| plan.allow(&outside).set("run.pending_keys", "3")).await;
+    let account = stage.account("acme").await;
+    let write = |keys: &[&str]| {
+        let operations: Vec<Value> = keys.iter().map(|key| json!({ "set": ["s", key, "x"] })).collect();
+        storage(&json!(operations))
+    };
+    let hold = json!({
+        "plugin": "http-request",
+        "inputs": { "in": "more.out" },
+        "config": { "method": "GET", "url": format!("{}/hold/middle", outside.url) },
+        "grants": grants(&outside),
+    });
+    let nodes = json!({
+        "few": write(&["a", "b"]),
+        "more": after(write(&["c"]), "few.out"),
+        "hold": hold,
+        "rest": after(write(&["d"]), "hold.response"),
+    });
+    account.deploy(&project("middle", &nodes)).await;
+    let run = account.start("middle", &json!(null)).await;
+    outside.asked("/hold/middle").await;
+    for key in ["a", "b", "c"] {
+        assert_eq!(stage.database.stored(&account, key).await.as_deref(), Some("x"), "{key} is committed already");
+    }
+    assert_eq!(stage.database.number("select count(*) from checkpoint").await, 1);
+    outside.release("/hold/middle");
+    account.succeeded(&run).await;
+    assert_eq!(stage.database.stored(&account, "d").await.as_deref(), Some("x"));
+    stage.database.settled().await;
 }

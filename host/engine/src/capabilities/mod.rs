@@ -5,7 +5,9 @@
 
 pub(crate) mod config;
 pub(crate) mod http;
+pub(crate) mod keyvalue;
 pub mod log;
+pub mod outbox;
 mod stdio;
 pub mod storage;
 pub mod wasi;
@@ -22,7 +24,9 @@ pub(crate) struct Capabilities {
     pub config: config::Config,
     pub http: http::Http,
     pub web: web::Web,
+    /// Of `wasi:keyvalue` as well.
     pub storage: storage::StorageAccess,
+    pub outbox: outbox::Outbox,
 }
 
 impl Capabilities {
@@ -32,6 +36,8 @@ impl Capabilities {
         config::add_to_linker(linker)?;
         http::add_to_linker(linker)?;
         web::add_to_linker(linker)?;
-        storage::add_to_linker(linker)
+        storage::add_to_linker(linker)?;
+        keyvalue::add_to_linker(linker)?;
+        outbox::add_to_linker(linker)
     }
 }

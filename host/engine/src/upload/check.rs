@@ -22,7 +22,7 @@ const FUNCTION_BYTES_MAX: usize = 4 * 1024 * 1024;
 const PARTS_MAX: u32 = 256;
 
 /// WIT packages that a plugin may import from, and their versions.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 11] = [
     ("trellis:plugin", PLUGIN_VERSIONS),
     ("wasi:cli", "0.2"),
     ("wasi:clocks", "0.2"),
@@ -30,6 +30,7 @@ const PACKAGES: [(&str, &str); 10] = [
     ("wasi:filesystem", "0.2"),
     ("wasi:http", "0.2"),
     ("wasi:io", "0.2"),
+    ("wasi:keyvalue", "=0.2.0-draft2"),
     ("wasi:logging", "=0.1.0-draft"),
     ("wasi:random", "0.2"),
     ("wasi:sockets", "0.2"),

@@ -159,7 +159,7 @@ async fn keys_that_cannot_be_stored_are_refused() {
     assert_eq!(results[1], json!({"error": "invalid: the key has a NUL character"}));
     assert_eq!(results[2], json!({"error": "invalid: the key is 513 bytes long, at most 512 are allowed"}));
     assert_eq!(results[3], json!("ok"));
-    assert_eq!(results[4], json!({"error": "invalid: the prefix or `after` has a NUL character"}));
+    assert_eq!(results[4], json!({"error": "invalid: the prefix has a NUL character"}));
 }
 
 #[tokio::test]
@@ -187,4 +187,61 @@ async fn trouble_with_the_database_is_told_to_the_guest() {
     let fixture = Fixture { storage, ..fixture(&[]).await };
     let (results, _) = perform(&fixture, json!([{"get": ["cache", "a"]}])).await;
     assert_eq!(results, json!([{"error": "other: storage is not available: no connection"}]));
+}
+
+#[tokio::test]
+async fn prefixes_and_cursors_are_bounded_like_keys() {
+    let limits = CallLimits { storage_key_bytes: 20, ..CallLimits::default() };
+    let fixture = Fixture { limits, ..fixture(&[("cache", "a", "1", 7)]).await };
+    let long = "x".repeat(21);
+    let operations = json!([
+        {"list": ["cache", long, null, 1]}, {"list": ["cache", "", long, 1]}, {"list": ["cache", "", "\0", 1]},
+        {"get": ["cache", long]}, {"list": ["cache", "", null, 1]},
+    ]);
+    let (results, _) = perform(&fixture, operations).await;
+    let too_long = |what| json!({"error": format!("invalid: {what} is 21 bytes long, at most 20 are allowed")});
+    assert_eq!(results[0], too_long("the prefix"));
+    assert_eq!(results[1], too_long("`after`"));
+    assert_eq!(results[2], json!({"error": "invalid: `after` has a NUL character"}));
+    assert_eq!(results[3], too_long("the key"));
+    assert_eq!(results[4], json!([["a"], "a"]));
+}
+
+#[tokio::test]
+async fn keys_written_and_read_and_pages_are_bounded() {
+    let entries = ["k1", "k2", "k3", "k4", "k5"].map(|key| ("cache", key, "v", 1));
+    let limits = CallLimits { storage_writes: 2, storage_reads: 3, storage_page_keys: 2, ..CallLimits::default() };
+    let fixture = Fixture { limits, ..fixture(&entries).await };
+    let operations = json!([
+        {"set": ["cache", "a", "1"]}, {"add": ["cache", "b", 1]}, {"set": ["cache", "c", "1"]},
+        {"delete": ["cache", "d"]}, {"set": ["cache", "a", "2"]},
+        {"list": ["cache", "k", null, 100]}, {"get": ["cache", "k3"]}, {"get": ["cache", "k4"]}, {"get": ["cache", "k1"]},
+        {"list": ["cache", "k", "k3", 2]},
+    ]);
+    let (results, effects) = perform(&fixture, operations).await;
+    let written = json!({"error": "limit: used up its limit of 2 keys written a call"});
+    let read = json!({"error": "limit: used up its limit of 3 keys read a call"});
+    let page = json!([["k1", "k2"], "k2"]);
+    let expected = json!(["ok", "ok", written, written, "ok", page, ["v", 1], read, ["v", 1], read]);
+    assert_eq!(results, expected);
+    assert_eq!((effects.writes.len(), effects.reads.len()), (2, 3));
+}
+
+#[tokio::test]
+async fn a_time_to_live_is_some_time_and_not_for_ever() {
+    let limits = CallLimits { storage_ttl_ms: 5_000, ..CallLimits::default() };
+    let fixture = Fixture { limits, ..fixture(&[]).await };
+    let operations = json!([
+        {"set-for": ["cache", "a", "1", 0]}, {"set-for": ["cache", "a", "1", 5_001]},
+        {"set-for": ["cache", "a", "1", 18_446_744_073_709_551_615_u64]}, {"set-for": ["cache", "a", "1", 5_000]},
+        {"get": ["cache", "a"]}, {"add": ["cache", "a", 1]},
+    ]);
+    let (results, effects) = perform(&fixture, operations).await;
+    let refused = |ttl: u64| {
+        let bounds = "from 1 ms to 5000 ms is allowed; leave it out for a key that stays";
+        json!({"error": format!("invalid: a time to live of {ttl} ms: {bounds}")})
+    };
+    assert_eq!(results, json!([refused(0), refused(5_001), refused(u64::MAX), "ok", ["1", 0], "ok"]));
+    let kept = write("a", Change::Set { value: b"2".to_vec(), ttl_ms: Some(5_000) });
+    assert_eq!(effects.writes, [kept], "an addition changes the value alone");
 }

@@ -26,6 +26,18 @@ pub fn misbehave() -> Bytes {
         .clone()
 }
 
+/// The component of `tests/guests/keyvalue`, built once per process.
+pub fn keyvalue() -> Bytes {
+    static BYTES: OnceLock<Bytes> = OnceLock::new();
+    BYTES
+        .get_or_init(|| {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/keyvalue");
+            let built = trellis_build::build_plugin(&folder, &mut |_| {}).expect("the guest builds");
+            built.bytes.into()
+        })
+        .clone()
+}
+
 /// Shared by all tests, so that the guest is compiled once per machine and not once per test.
 fn artefacts_folder() -> PathBuf {
     static COMPILED: OnceLock<PathBuf> = OnceLock::new();
@@ -57,6 +69,7 @@ pub struct Fixture {
     pub storage: Arc<dyn Storage>,
     pub outbound: Option<Arc<dyn Outbound>>,
     pub config: Arc<str>,
+    pub attributes: Vec<(String, String)>,
 }
 
 impl Fixture {
@@ -77,7 +90,17 @@ impl Fixture {
             storage: Arc::new(Committed::default()),
             outbound: None,
             config: "{}".into(),
+            attributes: vec![("trigger".to_owned(), "tasks".to_owned())],
         }
+    }
+
+    /// The same, with the guest that knows `wasi:keyvalue` alone.
+    pub async fn with_keyvalue() -> Self {
+        let fixture = Self::new().await;
+        let digest = Digest::of(&keyvalue());
+        let load = fixture.engine.load(digest, || async { Ok::<_, String>(keyvalue()) });
+        let transformer = load.await.expect("the guest is accepted");
+        Self { transformer, ..fixture }
     }
 
     pub fn grant(mut self, http: &[&str], storage: &[&str]) -> Self {
@@ -93,7 +116,7 @@ impl Fixture {
                 node: "total".to_owned(),
                 attempt: 1,
                 idempotency_key: "run_0000000000001-total".to_owned(),
-                attributes: vec![("trigger".to_owned(), "tasks".to_owned())],
+                attributes: self.attributes.clone(),
                 inputs: vec![("in".to_owned(), action.to_string())],
             },
             config: Arc::clone(&self.config),

@@ -184,6 +184,12 @@ fn check_references(faults: &mut Faults, document: &Item, manifest: &Manifest) {
             if !node.plugin.is_empty() && !sections.plugins.contains(&node.plugin.as_str()) {
                 faults.push(unknown(document, &pointer, "plugin", &node.plugin, &sections.plugins));
             }
+            for (index, grid) in node.grants.emit.iter().enumerate() {
+                if !sections.grids.contains(&grid.as_str()) {
+                    let pointer = format!("/grids/{grid_name}/nodes/{node_name}/grants/emit/{index}");
+                    faults.push(unknown(document, &pointer, "grid", grid, &sections.grids));
+                }
+            }
         }
     }
     for (index, trigger) in manifest.triggers.iter().enumerate() {

@@ -108,13 +108,14 @@ fn read_origin(faults: &mut Faults, item: &Item) -> Option<Origin> {
 }
 
 fn read_grants(faults: &mut Faults, item: &Item) -> Grants {
-    let fields = faults.fields(item, &["http", "storage"]);
+    let fields = faults.fields(item, &["http", "storage", "emit"]);
     Grants {
         http: fields.optional("http").map(|item| read_grant_list::<HttpGrant>(faults, item)).unwrap_or_default(),
         storage: fields
             .optional("storage")
             .map(|item| read_grant_list::<StorageGrant>(faults, item))
             .unwrap_or_default(),
+        emit: fields.optional("emit").map(|item| read_grant_list::<String>(faults, item)).unwrap_or_default(),
     }
 }
 

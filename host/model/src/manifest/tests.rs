@@ -62,6 +62,8 @@ fn every_fault_names_its_place_and_its_fix() {
     check("attempts = 3", "attempts = 0", 21, "out of range");
     check("GET https://api.example.com/*", "https://api.example.com/*", 19, "has no method");
     check("totals:rw", "totals", 19, "no storage grant");
+    check("[\"totals:rw\"]", "[], emit = [\"ordr\"]", 19, "did you mean `order`?");
+    check("[\"totals:rw\"]", "[], emit = [\"ledger\"]", 19, "grid `ledger` is not defined in this manifest");
     check("path = \"/orders\"", "path = \"orders\"", 13, "begin with `/`");
     check("json-map@^0.1", "json-map", 7, "names no version");
     check("json-map@^0.1", "json-map@newest", 7, "no version range");

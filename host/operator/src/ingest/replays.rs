@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use trellis_model::RunId;
 use trellis_store::{StoreError, jobs::NewJob, replays::NewReplay};
 
-use super::{Accepted, Batcher, Ingest, IngestError, NewEvent, Request, refusal};
+use super::{Accepted, Batcher, Ingest, IngestError, NewEvent, Request, job, refusal};
 
 /// What makes an event the replay of a run.
 #[derive(Clone, Debug)]
@@ -32,11 +32,11 @@ impl Ingest {
 
 impl Batcher {
     pub(super) async fn commit_replays(&mut self, batch: Vec<Request>) {
-        let now_ms = self.clock.now_ms();
+        let ids = self.ids.take(batch.len());
         let (mut replays, mut replies) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-        for Request { event, replay, reply } in batch {
+        for (Request { event, replay, reply }, id) in batch.into_iter().zip(ids) {
             if let Some(ReplayOf { run, again, nodes }) = replay {
-                replays.push(NewReplay { job: self.job(event, now_ms), of: run, again, nodes });
+                replays.push(NewReplay { job: job(event, id), of: run, again, nodes });
                 replies.push(reply);
             }
         }
@@ -58,8 +58,8 @@ impl Batcher {
     async fn insert_replays(&mut self, replays: &mut [NewReplay]) -> Result<HashSet<RunId>, StoreError> {
         let made = match self.database.insert_replays(replays).await {
             Err(error) if error.is_duplicate() => {
-                let now_ms = self.clock.now_ms();
-                replays.iter_mut().for_each(|one| one.job.run = self.ids.next(now_ms));
+                let ids = self.ids.take(replays.len());
+                replays.iter_mut().zip(ids).for_each(|(one, id)| one.job.run = id);
                 self.database.insert_replays(replays).await
             }
             answer => answer,

@@ -151,5 +151,6 @@ pub fn metering(metering: &trellis_engine::Metering) -> Metering {
         request_bytes: metering.request_bytes,
         response_bytes: metering.response_bytes,
         storage_operations: metering.storage_operations,
+        events_emitted: metering.events_emitted,
     }
 }

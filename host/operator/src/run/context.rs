@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use trellis_engine::Engine;
-use trellis_model::call_limits::CallLimits;
+use trellis_model::{call_limits::CallLimits, run_limits::RunLimits};
 use trellis_store::Database;
 
 use super::Callee;
@@ -25,4 +25,6 @@ pub struct RunContext {
     pub clock: Clock,
     /// The operator's limits of one call; a node can lower them.
     pub call_limits: CallLimits,
+    /// What a run may hold back before it is committed in the middle.
+    pub run_limits: RunLimits,
 }

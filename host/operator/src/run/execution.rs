@@ -11,6 +11,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use trellis_engine::{CallReport, Outcome};
 use trellis_model::{
     plan::GridPlan,
+    results,
     run::{Event, Inputs, Metering, NodeResult, NodeState, Outputs, Progress, Reason, ReasonKind, RunState},
 };
 use trellis_store::{
@@ -23,6 +24,7 @@ use super::{
     RunEnd,
     call::{self, CallEnd, NodeCall},
     context::RunContext,
+    outbox::emitted_events,
     storage::{CallStorage, Pending},
 };
 use crate::{catalog::LoadedRevision, committer::CommitEnd};
@@ -235,6 +237,7 @@ impl<'c> Execution<'c> {
             // Otherwise nothing has happened: the node stays unsettled and is called again with a fresh view.
             return;
         }
+        self.pending.emit(emitted_events(call, &self.event, effects.events));
         let outputs: Outputs = effects.emissions.into_iter().map(|emission| (emission.port, emission.json)).collect();
         let result = NodeResult {
             attempts: call.attempt,
@@ -245,7 +248,9 @@ impl<'c> Execution<'c> {
         };
         self.progress.set(call.node, result);
         if report.outside_effect {
-            self.commit_point(call).await;
+            self.commit_point(Some(call)).await;
+        } else if self.context.run_limits.is_reached(self.pending.effects().size()) {
+            self.commit_point(None).await;
         }
     }
 
@@ -292,7 +297,8 @@ impl<'c> Execution<'c> {
     }
 
     /// After a node with an outside effect: it must never be called again, so it is committed before its successors start.
-    async fn commit_point(&mut self, call: &NodeCall) {
+    /// And in the middle of quiet nodes (`call` is none) when they hold back as much as a run may.
+    async fn commit_point(&mut self, call: Option<&NodeCall>) {
         let checkpoint = self.checkpoint();
         let commit = self.run_commit(self.pending.effects().clone(), Conclusion::Checkpoint(checkpoint.clone()));
         match self.context.committer.commit(commit).await {
@@ -305,7 +311,10 @@ impl<'c> Execution<'c> {
             CommitEnd::Impossible => self.suspend(Suspension::Impossible),
             CommitEnd::Conflict => {
                 self.roll_back();
-                self.fail(call, conflict(), None, Vec::new(), Metering::default());
+                match call {
+                    Some(call) => self.fail(call, conflict(), None, Vec::new(), Metering::default()),
+                    None => self.make_room().await,
+                }
             }
         }
     }
@@ -315,8 +324,12 @@ impl<'c> Execution<'c> {
     }
 
     fn nodes(&self) -> Vec<u8> {
-        let results: Vec<&NodeResult> = self.progress.results().collect();
-        serde_json::to_vec(&results).expect("node results are plain data with text keys")
+        results::to_json(&self.progress.results().collect::<Vec<_>>())
+    }
+
+    /// What history keeps of a run that succeeded.
+    fn nodes_for_history(&self) -> Vec<u8> {
+        results::to_bounded_json(&self.progress.results().collect::<Vec<_>>(), results::RESULTS_BYTES_MAX)
     }
 
     fn run_commit(&self, effects: Effects, conclusion: Conclusion) -> RunCommit {
@@ -402,7 +415,8 @@ impl<'c> Execution<'c> {
             state: if failed.is_some() { RunState::Dead } else { RunState::Succeeded },
             started_at_ms: self.started_at_ms,
             error,
-            nodes: self.nodes(),
+            // A dead letter is replayed: it is kept whole.
+            nodes: if failed.is_some() { self.nodes() } else { self.nodes_for_history() },
             has_checkpoint: self.saved.sequence > 0 || self.job.is_resumed,
         })
     }

@@ -3,7 +3,7 @@
 //! ```text
 //!   begin ──► ready nodes ──call──► settle ──► … ──► conclude
 //!               ▲                     │
-//!               └── commit point ◄────┘   after a node with an outside effect
+//!               └── commit point ◄────┘   after a node with an outside effect, and when much waits
 //! ```
 //!
 //! Everything since the last commit point is held in memory, so that a conflict or a crash loses only work that had no
@@ -13,6 +13,7 @@ mod call;
 mod callee;
 mod context;
 mod execution;
+mod outbox;
 mod storage;
 
 use std::{sync::Arc, time::Duration};

@@ -1,4 +1,5 @@
-//! Storage as the nodes of one run see it: committed state, and over it the writes of this run's earlier nodes.
+//! Storage as the nodes of one run see it: committed state, and over it the writes of this run's earlier nodes. And what else
+//! of a run waits for its commit: the events that it has emitted.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -14,7 +15,7 @@ use trellis_engine::{Change, Entry, ListedKey, Storage, StorageUnavailable};
 use trellis_model::{AccountId, ProjectId};
 use trellis_store::{
     Database, StoreError,
-    commit::{Effects, ReadVersion, Write, WriteKind},
+    commit::{Effects, EmittedEvent, ReadVersion, Write, WriteKind},
 };
 
 /// Store and key.
@@ -50,6 +51,11 @@ impl Pending {
         }
         let writes_seen = self.writes_committed + self.effects.writes.len();
         Snapshot { overlay: Arc::new(overlay), writes_committed: self.writes_committed, writes_seen }
+    }
+
+    /// Adds what a call has emitted, once what it has read and written is merged.
+    pub fn emit(&mut self, events: Vec<EmittedEvent>) {
+        self.effects.events.extend(events);
     }
 
     /// Adds what a call has read and written.
@@ -291,6 +297,7 @@ mod tests {
             emissions: Vec::new(),
             reads: reads.iter().map(read).collect(),
             writes: writes.iter().map(write).collect(),
+            events: Vec::new(),
         }
     }
 

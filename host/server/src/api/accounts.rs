@@ -1,4 +1,4 @@
-//! Accounts and their limits, for operators.
+//! Accounts, their limits and their retention, for operators.
 
 use std::sync::Arc;
 
@@ -7,7 +7,12 @@ use axum::{
     extract::{Request, State},
 };
 use serde::{Deserialize, Serialize};
-use trellis_model::{AccountId, description::check_name, window::AccountLimits};
+use trellis_model::{
+    AccountId,
+    description::check_name,
+    retention::{Retention, RetentionChange},
+    window::AccountLimits,
+};
 use trellis_store::accounts::Account;
 
 use super::{
@@ -21,15 +26,18 @@ use super::{
 pub struct AccountView {
     pub id: AccountId,
     pub name: String,
+    pub retention: Retention,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct AccountSettings {
     limits: Option<AccountLimits>,
+    retention: RetentionChange,
 }
 
-/// `PUT /v1/accounts/{account}`: makes the account if it is new, and sets its limits if any are given.
+/// `PUT /v1/accounts/{account}`: makes the account if it is new, and sets its limits and its retention as far as they are
+/// given.
 pub async fn put(
     State(api): State<Arc<Api>>,
     Extension(_): Extension<Caller>,
@@ -42,12 +50,30 @@ pub async fn put(
     if let Some(limits) = settings.limits {
         check_limits(limits)?;
     }
+    settings.retention.check().map_err(|error| Problem::bad_request(error.to_string()))?;
     let id = api.host.database.ensure_account(&name).await?;
     if let Some(limits) = settings.limits {
         api.host.database.set_account_limits(id, limits).await?;
         api.host.limits_changed(id).await?;
     }
-    Ok(Json(AccountView { id, name }))
+    if !settings.retention.is_empty() {
+        api.host.database.set_retention(id, settings.retention).await?;
+    }
+    find(&api, &name).await.map(Json)
+}
+
+/// `GET /v1/accounts/{account}`
+pub async fn show(State(api): State<Arc<Api>>, PathOf(name): PathOf<String>) -> Result<Json<AccountView>, Problem> {
+    find(&api, &name).await.map(Json)
+}
+
+async fn find(api: &Api, name: &str) -> Result<AccountView, Problem> {
+    let account = api.host.database.account(name).await?;
+    account.map(view).ok_or_else(|| Problem::not_found(format!("there is no account `{name}`")))
+}
+
+fn view(account: Account) -> AccountView {
+    AccountView { id: account.id, name: account.name, retention: account.retention }
 }
 
 /// A year: a longer window would hardly ever turn.
@@ -77,7 +103,6 @@ pub async fn list(
 ) -> Result<Json<Page<AccountView>>, Problem> {
     let limit = page::limit(query.limit)?;
     let accounts = api.host.database.accounts(query.after, limit + 1).await?;
-    let view = |Account { id, name }| AccountView { id, name };
     let views = accounts.into_iter().map(view).collect();
     Ok(Json(Page::new(views, limit, |view: &AccountView| view.id.to_string())))
 }

@@ -32,8 +32,10 @@ const LOOK_LONGEST: Duration = Duration::from_millis(200);
 #[derive(Debug, Serialize)]
 pub struct Cancelled {
     pub run: RunId,
-    /// Not `cancelled` if the run came to another end first, or is not over yet.
-    pub state: RunState,
+    /// Not `cancelled` if the run came to another end first, or is not over yet. Absent: it is over, and the account's
+    /// history does not keep how.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<RunState>,
 }
 
 /// `POST /v1/runs/{run}/cancel`: 200 when the run is over, 202 when it will be.
@@ -52,7 +54,7 @@ pub async fn cancel(
         .filter(|(project, _)| caller.may_see(*project))
         .ok_or_else(|| runs::unknown(&run))?;
     let state = match state {
-        RunState::Cancelled => state,
+        RunState::Cancelled => Some(state),
         state if state.is_final() => {
             let how = if state == RunState::Dead { "a dead letter" } else { "over" };
             return Err(Problem::run_state(format!("{run} is {how}: its state is `{}`", state.name())));
@@ -63,21 +65,22 @@ pub async fn cancel(
             ended(&api, account, id, state).await?
         }
     };
-    let status = if state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let status = if state.is_none_or(RunState::is_final) { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(Cancelled { run: id, state })))
 }
 
-/// Waits a moment for the end of a run; its last known state if that takes longer.
-async fn ended(api: &Api, account: AccountId, run: RunId, mut state: RunState) -> Result<RunState, Problem> {
+/// Waits a moment for the end of a run; its last known state if that takes longer. None: it is over and not kept.
+async fn ended(api: &Api, account: AccountId, run: RunId, mut state: RunState) -> Result<Option<RunState>, Problem> {
     let (asked, mut pause) = (Instant::now(), LOOK_FIRST);
     while !state.is_final() && asked.elapsed() < END_LONGEST {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LOOK_LONGEST);
-        if let Some((_, seen)) = api.host.database.run_state(account, run).await? {
-            state = seen;
+        match api.host.database.run_state(account, run).await? {
+            Some((_, seen)) => state = seen,
+            None => return Ok(None),
         }
     }
-    Ok(state)
+    Ok(Some(state))
 }
 
 /// Which runs are to end.

@@ -1,10 +1,10 @@
-//! Where an account stands with its limits.
+//! Where an account stands with its limits, and what is kept of its runs.
 
 use std::sync::Arc;
 
 use axum::{Extension, Json, extract::State};
 use serde::Serialize;
-use trellis_model::window::AccountLimits;
+use trellis_model::{retention::Retention, window::AccountLimits};
 
 use super::{Api, Problem, auth::Caller};
 
@@ -22,6 +22,8 @@ pub struct LimitsView {
     pub wait_seconds: u64,
     /// Runs that are queued or wait for their time; counted up to 10,000 of each.
     pub unfinished_runs: i64,
+    /// What is kept of its runs; set by an operator.
+    pub retention: Retention,
 }
 
 /// `GET /v1/limits`
@@ -38,5 +40,6 @@ pub async fn show(
         long_left: standing.long_left,
         wait_seconds: standing.wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX),
         unfinished_runs: api.host.database.unfinished_count(account, COUNTED_MAX).await?,
+        retention: api.host.database.retention(account).await?.unwrap_or_default(),
     }))
 }

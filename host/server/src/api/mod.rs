@@ -114,7 +114,7 @@ fn v1(api: &Arc<Api>) -> Router<Arc<Api>> {
         .route("/v1/tokens/{token}", needs(Scope::TokensWrite, delete(tokens::revoke)))
         .route("/v1/limits", needs(Scope::RunsRead, get(limits::show)))
         .route("/v1/accounts", needs(Scope::Operator, get(accounts::list)))
-        .route("/v1/accounts/{account}", needs(Scope::Operator, put(accounts::put)))
+        .route("/v1/accounts/{account}", needs(Scope::Operator, get(accounts::show).put(accounts::put)))
 }
 
 async fn not_found(request: Request) -> Problem {

@@ -186,8 +186,10 @@ pub struct ReplayMany {
     grid: Option<String>,
     /// Text that the error has in it; upper and lower case differ.
     error_contains: Option<String>,
-    accepted_after: Option<jiff::Timestamp>,
-    accepted_before: Option<jiff::Timestamp>,
+    /// RFC 3339: accepted then or later.
+    accepted_after: Option<String>,
+    /// RFC 3339: accepted earlier.
+    accepted_before: Option<String>,
     #[serde(default)]
     from: ReplayFrom,
     #[serde(default)]
@@ -252,14 +254,15 @@ pub async fn replay_many(
 }
 
 async fn filter(api: &Api, caller: &Caller, wanted: &ReplayMany) -> Result<DeadLetterFilter, Problem> {
-    let first_at = |time: jiff::Timestamp| RunId::first_at_ms(time.as_millisecond());
-    let earliest = wanted.accepted_after.map_or(RunId(0), |time| RunId(first_at(time).0 - 1));
+    let from_ms = runs::unix_ms("accepted_after", wanted.accepted_after.as_deref())?;
+    let until_ms = runs::unix_ms("accepted_before", wanted.accepted_before.as_deref())?;
+    let earliest = from_ms.map_or(RunId(0), |from| RunId(RunId::first_at(from).0 - 1));
     Ok(DeadLetterFilter {
         project: projects::find(api, caller, &wanted.project).await?.id,
         grid: wanted.grid.clone(),
         error_contains: wanted.error_contains.clone(),
         after: wanted.after.map_or(earliest, |after| after.max(earliest)),
-        before: wanted.accepted_before.map_or(RunId(i64::MAX), first_at),
+        before: until_ms.map_or(RunId(i64::MAX), RunId::first_at),
     })
 }
 

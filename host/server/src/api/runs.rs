@@ -6,10 +6,14 @@ use axum::{Extension, Json, extract::State};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use trellis_model::{
-    RevisionId, RunId,
+    AccountId, RevisionId, RunId,
+    retention::History,
     run::{NodeResult, RunState},
 };
-use trellis_store::runs::{RunDetail, RunFilter, RunSummary};
+use trellis_store::{
+    run_list::RunFilter,
+    runs::{RunDetail, RunSummary},
+};
 
 use super::{
     Api, Problem,
@@ -67,6 +71,10 @@ pub struct RunsQuery {
     replayed: Option<bool>,
     /// Runs older than this one: the `next` of the page before.
     before: Option<RunId>,
+    /// RFC 3339: runs accepted then or later.
+    accepted_after: Option<String>,
+    /// RFC 3339: runs accepted earlier.
+    accepted_before: Option<String>,
     limit: Option<i64>,
 }
 
@@ -82,10 +90,28 @@ pub async fn list(
         None => caller.project,
     };
     let replayed = query.replayed.or((query.state == Some(RunState::Dead)).then_some(false));
-    let filter =
-        RunFilter { project, grid: query.grid, state: query.state, replayed, before: query.before, limit: limit + 1 };
-    let runs = api.host.database.runs(caller.account()?, &filter).await?;
+    let filter = RunFilter {
+        project,
+        grid: query.grid,
+        state: query.state,
+        replayed,
+        before: query.before,
+        accepted_from_ms: unix_ms("accepted_after", query.accepted_after.as_deref())?,
+        accepted_until_ms: unix_ms("accepted_before", query.accepted_before.as_deref())?,
+        limit: limit + 1,
+    };
+    let runs = api.host.database.runs(caller.account()?, &filter, api.host.clock.now_ms()).await?;
     Ok(Json(Page::new(runs.into_iter().map(item).collect(), limit, |item: &RunItem| item.run.to_string())))
+}
+
+/// A time of the query, in Unix milliseconds.
+pub fn unix_ms(name: &str, text: Option<&str>) -> Result<Option<i64>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    let time: Result<jiff::Timestamp, _> = text.parse();
+    time.map(|time| Some(time.as_millisecond())).map_err(|_| {
+        let shown: String = text.chars().take(40).collect();
+        Problem::bad_request(format!("{name}=`{shown}` is no time; write it like 2026-11-21T08:00:00Z"))
+    })
 }
 
 /// `GET /v1/runs/{run}`
@@ -95,8 +121,24 @@ pub async fn show(
     PathOf(run): PathOf<String>,
 ) -> Result<Json<RunView>, Problem> {
     let detail = api.host.database.run(caller.account()?, id(&run)?).await?;
-    let detail = detail.filter(|detail| caller.may_see(detail.summary.project)).ok_or_else(|| unknown(&run))?;
-    view(detail).map(Json)
+    match detail.filter(|detail| caller.may_see(detail.summary.project)) {
+        Some(detail) => view(detail).map(Json),
+        None => Err(not_kept(&api, caller.account()?, &run).await?.unwrap_or_else(|| unknown(&run))),
+    }
+}
+
+/// What to say of a run that is not there, if it may have been: the account does not keep all of them.
+async fn not_kept(api: &Api, account: AccountId, run: &str) -> Result<Option<Problem>, Problem> {
+    let retention = api.host.database.retention(account).await?.unwrap_or_default();
+    let kept = match retention.history {
+        History::Full => return Ok(None),
+        History::Failed => "runs that did not succeed",
+        History::None => "dead letters",
+    };
+    let history = retention.history.name();
+    let detail =
+        format!("there is no run `{run}`, or it is over: this account keeps {kept} alone (history `{history}`)");
+    Ok(Some(Problem::not_found(detail)))
 }
 
 /// The id in the address of a run. Text that is none names no run.

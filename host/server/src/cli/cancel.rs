@@ -35,7 +35,8 @@ pub struct CancelArgs {
 #[derive(Debug, Serialize, Deserialize)]
 struct Cancelled {
     run: String,
-    state: RunState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    state: Option<RunState>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -57,12 +58,13 @@ async fn one(client: &Client, run: &str, output: &mut Output) -> CommandResult {
     let answer: Cancelled = client.post_json(&["v1", "runs", run, "cancel"], &json!({})).await?;
     let state = answer.state;
     output.show(&answer, |answer| match answer.state {
-        state if state.is_final() => format!("{run} is {}", state.name()),
-        _ => format!("{run} will be cancelled; `trellis run show {run}` tells when"),
+        None => format!("{run} is over; its account's history does not keep how"),
+        Some(state) if state.is_final() => format!("{run} is {}", state.name()),
+        Some(_) => format!("{run} will be cancelled; `trellis run show {run}` tells when"),
     })?;
     match state {
-        RunState::Succeeded | RunState::Dead => {
-            Err(Failure::new(Exit::Failed, format!("{run} came to its own end first: it is {}", state.name())))
+        Some(own_end @ (RunState::Succeeded | RunState::Dead)) => {
+            Err(Failure::new(Exit::Failed, format!("{run} came to its own end first: it is {}", own_end.name())))
         }
         _ => Ok(()),
     }

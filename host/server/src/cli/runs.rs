@@ -33,6 +33,12 @@ pub struct RunsArgs {
     /// Runs older than this one
     #[arg(long, value_name = "RUN")]
     pub before: Option<String>,
+    /// Runs accepted at this time or later, such as 2026-11-21T08:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub accepted_after: Option<String>,
+    /// Runs accepted before this time
+    #[arg(long, value_name = "TIME")]
+    pub accepted_before: Option<String>,
     /// How many
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=500))]
     pub limit: u16,
@@ -105,7 +111,14 @@ pub struct NodeAnswer {
 
 pub async fn list(args: RunsArgs, output: &mut Output) -> CommandResult {
     let client = args.connection.client(Path::new("."))?;
-    let filters = [("project", args.project), ("grid", args.grid), ("state", args.state), ("before", args.before)];
+    let filters = [
+        ("project", args.project),
+        ("grid", args.grid),
+        ("state", args.state),
+        ("before", args.before),
+        ("accepted_after", args.accepted_after),
+        ("accepted_before", args.accepted_before),
+    ];
     let mut query: Vec<(&str, String)> =
         filters.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect();
     query.push(("limit", args.limit.to_string()));
@@ -152,18 +165,30 @@ async fn fetch(client: &Client, run: &str) -> Result<RunAnswer, ClientError> {
 const LOOK_FIRST: Duration = Duration::from_millis(25);
 const LOOK_LONGEST: Duration = Duration::from_secs(1);
 
-/// Waits until a run has ended.
+/// How a run that was waited for ended.
+pub enum Waited {
+    Ended(Box<RunAnswer>),
+    /// It is over, and its account's history does not keep it: it is no dead letter. With the host's words.
+    NotKept(String),
+}
+
+/// Waits until a run that was accepted has ended.
 ///
 /// # Errors
 /// The host cannot be reached, or the run has not ended in time.
-pub async fn wait(client: &Client, run: &str, at_most: Duration, progress: &Progress) -> Result<RunAnswer, Failure> {
+pub async fn wait(client: &Client, run: &str, at_most: Duration, progress: &Progress) -> Result<Waited, Failure> {
     let task = progress.task(&format!("waiting for {run}"));
     let mut pause = LOOK_FIRST;
     let ended = tokio::time::timeout(at_most, async {
         loop {
-            let answer = fetch(client, run).await?;
+            let answer = match fetch(client, run).await {
+                Ok(answer) => answer,
+                // An accepted run stands somewhere until it is over.
+                Err(error) if error.status() == Some(404) => return Ok(Waited::NotKept(error.to_string())),
+                Err(error) => return Err(error),
+            };
             if answer.state.is_final() {
-                return Ok::<_, ClientError>(answer);
+                return Ok::<_, ClientError>(Waited::Ended(Box::new(answer)));
             }
             task.detail(answer.state.name());
             tokio::time::sleep(pause).await;
@@ -172,9 +197,12 @@ pub async fn wait(client: &Client, run: &str, at_most: Duration, progress: &Prog
     });
     match ended.await {
         Ok(answer) => {
-            let answer = answer?;
-            task.done(answer.state.name());
-            Ok(answer)
+            let waited = answer?;
+            task.done(match &waited {
+                Waited::Ended(run) => run.state.name(),
+                Waited::NotKept(_) => "over",
+            });
+            Ok(waited)
         }
         Err(_) => {
             let message =

@@ -13,11 +13,14 @@ use serde::{Deserialize, Serialize};
 use super::{
     connection::ConnectionArgs,
     failure::{CommandResult, Failure},
-    output::{Exit, Output},
+    output::{Exit, Output, printable_lines},
     progress::Progress,
-    runs,
+    runs::{self, Waited},
 };
-use crate::project::{Project, ProjectError};
+use crate::{
+    client::Client,
+    project::{Project, ProjectError},
+};
 
 #[derive(Debug, clap::Args)]
 pub struct SendArgs {
@@ -29,7 +32,7 @@ pub struct SendArgs {
     /// The project [default: that of trellis.toml in this folder]
     #[arg(long)]
     pub project: Option<String>,
-    /// Wait until the run has ended, and show it
+    /// Wait until the run has ended, and show it, if the account's history keeps it
     #[arg(long)]
     pub wait: bool,
     /// Wait no longer than this many seconds
@@ -45,6 +48,21 @@ pub struct Accepted {
     pub run: String,
 }
 
+/// What there is to say of a run that is over and left nothing behind.
+#[derive(Debug, Serialize)]
+struct NotKept<'r> {
+    run: &'r str,
+    is_kept: bool,
+}
+
+/// Says that a run is over and was not kept: which is no failure.
+fn show_not_kept(run: &str, told: &str, output: &mut Output) -> CommandResult {
+    output.show(&NotKept { run, is_kept: false }, |run| {
+        format!("{} is over and is no dead letter; what it came to was not kept\n{}", run.run, printable_lines(told))
+    })?;
+    Ok(())
+}
+
 pub async fn run(args: SendArgs, output: &mut Output, progress: &Progress) -> CommandResult {
     let here = Path::new(".");
     let client = args.connection.client(here)?;
@@ -58,8 +76,22 @@ pub async fn run(args: SendArgs, output: &mut Output, progress: &Progress) -> Co
         output.show(&accepted, |accepted| accepted.run.clone())?;
         return Ok(());
     }
-    let run = runs::wait(&client, &accepted.run, Duration::from_secs(args.timeout), progress).await?;
-    output.show(&run, runs::human)?;
+    wait_and_show(&client, &accepted.run, Duration::from_secs(args.timeout), output, progress).await
+}
+
+/// Waits until a run that was accepted is over, and shows it. A dead letter is a failure.
+pub async fn wait_and_show(
+    client: &Client,
+    run: &str,
+    at_most: Duration,
+    output: &mut Output,
+    progress: &Progress,
+) -> CommandResult {
+    let run = match runs::wait(client, run, at_most, progress).await? {
+        Waited::Ended(run) => run,
+        Waited::NotKept(told) => return show_not_kept(run, &told, output),
+    };
+    output.show(&*run, runs::human)?;
     runs::check(&run)
 }
 

@@ -10,10 +10,12 @@ mod sources;
 
 mod database;
 mod egress;
+mod history;
 mod http;
 mod limiter;
 mod log;
 mod queue;
+mod run;
 mod sandbox;
 
 mod print;
@@ -31,11 +33,13 @@ use url::Url;
 pub use args::ConfigArgs;
 pub use database::{DatabaseConfig, DatabaseUrl, PostgresConfig};
 pub use egress::EgressConfig;
+pub use history::HistoryConfig;
 pub use http::HttpConfig;
 pub use limiter::{IncrementMode, LimiterConfig};
 pub use log::{LogConfig, LogFilter, LogFormat};
 pub use mistake::{ConfigMistake, ConfigMistakes};
 pub use queue::QueueConfig;
+pub use run::RunConfig;
 pub use sandbox::SandboxConfig;
 pub use units::ByteSize;
 
@@ -61,6 +65,8 @@ pub struct Config {
     pub postgres: PostgresConfig,
     pub http: HttpConfig,
     pub queue: QueueConfig,
+    pub history: HistoryConfig,
+    pub run: RunConfig,
     pub limiter: LimiterConfig,
     pub sandbox: SandboxConfig,
     pub egress: EgressConfig,
@@ -101,6 +107,8 @@ impl Config {
             postgres: PostgresConfig::read(&mut reader.section("postgres")),
             http: HttpConfig::read(&mut reader.section("http")),
             queue: QueueConfig::read(&mut reader.section("queue")),
+            history: HistoryConfig::read(&mut reader.section("history")),
+            run: RunConfig::read(&mut reader.section("run")),
             limiter: LimiterConfig::read(&mut reader.section("limiter")),
             sandbox: SandboxConfig::read(&mut reader.section("sandbox")),
             egress: EgressConfig::read(&mut reader.section("egress")),

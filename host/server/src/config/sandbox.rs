@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trellis_model::call_limits::CallLimits;
+use trellis_model::call_limits::{CallLimits, STORAGE_KEY_BYTES_HIGHEST, STORAGE_TTL_MS_HIGHEST};
 
 use super::{ByteSize, Section};
 
@@ -30,6 +30,24 @@ pub struct SandboxConfig {
     pub storage_operations: u32,
     /// Storage writes that wait for their commit.
     pub storage_write_max: ByteSize,
+    /// Keys written.
+    pub storage_writes: u32,
+    /// Keys read, those of lists included.
+    pub storage_reads: u32,
+    /// One key, or the prefix of a list.
+    pub storage_key_max: ByteSize,
+    /// Keys in one page of a list.
+    pub storage_page_keys: u32,
+    /// Values that one request for many of them answers with.
+    pub storage_batch_max: ByteSize,
+    /// The longest time to live of a key, in milliseconds resolution.
+    pub storage_ttl_max: Duration,
+    /// Events emitted to grids of the project.
+    pub outbox_events: u32,
+    /// Emitted events together.
+    pub outbox_max: ByteSize,
+    /// How many emissions may lie between an event from outside and an emitted one.
+    pub outbox_hops: u32,
     /// Calls at the same time on this host. Default 256: at the full memory limit that is 16 GiB in the worst case, in
     /// practice a few hundred MiB; a call that finds no free place waits.
     pub instances_max: u32,
@@ -56,6 +74,27 @@ impl SandboxConfig {
                 ByteSize(standard.storage_write_bytes),
                 kib..=ByteSize::mib(256),
             ),
+            storage_writes: section.setting_in("storage_writes", standard.storage_writes, 0..=100_000),
+            storage_reads: section.setting_in("storage_reads", standard.storage_reads, 0..=100_000),
+            storage_key_max: section.setting_in(
+                "storage_key_max",
+                ByteSize(standard.storage_key_bytes.into()),
+                ByteSize(1)..=ByteSize(STORAGE_KEY_BYTES_HIGHEST.into()),
+            ),
+            storage_page_keys: section.setting_in("storage_page_keys", standard.storage_page_keys, 1..=100_000),
+            storage_batch_max: section.setting_in(
+                "storage_batch_max",
+                ByteSize(standard.storage_batch_bytes),
+                kib..=ByteSize::mib(256),
+            ),
+            storage_ttl_max: section.setting_in(
+                "storage_ttl_max",
+                Duration::from_millis(standard.storage_ttl_ms),
+                ms..=Duration::from_millis(STORAGE_TTL_MS_HIGHEST),
+            ),
+            outbox_events: section.setting_in("outbox_events", standard.outbox_events, 0..=10_000),
+            outbox_max: section.setting_in("outbox_max", ByteSize(standard.outbox_bytes), kib..=ByteSize::mib(64)),
+            outbox_hops: section.setting_in("outbox_hops", standard.outbox_hops, 0..=1_000),
             instances_max: section.setting_in("instances_max", 256, 1..=10_000),
         };
         if config.cpu > config.wall {
@@ -77,10 +116,19 @@ impl SandboxConfig {
             output_bytes: self.output_max.0,
             storage_operations: self.storage_operations,
             storage_write_bytes: self.storage_write_max.0,
+            storage_writes: self.storage_writes,
+            storage_reads: self.storage_reads,
+            storage_key_bytes: self.storage_key_max.0.try_into().expect("bounded when it was read"),
+            storage_page_keys: self.storage_page_keys,
+            storage_batch_bytes: self.storage_batch_max.0,
+            storage_ttl_ms: whole_ms(self.storage_ttl_max),
+            outbox_events: self.outbox_events,
+            outbox_bytes: self.outbox_max.0,
+            outbox_hops: self.outbox_hops,
         }
     }
 }
 
 fn whole_ms(duration: Duration) -> u64 {
-    duration.as_millis().try_into().expect("bounded by a day when it was read")
+    duration.as_millis().try_into().expect("bounded when it was read")
 }

@@ -49,6 +49,7 @@ fn without_any_source_the_defaults_hold() {
     assert!(config.database.url.is_none() && config.public_url.is_none() && !config.allow_unsafe_durability);
     assert!(config.egress.allow_private.is_empty());
     assert_eq!(config.sandbox.call_limits(), trellis_model::call_limits::CallLimits::default());
+    assert_eq!(config.run.run_limits(), trellis_model::run_limits::RunLimits::default());
     assert_eq!(config.limiter.account_limits(), trellis_model::window::AccountLimits::default());
     assert_eq!(config.queue.lease, Duration::from_secs(10));
     assert_eq!(config.base_url(), "http://127.0.0.1:7800");

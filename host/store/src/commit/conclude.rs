@@ -43,7 +43,8 @@ pub(super) fn columns<'c>(commits: impl Iterator<Item = &'c RunCommit> + Clone) 
     )
 }
 
-/// Deletes jobs and writes their history from the very rows that were deleted: no run can be in history twice.
+/// Deletes jobs and writes their history from the very rows that were deleted: no run can be in history twice. What the
+/// account does not keep is not written at all; a dead letter always is.
 async fn finish(connection: &mut PgConnection, finished: &[(&RunCommit, &Finished)]) -> Result<()> {
     if finished.is_empty() {
         return Ok(());
@@ -65,7 +66,12 @@ async fn finish(connection: &mut PgConnection, finished: &[(&RunCommit, &Finishe
          )
          insert into run (account_id, id, project_id, revision_id, grid, state, started_at, error, event, nodes)
          select account_id, id, project_id, revision_id, grid, state, to_timestamp(started_at_ms / 1000.0), error, payload, nodes
-         from deleted",
+         from deleted
+         where not exists (
+             select from account
+             where account.id = deleted.account_id and account.history <> 'full'
+               and (deleted.state = 'succeeded' or account.history = 'none' and deleted.state <> 'dead')
+         )",
     )
     .bind(shards)
     .bind(accounts)

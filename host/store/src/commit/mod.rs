@@ -1,16 +1,17 @@
 //! The commit: what runs have come to, written in one fenced transaction for many runs.
 //!
-//! Either all of a run's effects (storage writes, checkpoint, history) are written or none. A commit whose answer was lost
+//! Either all of a run's effects (storage writes, emitted events, checkpoint, history) are written or none. A commit whose answer was lost
 //! can be sent again: what is already there is not applied twice.
 
 mod cancel;
 mod conclude;
 mod fence;
+mod outbox;
 mod storage;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use trellis_model::{AccountId, ClaimId, ProjectId, RunId, Shard, run::RunState};
+use trellis_model::{AccountId, ClaimId, ProjectId, RevisionId, RunId, Shard, run::RunState, run_limits::PendingSize};
 use uuid::Uuid;
 
 use crate::{Database, Result, shards::Holding};
@@ -29,13 +30,6 @@ pub struct RunCommit {
 impl RunCommit {
     /// Roughly what this writes, in bytes.
     pub fn size_bytes(&self) -> usize {
-        let value = |write: &Write| match &write.kind {
-            WriteKind::Put { value, .. } => value.len(),
-            WriteKind::Delete | WriteKind::Add(_) => 0,
-        };
-        let reads: usize = self.effects.reads.iter().map(|read| read.store.len() + read.key.len()).sum();
-        let writes: usize =
-            self.effects.writes.iter().map(|write| write.store.len() + write.key.len() + value(write)).sum();
         let nodes = match &self.conclusion {
             Conclusion::Finished(end) => end.nodes.len(),
             Conclusion::Checkpoint(checkpoint) | Conclusion::Later { checkpoint: Some(checkpoint), .. } => {
@@ -43,23 +37,53 @@ impl RunCommit {
             }
             Conclusion::Later { checkpoint: None, .. } => 0,
         };
-        reads + writes + nodes
+        self.effects.size().bytes + nodes
     }
 }
 
-/// The storage effects of the nodes since the run's last commit.
+/// The effects of the nodes since the run's last commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
     /// Committed versions that were read; 0 for keys that were absent.
     pub reads: Vec<ReadVersion>,
     /// In the order they were made.
     pub writes: Vec<Write>,
+    /// In the order they were emitted.
+    pub events: Vec<EmittedEvent>,
 }
 
 impl Effects {
     pub fn is_empty(&self) -> bool {
-        self.reads.is_empty() && self.writes.is_empty()
+        self.reads.is_empty() && self.writes.is_empty() && self.events.is_empty()
     }
+
+    /// How much it is.
+    pub fn size(&self) -> PendingSize {
+        let value = |write: &Write| match &write.kind {
+            WriteKind::Put { value, .. } => value.len(),
+            WriteKind::Delete | WriteKind::Add(_) => 0,
+        };
+        let reads: usize = self.reads.iter().map(|read| read.store.len() + read.key.len()).sum();
+        let writes: usize = self.writes.iter().map(|write| write.store.len() + write.key.len() + value(write)).sum();
+        let events: usize = self.events.iter().map(|event| event.payload.len()).sum();
+        PendingSize {
+            keys: self.reads.len() + self.writes.len(),
+            bytes: reads + writes + events,
+            events: self.events.len(),
+        }
+    }
+}
+
+/// An event for another grid: becomes a job of the same account and project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmittedEvent {
+    /// The run that it starts. Whoever sends the commit sees to it that no other run has this id.
+    pub run: RunId,
+    /// That of the emitting run: its grids were checked against each other.
+    pub revision: RevisionId,
+    pub grid: Arc<str>,
+    /// [`trellis_model::run::Event`] as JSON.
+    pub payload: Vec<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,7 +177,7 @@ pub enum CommitOutcome {
 }
 
 impl Database {
-    /// Writes a batch: fence, storage, conclusions, finished claims, in one transaction. The outcomes stand in the order
+    /// Writes a batch: fence, storage, emitted events, conclusions, finished claims, in one transaction. The outcomes stand in the order
     /// of `commits`.
     ///
     /// # Errors
@@ -167,6 +191,7 @@ impl Database {
         let mut transaction = self.durable.begin().await?;
         let mut outcomes = fence::check(&mut transaction, host, commits).await?;
         storage::apply(&mut transaction, commits, &mut outcomes).await?;
+        outbox::insert(&mut transaction, commits, &outcomes).await?;
         conclude::write(&mut transaction, commits, &outcomes).await?;
         conclude::delete_claims(&mut transaction, claims).await?;
         transaction.commit().await?;

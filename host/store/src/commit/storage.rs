@@ -10,7 +10,7 @@ use std::{
 };
 
 use sqlx::PgConnection;
-use trellis_model::{AccountId, ProjectId, RunId};
+use trellis_model::{AccountId, ProjectId, RunId, call_limits::STORAGE_TTL_MS_HIGHEST};
 
 use super::{CommitOutcome, Conclusion, RunCommit, WriteKind};
 use crate::Result;
@@ -23,8 +23,16 @@ type StoredKey = (i64, i64, String, String);
 /// Key, value and version.
 type StoredRow = (i64, i64, String, String, Vec<u8>, i64);
 
-/// Longer than any entry has to live, and a time that the database can still tell.
-const TTL_MAX: Duration = Duration::from_secs(10 * 366 * 86_400);
+/// Until when a written key lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Lifetime {
+    /// As long as it would have without this write: an addition changes the value alone.
+    #[default]
+    AsBefore,
+    Endless,
+    /// Milliseconds from now.
+    For(f64),
+}
 
 /// A key as this transaction sees it.
 #[derive(Default)]
@@ -32,7 +40,7 @@ struct Cell {
     /// 0: absent when the transaction began.
     version: i64,
     value: Option<Vec<u8>>,
-    ttl_ms: Option<f64>,
+    lifetime: Lifetime,
     /// An earlier run of this batch wrote it: whoever had read it has read a stale version.
     is_written: bool,
 }
@@ -125,6 +133,9 @@ async fn load<'c>(
             cells.entry((commit.account, commit.project, store, key)).or_default();
         }
     }
+    if cells.is_empty() {
+        return Ok(cells);
+    }
     let (accounts, projects, stores, names) = columns(cells.keys().copied());
     let rows: Vec<StoredRow> = sqlx::query_as(
         "select account_id, project_id, store, key, value, version
@@ -171,27 +182,34 @@ fn apply_in_memory<'c>(commit: &'c RunCommit, cells: &mut BTreeMap<Key<'c>, Cell
         return CommitOutcome::Conflict;
     }
     // Nothing is half applied: the new values are worked out before the first is set.
-    let mut values: BTreeMap<Key<'c>, (Option<Vec<u8>>, Option<f64>)> = BTreeMap::new();
+    let mut values: BTreeMap<Key<'c>, (Option<Vec<u8>>, Lifetime)> = BTreeMap::new();
     for write in &commit.effects.writes {
         let address = address(&write.store, &write.key);
-        let current = values.get(&address).map_or_else(|| cells[&address].value.clone(), |(value, _)| value.clone());
+        let cell = &cells[&address];
+        let (current, lifetime) = match values.get(&address) {
+            Some((value, lifetime)) => (value.as_deref(), *lifetime),
+            None => (cell.value.as_deref(), cell.lifetime),
+        };
         let written = match &write.kind {
-            WriteKind::Put { value, ttl } => {
-                (Some(value.clone()), ttl.map(|ttl| ttl.min(TTL_MAX).as_secs_f64() * 1_000.0))
-            }
-            WriteKind::Delete => (None, None),
-            WriteKind::Add(delta) => match sum(current.as_deref(), *delta) {
-                Some(value) => (Some(value), None),
+            WriteKind::Put { value, ttl } => (Some(value.clone()), ttl.map_or(Lifetime::Endless, lifetime_of)),
+            WriteKind::Delete => (None, Lifetime::Endless),
+            WriteKind::Add(delta) => match sum(current, *delta) {
+                Some(value) => (Some(value), lifetime),
                 None => return CommitOutcome::Impossible,
             },
         };
         values.insert(address, written);
     }
-    for (address, (value, ttl_ms)) in values {
+    for (address, (value, lifetime)) in values {
         let cell = cells.get_mut(&address).expect("every written key was loaded");
-        (cell.value, cell.ttl_ms, cell.is_written) = (value, ttl_ms, true);
+        (cell.value, cell.lifetime, cell.is_written) = (value, lifetime, true);
     }
     CommitOutcome::Committed
+}
+
+/// Whatever a guest was allowed to ask for, no further than the database can tell.
+fn lifetime_of(ttl: Duration) -> Lifetime {
+    Lifetime::For(ttl.min(Duration::from_millis(STORAGE_TTL_MS_HIGHEST)).as_secs_f64() * 1_000.0)
 }
 
 fn sum(current: Option<&[u8]>, delta: i64) -> Option<Vec<u8>> {
@@ -207,14 +225,22 @@ async fn write_back(connection: &mut PgConnection, cells: BTreeMap<Key<'_>, Cell
     let (puts, deletes): (Vec<_>, Vec<_>) = written.partition(|(_, cell)| cell.value.is_some());
     if !puts.is_empty() {
         let (accounts, projects, stores, names) = columns(puts.iter().map(|(key, _)| *key));
-        let ttls: Vec<Option<f64>> = puts.iter().map(|(_, cell)| cell.ttl_ms).collect();
+        let ttls: Vec<Option<f64>> = puts
+            .iter()
+            .map(|(_, cell)| if let Lifetime::For(ttl_ms) = cell.lifetime { Some(ttl_ms) } else { None })
+            .collect();
+        let kept: Vec<bool> = puts.iter().map(|(_, cell)| cell.lifetime == Lifetime::AsBefore).collect();
         let values: Vec<Option<Vec<u8>>> = puts.into_iter().map(|(_, cell)| cell.value).collect();
         sqlx::query(
             "insert into keyvalue (account_id, project_id, store, key, value, version, expires_at)
              select account_id, project_id, store, key, value, nextval('keyvalue_version_seq'),
-                    now() + make_interval(secs => ttl_ms / 1000)
-             from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::float8[])
-                  as written (account_id, project_id, store, key, value, ttl_ms)
+                    case when lives_as_before then (
+                        select expires_at from keyvalue as before
+                        where before.account_id = written.account_id and before.project_id = written.project_id
+                          and before.store = written.store and before.key = written.key and before.expires_at > now()
+                    ) else now() + make_interval(secs => ttl_ms / 1000) end
+             from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::float8[], $7::bool[])
+                  as written (account_id, project_id, store, key, value, ttl_ms, lives_as_before)
              where exists (select from project where project.id = written.project_id)
              on conflict (account_id, project_id, store, key)
              do update set value = excluded.value, version = excluded.version, expires_at = excluded.expires_at",
@@ -225,6 +251,7 @@ async fn write_back(connection: &mut PgConnection, cells: BTreeMap<Key<'_>, Cell
         .bind(names)
         .bind(values)
         .bind(ttls)
+        .bind(kept)
         .execute(&mut *connection)
         .await?;
     }

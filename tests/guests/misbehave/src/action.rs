@@ -8,7 +8,7 @@ use crate::{
         exports::trellis::plugin::transformer::{Emission, Event, Failure},
         trellis::plugin::events::Retry,
     },
-    hostile, http, store, wasi,
+    hostile, http, outbox, store, wasi,
 };
 
 #[derive(Deserialize)]
@@ -91,6 +91,24 @@ pub enum Action {
         operations: Vec<store::Operation>,
     },
 
+    /// Emits events to grids.
+    Outbox {
+        events: Vec<outbox::Event>,
+    },
+    OutboxTimes {
+        event: outbox::Event,
+        times: u32,
+    },
+    /// Events and storage, then a failure: nothing may remain.
+    OutboxThenPanic {
+        events: Vec<outbox::Event>,
+    },
+    /// Storage, then events with what storage has answered as their data.
+    StorageThenOutbox {
+        operations: Vec<store::Operation>,
+        grids: Vec<String>,
+    },
+
     Fetch(http::Request),
     FetchTimes {
         request: http::Request,
@@ -144,6 +162,18 @@ impl Action {
             Self::StorageThenPanic { operations } => {
                 store::perform(operations);
                 panic!("after the writes")
+            }
+
+            Self::Outbox { events } => outbox::emit(&events),
+            Self::OutboxTimes { event, times } => outbox::emit_times(&event, times),
+            Self::OutboxThenPanic { events } => {
+                outbox::emit(&events);
+                panic!("after the events")
+            }
+            Self::StorageThenOutbox { operations, grids } => {
+                let answers = store::perform(operations);
+                outbox::emit_to_all(&grids, &answers);
+                answers
             }
 
             Self::Fetch(request) => http::fetch(&request),

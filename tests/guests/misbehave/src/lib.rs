@@ -9,6 +9,7 @@
 mod action;
 mod hostile;
 mod http;
+mod outbox;
 mod store;
 mod wasi;
 

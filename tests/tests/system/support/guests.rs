@@ -6,7 +6,8 @@ use trellis_build::BuiltPlugin;
 
 use super::repository;
 
-const CRATES: [&str; 4] = ["plugins/filter", "plugins/http-request", "plugins/json-map", "tests/guests/misbehave"];
+const CRATES: [&str; 5] =
+    ["plugins/filter", "plugins/http-request", "plugins/json-map", "tests/guests/keyvalue", "tests/guests/misbehave"];
 
 /// One of the plugins of the workspace, by its name.
 pub fn guest(name: &str) -> &'static BuiltPlugin {

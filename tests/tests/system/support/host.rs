@@ -105,10 +105,14 @@ pub fn without_settings(command: &mut Command) {
 }
 
 impl Host {
-    /// With the token that this host made at the first start on its database.
+    /// The token that this host made at the first start on its database.
+    pub fn operator_token(&self) -> &str {
+        self.operator_token.as_deref().expect("this host was the first on its database")
+    }
+
+    /// With that token.
     pub fn operator(&self) -> Api {
-        let token = self.operator_token.as_deref().expect("this host was the first on its database");
-        Api::new(&self.url, Some(token))
+        Api::new(&self.url, Some(self.operator_token()))
     }
 
     /// SIGKILL: nothing of the host's own runs any more.

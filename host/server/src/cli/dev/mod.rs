@@ -32,8 +32,7 @@ use super::{
     failure::{CommandResult, Failure},
     output::{Exit, Output},
     progress::Progress,
-    runs,
-    send::Accepted,
+    send::{self, Accepted},
     serve,
 };
 use crate::{
@@ -217,9 +216,7 @@ impl Workshop<'_> {
         output.note(&format!("{method} {}", trigger.url))?;
         let accepted: Accepted = self.client.send_raw(method, url, Bytes::from(body)).await?;
         output.note(&format!("202 {}", accepted.run))?;
-        let run = runs::wait(self.client, &accepted.run, RUN_TIMEOUT, self.progress).await?;
-        output.show(&run, runs::human)?;
-        runs::check(&run)
+        send::wait_and_show(self.client, &accepted.run, RUN_TIMEOUT, output, self.progress).await
     }
 
     /// Deploys at the start and after every change; a mistake is told and waited out.
