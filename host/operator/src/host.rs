@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trellis_engine::Engine;
-use trellis_model::{AccountId, RevisionId, Shard, call_limits::CallLimits, run_limits::RunLimits};
+use trellis_model::{AccountId, Queue, RevisionId, Shard, call_limits::CallLimits, run_limits::RunLimits};
 use trellis_store::{
     Database, StoreError,
     notices::{Notice, Notices},
@@ -133,8 +133,9 @@ impl Host {
         let lease = keeper.lease();
         let ((wakeups, messages), notifier) =
             Task::with_handle("notifier", |stop| Wakeups::start(database.clone(), stop));
-        let (limiter, limiter_task) =
-            Task::with_handle("limiter", |stop| Limiter::start(database.clone(), config.limiter, clock.clone(), stop));
+        let (limiter, limiter_task) = Task::with_handle("limiter", |stop| {
+            Limiter::start(database.clone(), config.limiter, clock.clone(), Arc::clone(&lease), stop)
+        });
         let ids = RunIds::new(Arc::clone(&lease), clock.clone());
         let (ingest, ingest_task) = Task::with_handle("ingest", |stop| {
             Ingest::start(database.clone(), Arc::clone(&lease), ids.clone(), wakeups.clone(), stop)
@@ -335,6 +336,10 @@ impl Listener {
                 self.wakeups.tell(Message::LimitsChanged(account)).await;
                 done
             }
+            Notice::Throttled(account, shard, until_ms) => {
+                self.limiter.note_throttled(Queue { shard, account }, until_ms).await;
+                Ok(())
+            }
         };
         if let Err(error) = done {
             tracing::warn!(?notice, %error, "a notice was not heeded");
@@ -345,6 +350,9 @@ impl Listener {
     async fn catch_up(&self) {
         self.wakeups.tell(Message::LookEverywhere).await;
         self.cancellations.want_look();
+        if let Err(error) = self.limiter.reload_all().await {
+            tracing::warn!(%error, "limits that other hosts changed were not looked for");
+        }
         self.refresh(true).await;
     }
 

@@ -72,6 +72,11 @@ impl Lease {
         self.holdings.read().unwrap_or_else(PoisonError::into_inner).contains_key(&shard)
     }
 
+    /// The epoch that a shard is held under; none: it is not this host's.
+    pub fn epoch(&self, shard: Shard) -> Option<i64> {
+        self.holdings.read().unwrap_or_else(PoisonError::into_inner).get(&shard).copied()
+    }
+
     pub fn holdings(&self) -> Vec<Holding> {
         let holdings = self.holdings.read().unwrap_or_else(PoisonError::into_inner);
         holdings.iter().map(|(shard, epoch)| Holding { shard: *shard, epoch: *epoch }).collect()

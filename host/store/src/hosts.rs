@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::{Database, Result, StoreError};
+use crate::{Database, Result, StoreError, fail_point};
 
 /// Host numbers are eight bits of every run id.
 const HOST_NUMBERS: u16 = 256;
@@ -85,6 +85,7 @@ impl Database {
     /// Deletes hosts whose lease ran out and frees their shards. From then on nothing they still send can commit: their
     /// commits lock their host row, which is gone. A host in the middle of a commit is passed over: it is not waited for.
     pub async fn reap_expired_hosts(&self) -> Result<u64> {
+        fail_point!("reap-off", Ok(0));
         let freed = sqlx::query(
             "with expired as (
                  delete from host where id in (
@@ -108,6 +109,7 @@ impl Database {
 
     /// The last act of a graceful stop: shards are free at once.
     pub async fn deregister_host(&self, host: Uuid) -> Result<()> {
+        fail_point!("deregister-off", Ok(()));
         sqlx::query(
             "with gone as (delete from host where id = $1 returning id)
              update shard set owner = null where owner in (select id from gone)",

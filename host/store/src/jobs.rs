@@ -6,6 +6,7 @@ use trellis_model::{AccountId, ClaimId, ProjectId, RevisionId, RunId, Shard};
 use crate::{
     Database, Result,
     commit::Checkpoint,
+    fail_point,
     shards::{Holding, columns},
 };
 
@@ -60,7 +61,10 @@ type JobRow = (i16, i64, i64, i64, i64, String, i16, bool, Vec<u8>, i64, i64);
 impl Database {
     /// Commits a batch of events in one statement; when this returns, they are fsynced.
     pub async fn insert_jobs(&self, jobs: &[NewJob]) -> Result<()> {
-        insert_jobs(&mut *self.durable.acquire().await?, jobs).await
+        fail_point!("ingest-before-commit");
+        let inserted = insert_jobs(&mut *self.durable.acquire().await?, jobs).await;
+        fail_point!("ingest-after-commit");
+        inserted
     }
 
     /// Fetches jobs by cursor, a few for each account, and notes in one claim a shard which ones. Takes no lock and
@@ -106,6 +110,7 @@ impl Database {
         .bind(in_flight.iter().map(|run| run.0).collect::<Vec<i64>>())
         .fetch_all(&self.relaxed)
         .await?;
+        fail_point!("fetch-after-claim");
         Ok(rows.into_iter().map(read_job).collect())
     }
 

@@ -5,6 +5,7 @@
 
 pub mod database;
 pub mod error;
+pub mod fail_point;
 
 pub mod accounts;
 pub mod components;

@@ -18,6 +18,8 @@ pub enum Notice {
     Limits(AccountId),
     /// Runs of this shard are to be cancelled.
     Cancel(Shard),
+    /// The account's queue on this shard has no permit before this time, in Unix milliseconds of the database.
+    Throttled(AccountId, Shard, i64),
 }
 
 impl Notice {
@@ -27,6 +29,7 @@ impl Notice {
             Self::Deployed(account, revision) => format!("deployed:{account}:{revision}"),
             Self::Limits(account) => format!("limits:{account}"),
             Self::Cancel(shard) => format!("cancel:{shard}"),
+            Self::Throttled(account, shard, until_ms) => format!("throttled:{account}:{shard}:{until_ms}"),
         }
     }
 
@@ -39,6 +42,7 @@ impl Notice {
             "deployed" => Self::Deployed(AccountId(number()?), RevisionId(number()?)),
             "limits" => Self::Limits(AccountId(number()?)),
             "cancel" => Self::Cancel(Shard(number()?.try_into().ok()?)),
+            "throttled" => Self::Throttled(AccountId(number()?), Shard(number()?.try_into().ok()?), number()?),
             _ => return None,
         })
     }
@@ -94,6 +98,7 @@ mod tests {
             Notice::Deployed(AccountId(3), RevisionId(7)),
             Notice::Limits(AccountId(9)),
             Notice::Cancel(Shard(1)),
+            Notice::Throttled(AccountId(9), Shard(3), 1_800_000_000_000),
         ] {
             assert_eq!(Notice::parse(&notice.payload()), Some(notice));
         }

@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 use trellis_model::Shard;
 use uuid::Uuid;
 
-use crate::{Database, Result};
+use crate::{Database, Result, fail_point};
 
 /// A shard and the epoch it is held under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +39,7 @@ impl Database {
         .bind(count)
         .fetch_all(&self.durable)
         .await?;
+        fail_point!("take-shards-after");
         Ok(rows.into_iter().map(|(shard, epoch)| Holding { shard: Shard(shard), epoch }).collect())
     }
 
@@ -46,6 +47,7 @@ impl Database {
     /// them.
     pub async fn release_shards(&self, host: Uuid, holdings: &[Holding]) -> Result<()> {
         let (shards, epochs) = columns(holdings);
+        fail_point!("release-before");
         let mut transaction = self.durable.begin().await?;
         release_claims(&mut transaction, holdings).await?;
         sqlx::query(
@@ -57,7 +59,9 @@ impl Database {
         .bind(epochs)
         .execute(&mut *transaction)
         .await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await?;
+        fail_point!("release-after");
+        Ok(())
     }
 
     /// Attributes a crash: every job that an earlier epoch had claimed counts one more lost host. Called once for newly
@@ -80,6 +84,7 @@ impl Database {
         .bind(epochs)
         .execute(&self.durable)
         .await?;
+        fail_point!("settle-after");
         Ok(())
     }
 

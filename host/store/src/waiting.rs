@@ -6,7 +6,7 @@ use trellis_model::{AccountId, Shard};
 use uuid::Uuid;
 
 use crate::{
-    Database, Result,
+    Database, Result, fail_point,
     shards::{Holding, columns},
 };
 
@@ -18,6 +18,7 @@ impl Database {
         holdings: &[Holding],
         limit: i64,
     ) -> Result<Vec<(Shard, AccountId)>> {
+        fail_point!("promote-before");
         let (shards, epochs) = columns(holdings);
         let rows: Vec<(i16, i64)> = sqlx::query_as(
             "with fence as materialized (
@@ -50,6 +51,7 @@ impl Database {
         .bind(limit)
         .fetch_all(&self.durable)
         .await?;
+        fail_point!("promote-after");
         Ok(rows.into_iter().map(|(shard, account)| (Shard(shard), AccountId(account))).collect())
     }
 

@@ -17,7 +17,7 @@ use trellis::{
     server::Server,
 };
 use trellis_model::{
-    AccountId, RunId,
+    AccountId, Queue, RunId,
     ids::SHARD_COUNT,
     token::{Scope, TokenKind},
 };
@@ -127,8 +127,9 @@ impl Subject {
 
     /// Counts runs that were started, by the permits that they took: the limiter knows without a statement.
     pub fn started(&self) -> Arc<dyn Fn() -> u64 + Send + Sync> {
-        let (limiter, account) = (self.server.host.limiter.clone(), self.account);
-        Arc::new(move || limiter.standing(account).map_or(0, |standing| u64::from(PERMITS - standing.long_left)))
+        let (limiter, queue) = (self.server.host.limiter.clone(), Queue::home(self.account));
+        // The burst window turns, the long one does not: the fewer permits are left in that one.
+        Arc::new(move || u64::from(PERMITS - limiter.permits(queue)))
     }
 
     /// The newest run that has ended.

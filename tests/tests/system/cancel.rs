@@ -125,6 +125,21 @@ async fn a_run_that_waits_for_an_attempt_in_an_hour_is_cancelled_at_once() {
     settled(&stage.database).await;
 }
 
+#[tokio::test]
+async fn of_a_cancelled_run_that_history_does_not_keep_it_is_told_that_it_is_over() {
+    let outside = Outside::start().await;
+    let stage = Stage::facing(&outside).await;
+    let account = stage.account("acme").await;
+    let retention = json!({ "retention": { "history": "none" } });
+    stage.host.operator().put("/v1/accounts/acme", &retention).await.expect(200);
+    deploy_held(&account, &outside).await;
+    let run = account.start("held", &json!(1)).await;
+    outside.asked("/hold/answer").await;
+    assert_eq!(cancel(&account, &run).await.expect(200), json!({ "run": run }));
+    assert_eq!(stage.database.ended_count().await, 0);
+    settled(&stage.database).await;
+}
+
 /// Two hosts that share the shards, and an account whose work the second one does.
 async fn account_of_the_other(settings: impl Fn(HostPlan) -> HostPlan) -> (Stage, Host, Account) {
     let stage = Stage::with(&settings).await;

@@ -6,6 +6,7 @@ mod support;
 
 mod crash;
 mod delays;
+mod faults;
 mod hosts;
 mod limits;
 mod postgres_restart;

@@ -237,6 +237,7 @@ async fn what_is_not_over_or_not_there_or_not_allowed_is_refused() {
         (json!({ "project": "held", "limit": 0 }), "from 1 to 500"),
         (json!({ "project": "held", "accepted_after": "yesterday" }), "yesterday"),
         (json!({ "project": "held", "again": true }), "unknown field `again`"),
+        (json!({ "project": "held", "after": run }), "`after` is not the `next` of an answer"),
     ] {
         says(&account.api.post("/v1/runs/replay", &body).await.problem(400), text);
     }
@@ -312,13 +313,15 @@ async fn dead_letters_are_replayed_together_page_by_page_and_as_they_are_asked_f
     page["dry_run"] = json!(false);
     page["limit"] = json!(2);
     let first = many(page.clone()).await;
-    assert_eq!((told(&first), &first["next"]), (vec![runs[0].clone(), runs[2].clone()], &json!(runs[2])));
+    assert_eq!(told(&first), [&*runs[0], &*runs[2]]);
+    for item in first["runs"].as_array().expect("a list") {
+        // Dead letters again, and none that the next page would find.
+        account.ended(item["replayed_as"].as_str().expect("it was replayed")).await;
+    }
     page["after"] = first["next"].clone();
     let second = many(page).await;
     assert_eq!((told(&second), &second["next"]), (vec![runs[4].clone()], &Value::Null));
-    for item in first["runs"].as_array().expect("a list").iter().chain(second["runs"].as_array().expect("a list")) {
-        account.ended(item["replayed_as"].as_str().expect("it was replayed")).await;
-    }
+    account.ended(second["runs"][0]["replayed_as"].as_str().expect("it was replayed")).await;
     let left = dead_letters(&account, "&grid=main").await;
     assert!(left.is_superset(&BTreeSet::from([runs[1].clone(), runs[3].clone()])) && left.len() == 5, "{left:?}");
 

@@ -1,6 +1,12 @@
-//! The limiter's manager: the one task that writes the table, and keeps a snapshot of it in the database.
+//! The limiter's manager: the one task that writes the table, and keeps snapshots of it in the database.
+//!
+//! It never waits for the database: what it writes there, tasks of its own write, one at a time.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -8,152 +14,295 @@ use tokio::{
     time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
-use trellis_model::{AccountId, window::AccountLimits};
-use trellis_store::{Database, limits::Windows};
+use trellis_model::{AccountId, Queue, Shard, window::AccountLimits};
+use trellis_store::{
+    Database,
+    limits::{Snapshot, StoredLimit},
+};
 
-use super::{Permit, table::Table};
-use crate::clock::Clock;
+use super::{
+    Permit,
+    publisher::Publisher,
+    share,
+    table::{Known, QueueStanding, Row, Table},
+};
+use crate::{clock::Clock, lease::Lease};
 
 pub(super) enum Message {
-    /// Brings an account into the table, unless it is there already.
-    Load {
-        account: AccountId,
-        limits: AccountLimits,
-        windows: Option<Windows>,
+    /// What the database says of some accounts. The windows of queues in `take_up` come into the table, unless they are
+    /// there already.
+    Learn {
+        stored: HashMap<AccountId, StoredLimit>,
+        take_up: Vec<Queue>,
         reply: oneshot::Sender<()>,
     },
-    SetLimits {
-        account: AccountId,
-        limits: AccountLimits,
+    /// The owner of a queue has told until when it is throttled.
+    Throttled {
+        queue: Queue,
+        until_ms: i64,
         reply: oneshot::Sender<()>,
     },
     Increment {
-        account: AccountId,
+        queue: Queue,
         reply: Option<oneshot::Sender<()>>,
     },
     Take {
-        account: AccountId,
+        queue: Queue,
         reply: oneshot::Sender<Permit>,
     },
-    Evict {
-        accounts: Vec<AccountId>,
-        snapshot: bool,
+    /// The windows of the queues on these shards that are not stored as they are.
+    Unsaved {
+        shards: Vec<Shard>,
+        reply: oneshot::Sender<Vec<Snapshot>>,
+    },
+    Forget {
+        queues: Vec<Queue>,
         reply: oneshot::Sender<()>,
     },
 }
 
 /// After kill -9 at most this much of the counts is forgotten.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(2);
+/// Queues of one statement at most.
+const SNAPSHOT_QUEUES_MAX: usize = 1_000;
+/// The last snapshot, at the stop, is tried this often.
+const LAST_SNAPSHOT_ATTEMPTS: u32 = 3;
+const LAST_SNAPSHOT_PAUSE: Duration = Duration::from_millis(250);
+/// How often the table is looked through for what is not in use.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// A queue that nothing was taken from for this long leaves the table, once its windows are stored.
+const IDLE_MS: i64 = 60_000;
+/// What is known of an account is read anew after this long, should a notice have been lost on its way.
+const KNOWN_MS: i64 = 60_000;
 
 pub(super) struct Manager {
     table: Arc<Table>,
     database: Database,
     clock: Clock,
-    /// Accounts whose windows changed since their last snapshot.
-    dirty: HashSet<AccountId>,
-    /// The snapshot being written, if one is: the manager itself never waits for the database.
-    writing: Option<JoinHandle<()>>,
+    lease: Arc<Lease>,
+    /// Limits of accounts that have none of their own.
+    defaults: AccountLimits,
+    /// Counts all changes of windows: the number of a snapshot is that of the change which it holds.
+    changes: i64,
+    /// Queues whose windows changed since their last snapshot that is known to be written, and by which change.
+    dirty: HashMap<Queue, i64>,
+    /// The snapshot being written, if one is; answers with what was written.
+    writing: Option<JoinHandle<Vec<Snapshot>>>,
+    publisher: Publisher,
 }
 
 impl Manager {
-    pub(super) fn new(table: Arc<Table>, database: Database, clock: Clock) -> Self {
-        Self { table, database, clock, dirty: HashSet::new(), writing: None }
+    pub(super) fn new(
+        table: Arc<Table>,
+        database: Database,
+        clock: Clock,
+        lease: Arc<Lease>,
+        defaults: AccountLimits,
+    ) -> Self {
+        Self {
+            table,
+            publisher: Publisher::new(database.clone()),
+            database,
+            clock,
+            lease,
+            defaults,
+            changes: 0,
+            dirty: HashMap::new(),
+            writing: None,
+        }
     }
 
     pub(super) async fn run(mut self, mut messages: mpsc::Receiver<Message>, stop: CancellationToken) {
-        let mut snapshots = tokio::time::interval(SNAPSHOT_INTERVAL);
-        snapshots.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut snapshots, mut sweeps) = (every(SNAPSHOT_INTERVAL), every(SWEEP_INTERVAL));
         loop {
             tokio::select! {
-                Some(message) = messages.recv() => self.handle(message).await,
+                Some(message) = messages.recv() => self.handle(message),
                 _ = snapshots.tick() => self.start_snapshot(),
+                _ = sweeps.tick() => self.sweep(),
+                saved = ended(&mut self.writing) => self.note_saved(&saved),
+                failed = self.publisher.due() => self.publisher.go_on(failed, &self.table, self.clock.now_ms()),
                 () = stop.cancelled() => break,
             }
+        }
+        while let Ok(message) = messages.try_recv() {
+            self.handle(message);
         }
         self.finish().await;
     }
 
-    async fn handle(&mut self, message: Message) {
+    fn handle(&mut self, message: Message) {
         // Whoever asked may have gone meanwhile: a reply that nobody hears is no error.
         match message {
-            Message::Load { account, limits, windows, reply } => {
-                if !self.table.contains(account) {
-                    self.table.insert(account, limits, windows.unwrap_or_default());
+            Message::Learn { stored, take_up, reply } => {
+                for (account, stored) in stored {
+                    self.learn(account, &stored, &take_up);
                 }
                 let _ = reply.send(());
             }
-            Message::SetLimits { account, limits, reply } => {
-                self.table.set_limits(account, limits);
+            Message::Throttled { queue, until_ms, reply } => {
+                self.table.note_throttle(queue, until_ms);
                 let _ = reply.send(());
             }
-            Message::Increment { account, reply } => {
-                self.table.add(account, self.clock.now_ms());
-                self.dirty.insert(account);
+            Message::Increment { queue, reply } => {
+                self.add(queue);
                 if let Some(reply) = reply {
                     let _ = reply.send(());
                 }
             }
-            Message::Take { account, reply } => {
-                let permit = match self.table.take(account, self.clock.now_ms()) {
-                    Ok(()) => Permit::Granted,
-                    Err(wait) => Permit::Wait(wait),
-                };
-                self.dirty.insert(account);
-                let _ = reply.send(permit);
+            Message::Take { queue, reply } => {
+                let _ = reply.send(self.take(queue));
             }
-            Message::Evict { accounts, snapshot, reply } => {
-                self.evict(accounts, snapshot).await;
+            Message::Unsaved { shards, reply } => {
+                let shards: HashSet<Shard> = shards.into_iter().collect();
+                let _ = reply.send(self.unsaved(|queue| shards.contains(&queue.shard)));
+            }
+            Message::Forget { queues, reply } => {
+                queues.into_iter().for_each(|queue| self.forget(queue));
                 let _ = reply.send(());
             }
         }
     }
 
-    async fn evict(&mut self, accounts: Vec<AccountId>, with_snapshot: bool) {
-        if let Some(writing) = self.writing.take() {
-            // An older snapshot must not land after this one.
-            let _ = writing.await;
-        }
-        let mut snapshot = Vec::new();
-        for account in accounts {
-            let windows = self.table.remove(account);
-            if self.dirty.remove(&account) {
-                snapshot.extend(windows.map(|windows| (account, windows)));
+    fn learn(&mut self, account: AccountId, stored: &StoredLimit, take_up: &[Queue]) {
+        let (now_ms, limits, spread) = (self.clock.now_ms(), stored.limits.unwrap_or(self.defaults), stored.spread());
+        let told = stored.queues.iter().map(|(shard, queue)| (*shard, queue.throttled_until_ms));
+        let known = Known { limits, spread, throttled_until_ms: told.collect(), learned_ms: now_ms };
+        self.table.learn(account, known);
+        for queue in share::queues(account, spread) {
+            if self.table.set_limits(queue, share::limits_of(queue, limits, spread), now_ms) {
+                self.note_change(queue);
+                self.publisher.consider(queue);
             }
         }
-        if with_snapshot {
-            write(self.database.clone(), snapshot).await;
+        for queue in take_up.iter().copied().filter(|queue| queue.account == account) {
+            self.take_up(queue, stored, share::limits_of(queue, limits, spread));
         }
+    }
+
+    /// Begins with the windows as the last owner left them. Its snapshot is that of the epoch before, or an older one if
+    /// no owner since has taken anything and lived for two seconds: such a one counts as well, for what was counted then
+    /// was counted rightly, and what has passed since has turned. A newer one means that the shard is lost already.
+    fn take_up(&mut self, queue: Queue, stored: &StoredLimit, limits: AccountLimits) {
+        let Some(epoch) = self.lease.epoch(queue.shard) else { return };
+        let stored = stored.queues.get(&queue.shard).copied().unwrap_or_default();
+        if self.table.holds(queue, epoch) || stored.snap_epoch > epoch {
+            return;
+        }
+        self.forget(queue);
+        self.table.insert(queue, Row::new(limits, epoch, stored.windows, self.clock.now_ms()));
+    }
+
+    fn add(&mut self, queue: Queue) {
+        let Some(standing) = self.table.add(queue, self.clock.now_ms()) else {
+            tracing::debug!(account = %queue.account, "a permit of a queue that was given away is not counted");
+            return;
+        };
+        self.note_change(queue);
+        if !standing.wait.is_zero() {
+            self.publisher.consider(queue);
+        }
+    }
+
+    /// Check and take in one step.
+    fn take(&mut self, queue: Queue) -> Permit {
+        match self.table.standing(queue, self.clock.now_ms()) {
+            Some(QueueStanding { wait, .. }) if !wait.is_zero() => Permit::Wait(wait),
+            _ => {
+                self.add(queue);
+                Permit::Granted
+            }
+        }
+    }
+
+    fn forget(&mut self, queue: Queue) {
+        self.table.remove(queue);
+        self.dirty.remove(&queue);
+        self.publisher.forget(queue);
+    }
+
+    fn note_change(&mut self, queue: Queue) {
+        self.changes += 1;
+        self.dirty.insert(queue, self.changes);
+    }
+
+    fn unsaved(&self, is_wanted: impl Fn(Queue) -> bool) -> Vec<Snapshot> {
+        let wanted = self.dirty.iter().filter(|(queue, _)| is_wanted(**queue));
+        let snapshot = |(queue, number): (&Queue, &i64)| {
+            let (epoch, windows) = self.table.windows(*queue)?;
+            Some(Snapshot { queue: *queue, epoch, number: *number, windows })
+        };
+        wanted.filter_map(snapshot).collect()
     }
 
     fn start_snapshot(&mut self) {
-        if self.dirty.is_empty() || self.writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
-            return;
+        if !self.dirty.is_empty() && self.writing.is_none() {
+            let snapshots = self.unsaved(|_| true);
+            self.writing = Some(tokio::spawn(write(self.database.clone(), snapshots)));
         }
-        let snapshot = self.take_dirty();
-        self.writing = Some(tokio::spawn(write(self.database.clone(), snapshot)));
     }
 
-    fn take_dirty(&mut self) -> Vec<(AccountId, Windows)> {
-        let table = &self.table;
-        self.dirty.drain().filter_map(|account| table.windows(account).map(|windows| (account, windows))).collect()
+    /// What was written is clean, unless it has changed meanwhile. What was not stays dirty, and is tried again.
+    fn note_saved(&mut self, saved: &[Snapshot]) {
+        for snapshot in saved {
+            if self.dirty.get(&snapshot.queue) == Some(&snapshot.number) {
+                self.dirty.remove(&snapshot.queue);
+            }
+        }
+    }
+
+    /// What is not in use takes no memory: it is stored, and comes back when it is asked for.
+    fn sweep(&self) {
+        let now_ms = self.clock.now_ms();
+        for queue in self.table.untouched_since(now_ms - IDLE_MS) {
+            if !self.dirty.contains_key(&queue) {
+                self.table.remove(queue);
+            }
+        }
+        self.table.unlearn_before(now_ms - KNOWN_MS);
     }
 
     async fn finish(mut self) {
-        if let Some(writing) = self.writing.take() {
-            let _ = writing.await;
+        if self.writing.is_some() {
+            let saved = ended(&mut self.writing).await;
+            self.note_saved(&saved);
         }
-        let snapshot = self.take_dirty();
-        write(self.database.clone(), snapshot).await;
+        for attempt in 0..LAST_SNAPSHOT_ATTEMPTS {
+            let snapshots = self.unsaved(|_| true);
+            if snapshots.is_empty() {
+                return;
+            }
+            if attempt > 0 {
+                tokio::time::sleep(LAST_SNAPSHOT_PAUSE).await;
+            }
+            let saved = write(self.database.clone(), snapshots).await;
+            self.note_saved(&saved);
+        }
     }
 }
 
-/// A snapshot that fails is made up for by the next one: its accounts will be dirty again soon, or have rested so long
-/// that their windows have turned.
-async fn write(database: Database, snapshot: Vec<(AccountId, Windows)>) {
-    if snapshot.is_empty() {
-        return;
+fn every(interval: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(interval);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// The end of the snapshot being written; never, while none is.
+async fn ended(writing: &mut Option<JoinHandle<Vec<Snapshot>>>) -> Vec<Snapshot> {
+    let Some(task) = writing else { return std::future::pending().await };
+    let saved = task.await.unwrap_or_default();
+    *writing = None;
+    saved
+}
+
+/// Writes snapshots, and answers with those that are written.
+async fn write(database: Database, snapshots: Vec<Snapshot>) -> Vec<Snapshot> {
+    let mut saved = 0;
+    for batch in snapshots.chunks(SNAPSHOT_QUEUES_MAX) {
+        if let Err(error) = database.snapshot_windows(batch).await {
+            tracing::warn!(queues = snapshots.len() - saved, %error, "the limiter's snapshot was not written; trying again");
+            break;
+        }
+        saved += batch.len();
     }
-    if let Err(error) = database.snapshot_windows(&snapshot).await {
-        tracing::warn!(accounts = snapshot.len(), %error, "the limiter's snapshot was not written");
-    }
+    snapshots[..saved].to_vec()
 }

@@ -4,10 +4,11 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use trellis_engine::{Call, CallReport, Event, FailureKind, LoadError, LogLevel, RunLog, UploadError};
 use trellis_model::{
-    AccountId, RunId,
+    AccountId, Queue, RunId,
     plan::PlannedNode,
     run::{Inputs, LogLine, Metering, Reason, ReasonKind},
 };
+use trellis_store::fail_point;
 
 use super::{context::RunContext, storage::CallStorage};
 use crate::{catalog::LoadedRevision, limiter::Permit};
@@ -47,11 +48,13 @@ impl NodeCall {
             Ok(transformer) => transformer,
             Err(reason) => return CallEnd::NotLoaded(reason),
         };
-        if let Permit::Wait(wait) = context.limiter.take(self.account).await {
+        if let Permit::Wait(wait) = context.limiter.take(Queue::home(self.account)).await {
             return CallEnd::Throttled(wait);
         }
-        let call = self.call(context);
-        CallEnd::Called(Box::new(context.callee.call(&transformer, call).await))
+        fail_point!("call-before");
+        let report = context.callee.call(&transformer, self.call(context)).await;
+        fail_point!("call-after");
+        CallEnd::Called(Box::new(report))
     }
 
     async fn load(&self, context: &RunContext) -> Result<Arc<trellis_engine::Transformer>, Reason> {

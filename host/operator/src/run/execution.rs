@@ -3,6 +3,7 @@
 
 mod begin;
 mod cancel;
+mod suspension;
 
 use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
 
@@ -30,6 +31,7 @@ use super::{
 use crate::{catalog::LoadedRevision, committer::CommitEnd};
 
 pub use begin::NotBegun;
+use suspension::Suspension;
 
 /// Conflicts after which a run makes room for others before it tries again.
 const CONFLICTS_MAX: u32 = 50;
@@ -86,21 +88,6 @@ enum Next {
     Cancelled,
     /// Nothing is being called, and nothing can be for some time.
     Idle,
-}
-
-/// Why no further node is started now.
-#[derive(Clone)]
-enum Suspension {
-    /// The account is over its limits for this long.
-    Throttled(Duration),
-    /// Another host owns the shard by now.
-    Fenced,
-    /// A node failed for good.
-    Failed,
-    /// What the nodes have written can never be committed.
-    Impossible,
-    /// Somebody wants the run to end: what is not committed never happened.
-    Cancelled,
 }
 
 impl<'c> Execution<'c> {
@@ -281,17 +268,9 @@ impl<'c> Execution<'c> {
         }
     }
 
-    /// The stronger of two suspensions stays; of two throttles the longer one.
+    /// The stronger of two suspensions stays.
     fn suspend(&mut self, suspension: Suspension) {
-        let is_stronger = match (&self.suspension, &suspension) {
-            (None, _) => true,
-            (Some(Suspension::Fenced | Suspension::Impossible | Suspension::Cancelled), _) => false,
-            (Some(_), Suspension::Fenced | Suspension::Impossible | Suspension::Cancelled) => true,
-            (Some(Suspension::Failed), _) => false,
-            (Some(_), Suspension::Failed) => true,
-            (Some(Suspension::Throttled(before)), Suspension::Throttled(wait)) => wait > before,
-        };
-        if is_stronger {
+        if self.suspension.as_ref().is_none_or(|present| suspension.is_stronger_than(present)) {
             self.suspension = Some(suspension);
         }
     }

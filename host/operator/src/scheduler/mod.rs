@@ -15,7 +15,7 @@ use std::{
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use trellis_model::{AccountId, ClaimId, RunId, Shard};
+use trellis_model::{AccountId, ClaimId, Queue, RunId, Shard};
 use trellis_store::{StoreError, jobs::FetchedJob, shards::Holding};
 
 use self::queues::{Allowance, Queues, Turn};
@@ -290,8 +290,11 @@ impl Scheduler {
     async fn start_runs(&mut self) -> Result<(), StoreError> {
         while self.queues.has_ready() && self.running < self.runs_max && self.context.lease.may_start() {
             let limiter = &self.context.limiter;
-            limiter.load(self.queues.ready_accounts()).await?;
-            let allowance = |account| Allowance { permit: limiter.check(account), permits: limiter.permits(account) };
+            limiter.load(self.queues.ready_accounts().map(Queue::home)).await?;
+            let allowance = |account| {
+                let queue = Queue::home(account);
+                Allowance { permit: limiter.check(queue), permits: limiter.permits(queue) }
+            };
             let account_runs_max = (self.runs_max / ACCOUNT_SHARE).max(1);
             let turn = self.queues.turn(self.runs_max - self.running, account_runs_max, Instant::now(), allowance);
             if turn.accounts.is_empty() {
@@ -357,7 +360,7 @@ impl Scheduler {
         if drained.is_empty() {
             return Ok(());
         }
-        self.context.limiter.hand_over(&drained).await;
+        self.context.limiter.hand_over(&drained).await?;
         let holdings: Vec<Holding> = self.holdings().into_iter().filter(|one| drained.contains(&one.shard)).collect();
         self.context.database.release_shards(self.context.lease.identity().host, &holdings).await?;
         self.context.lease.drop_holdings(&drained);

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use axum::{
     Extension, Json,
     extract::{Request, State},
+    response::{IntoResponse, Response},
 };
 use http::StatusCode;
 use serde::Serialize;
 use trellis_model::{AccountId, RunId, run::Event};
-use trellis_operator::ingest::NewEvent;
+use trellis_operator::{catalog::LoadedRevision, ingest::NewEvent, limiter::Standing};
 
 use super::{
     Api, Problem,
     auth::Caller,
-    hooks::{admitted, json_data},
-    projects,
+    hooks::json_data,
+    projects, rate_limit,
     request::{PathOf, read_body},
 };
 
@@ -31,28 +32,35 @@ pub async fn send(
     Extension(caller): Extension<Caller>,
     PathOf((project, grid)): PathOf<(String, String)>,
     request: Request,
-) -> Result<(StatusCode, Json<Accepted>), Problem> {
+) -> Result<Response, Problem> {
     let account = caller.account()?;
     let revision = projects::current_revision(&api, &caller, &project).await?;
     if revision.grid(&grid).is_none() {
         let known = revision.grid_names().join(", ");
         return Err(Problem::not_found(format!("project `{project}` has no grid `{grid}`; it has: {known}")));
     }
-    check_limit(&api, account).await?;
+    let standing = rate_limit::standing(&api, account).await?;
+    let accepted = accept(&api, account, &revision, &grid, &standing, request).await;
+    Ok(rate_limit::announce(&standing, accepted.into_response()))
+}
+
+async fn accept(
+    api: &Api,
+    account: AccountId,
+    revision: &LoadedRevision,
+    grid: &str,
+    standing: &Standing,
+    request: Request,
+) -> Result<Response, Problem> {
+    rate_limit::admitted(standing)?;
     let data = json_data(&read_body(request.into_body(), api.config.body_bytes_max).await?)?;
     let event = Event { attributes: vec![("trigger".to_owned(), "api".to_owned())], data };
     let run = api.host.ingest.accept(NewEvent {
         account,
         project: revision.project,
         revision: revision.id,
-        grid: grid.as_str().into(),
+        grid: grid.into(),
         payload: serde_json::to_vec(&event).map_err(|_| Problem::internal())?,
     });
-    Ok((StatusCode::ACCEPTED, Json(Accepted { run: run.await? })))
-}
-
-/// The limiter's pre-check: 429 before anything is stored.
-pub async fn check_limit(api: &Api, account: AccountId) -> Result<(), Problem> {
-    api.host.limiter.load([account]).await?;
-    admitted(api.host.limiter.check(account))
+    Ok((StatusCode::ACCEPTED, Json(Accepted { run: run.await? })).into_response())
 }

@@ -14,11 +14,12 @@ use trellis_model::{
     run::Event,
     token::Scope,
 };
-use trellis_operator::{catalog::LoadedRevision, ingest::NewEvent, limiter::Permit};
+use trellis_operator::{catalog::LoadedRevision, ingest::NewEvent, limiter::Standing};
 
 use super::{
     Api, Problem, auth,
-    events::{self, Accepted},
+    events::Accepted,
+    rate_limit,
     request::{PathOf, read_body, text},
 };
 
@@ -61,8 +62,22 @@ pub async fn receive(
         }
     };
     check_sender(&api, &revision, &trigger, request.headers()).await?;
-    check_limit(&api, &revision, &trigger).await?;
-    let event = read_event(&api, &trigger, request).await?;
+    let standing = rate_limit::standing(&api, revision.account).await?;
+    let accepted = accept(&api, &revision, &trigger, &standing, request).await;
+    Ok(rate_limit::announce(&standing, accepted.into_response()))
+}
+
+async fn accept(
+    api: &Api,
+    revision: &LoadedRevision,
+    trigger: &Trigger,
+    standing: &Standing,
+    request: Request,
+) -> Result<Response, Problem> {
+    if trigger.http.on_limit == OnLimit::Reject {
+        rate_limit::admitted(standing)?;
+    }
+    let event = read_event(api, trigger, request).await?;
     let run = api.host.ingest.accept(NewEvent {
         account: revision.account,
         project: revision.project,
@@ -114,14 +129,6 @@ async fn check_sender(
     if is_own { Ok(()) } else { Err(Problem::not_found("no such trigger is deployed for the account of this token")) }
 }
 
-/// The pre-check: an account over its limits is told so before anything is stored.
-async fn check_limit(api: &Api, revision: &LoadedRevision, trigger: &Trigger) -> Result<(), Problem> {
-    if trigger.http.on_limit == OnLimit::Queue {
-        return Ok(());
-    }
-    events::check_limit(api, revision.account).await
-}
-
 async fn read_event(api: &Api, trigger: &Trigger, request: Request) -> Result<Event, Problem> {
     let (parts, body) = request.into_parts();
     let body = read_body(body, api.config.body_bytes_max).await?;
@@ -144,12 +151,4 @@ pub fn json_data(body: &[u8]) -> Result<Box<RawValue>, Problem> {
     let body = text(body)?;
     let body = if body.trim().is_empty() { "null" } else { body };
     serde_json::from_str(body).map_err(|error| Problem::bad_request(format!("the body is not JSON: {error}")))
-}
-
-/// Whether the limiter lets the account in.
-pub fn admitted(permit: Permit) -> Result<(), Problem> {
-    match permit {
-        Permit::Granted => Ok(()),
-        Permit::Wait(wait) => Err(Problem::rate_limited(wait)),
-    }
 }

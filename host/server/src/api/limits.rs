@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use axum::{Extension, Json, extract::State};
 use serde::Serialize;
-use trellis_model::{retention::Retention, window::AccountLimits};
+use trellis_model::{
+    retention::Retention,
+    window::{AccountLimits, WindowLimit},
+};
+use trellis_operator::limiter::WindowStanding;
 
-use super::{Api, Problem, auth::Caller};
+use super::{Api, Problem, auth::Caller, problem::round_up};
 
 /// Counting a million rows would cost more than anyone learns from it.
 const COUNTED_MAX: i64 = 10_000;
@@ -14,7 +18,8 @@ const COUNTED_MAX: i64 = 10_000;
 #[derive(Debug, Serialize)]
 pub struct LimitsView {
     pub limits: AccountLimits,
-    /// Module instantiations left in the burst window, as this host knows it.
+    pub windows: WindowsView,
+    /// Module instantiations left in the burst window.
     pub burst_left: u32,
     /// The same for the long window.
     pub long_left: u32,
@@ -26,19 +31,48 @@ pub struct LimitsView {
     pub retention: Retention,
 }
 
+/// As the host knows them that runs the account's work; asked at another host, as that one has stored them some seconds
+/// ago.
+#[derive(Debug, Serialize)]
+pub struct WindowsView {
+    pub burst: WindowView,
+    pub long: WindowView,
+}
+
+#[derive(Debug, Serialize)]
+pub struct WindowView {
+    pub max: u32,
+    pub period_ms: i64,
+    /// Module instantiations in this window, and those carried over into it; can be more than `max`.
+    pub used: u32,
+    pub left: u32,
+    /// Seconds until the window turns, rounded up.
+    pub turns_in_seconds: u64,
+}
+
+impl WindowView {
+    fn of(limit: WindowLimit, WindowStanding { used, left, turns_in, .. }: WindowStanding) -> Self {
+        Self { max: limit.max, period_ms: limit.period_ms, used, left, turns_in_seconds: round_up(turns_in) }
+    }
+}
+
 /// `GET /v1/limits`
 pub async fn show(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<LimitsView>, Problem> {
     let account = caller.account()?;
-    api.host.limiter.load([account]).await?;
-    let standing = api.host.limiter.standing(account).ok_or_else(Problem::internal)?;
+    let standing = api.host.limiter.look_up(account).await?;
+    let (burst, long) = standing.windows.ok_or_else(Problem::internal)?;
     Ok(Json(LimitsView {
         limits: standing.limits,
-        burst_left: standing.burst_left,
-        long_left: standing.long_left,
-        wait_seconds: standing.wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX),
+        windows: WindowsView {
+            burst: WindowView::of(standing.limits.burst, burst),
+            long: WindowView::of(standing.limits.long, long),
+        },
+        burst_left: burst.left,
+        long_left: long.left,
+        wait_seconds: round_up(standing.wait),
         unfinished_runs: api.host.database.unfinished_count(account, COUNTED_MAX).await?,
         retention: api.host.database.retention(account).await?.unwrap_or_default(),
     }))

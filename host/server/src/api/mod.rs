@@ -13,6 +13,7 @@ mod page;
 mod plugins;
 mod problem;
 mod projects;
+mod rate_limit;
 mod replay;
 mod request;
 mod runs;

@@ -119,7 +119,8 @@ impl Problem {
     }
 }
 
-fn round_up(wait: Duration) -> u64 {
+/// Whole seconds, rounded up.
+pub fn round_up(wait: Duration) -> u64 {
     wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX)
 }
 

@@ -1,6 +1,6 @@
 //! Replaying runs that are over: one, or the dead letters of a project.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use axum::{
     Extension, Json,
@@ -8,7 +8,10 @@ use axum::{
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::StatusCode;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, DeserializeOwned},
+};
 use trellis_model::{
     AccountId, RunId,
     plan::GridPlan,
@@ -194,8 +197,8 @@ pub struct ReplayMany {
     from: ReplayFrom,
     #[serde(default)]
     revision: ReplayRevision,
-    /// Younger than this one: the `next` of the answer before.
-    after: Option<RunId>,
+    /// The `next` of the answer before.
+    after: Option<Cursor>,
     limit: Option<i64>,
     /// Only tell which.
     #[serde(default)]
@@ -209,7 +212,38 @@ pub struct ReplayedMany {
     pub runs: Vec<ReplayedItem>,
     /// Pass as `after` to go on; absent: there were no more.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub next: Option<RunId>,
+    pub next: Option<Cursor>,
+}
+
+/// Where to go on: behind the last dead letter that was looked at, and only up to where the first request has looked. A
+/// replay that becomes a dead letter again is not replayed again by the requests that follow, or they would never end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    after: RunId,
+    before: RunId,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.after, self.before)
+    }
+}
+
+impl Serialize for Cursor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cursor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let parse = || {
+            let (after, before) = text.split_once('-')?;
+            Some(Self { after: after.parse().ok()?, before: before.parse().ok()? })
+        };
+        parse().ok_or_else(|| de::Error::custom("`after` is not the `next` of an answer"))
+    }
 }
 
 /// One of them.
@@ -241,7 +275,8 @@ pub async fn replay_many(
     let limit = page::limit(wanted.limit)?;
     let filter = filter(&api, &caller, &wanted).await?;
     let looked_at = api.host.database.dead_letters(caller.account()?, &filter, LOOKED_AT_MAX).await?;
-    let (matches, next) = page_of(looked_at, usize::try_from(limit).unwrap_or(usize::MAX));
+    let (matches, last) = page_of(looked_at, usize::try_from(limit).unwrap_or(usize::MAX));
+    let next = last.map(|after| Cursor { after, before: filter.before });
     let runs = if wanted.dry_run {
         matches.into_iter().map(|letter| item(letter, None, None)).collect()
     } else {
@@ -257,12 +292,17 @@ async fn filter(api: &Api, caller: &Caller, wanted: &ReplayMany) -> Result<DeadL
     let from_ms = runs::unix_ms("accepted_after", wanted.accepted_after.as_deref())?;
     let until_ms = runs::unix_ms("accepted_before", wanted.accepted_before.as_deref())?;
     let earliest = from_ms.map_or(RunId(0), |from| RunId(RunId::first_at(from).0 - 1));
+    // What is accepted from now on is none of what was asked for.
+    let (after, before) = match wanted.after {
+        Some(cursor) => (cursor.after, cursor.before),
+        None => (RunId(0), RunId::first_at(api.host.clock.now_ms().saturating_add(1))),
+    };
     Ok(DeadLetterFilter {
         project: projects::find(api, caller, &wanted.project).await?.id,
         grid: wanted.grid.clone(),
         error_contains: wanted.error_contains.clone(),
-        after: wanted.after.map_or(earliest, |after| after.max(earliest)),
-        before: until_ms.map_or(RunId(i64::MAX), RunId::first_at),
+        after: after.max(earliest),
+        before: until_ms.map_or(before, |until| before.min(RunId::first_at(until))),
     })
 }
 
@@ -306,6 +346,16 @@ mod tests {
     fn page(looked_at: Vec<DeadLetter>, limit: usize) -> (Vec<i64>, Option<i64>) {
         let (matches, next) = page_of(looked_at, limit);
         (matches.into_iter().map(|letter| letter.run.0).collect(), next.map(|run| run.0))
+    }
+
+    #[test]
+    fn a_cursor_is_read_as_it_is_written() {
+        let cursor = Cursor { after: RunId(7), before: RunId(i64::MAX) };
+        let text = serde_json::to_string(&cursor).expect("serializes");
+        assert_eq!(serde_json::from_str::<Cursor>(&text).expect("reads back"), cursor);
+        for text in ["\"\"", "\"run_0000000000007\"", "\"run_0000000000007-\"", "7"] {
+            assert!(serde_json::from_str::<Cursor>(text).is_err(), "{text}");
+        }
     }
 
     #[test]

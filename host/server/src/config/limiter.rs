@@ -1,6 +1,6 @@
 //! The rate limits of accounts that have none of their own, and how they are counted.
 
-use trellis_model::window::{AccountLimits, WindowLimit};
+use trellis_model::window::{AccountLimits, Smoothing, WindowLimit};
 
 use super::{Section, setting::Setting};
 
@@ -16,6 +16,9 @@ pub struct LimiterConfig {
     /// Check and take in one step, so that no window ever admits more than its maximum. Default false: each permit then
     /// costs a round trip, and what a fixed window admits too much is carried into the next one anyway.
     pub exact: bool,
+    /// What is done against the double burst at the edge of two windows. Default `fixed`, which is nothing; `sliding`
+    /// counts what still lies within one period back, as if it had come evenly.
+    pub smoothing: Smoothing,
 }
 
 /// How a taken permit is reported.
@@ -35,6 +38,7 @@ impl LimiterConfig {
             long_per_day: section.setting_in("long_per_day", standard.long.max, 1..=u32::MAX),
             mode: section.setting("mode", IncrementMode::Call),
             exact: section.setting("exact", standard.exact),
+            smoothing: section.setting("smoothing", standard.smoothing),
         };
         if config.exact && config.mode == IncrementMode::Cast {
             section.conflict("mode", "`cast` cannot be exact", "use `call`, or set `limiter.exact` to false");
@@ -48,6 +52,7 @@ impl LimiterConfig {
             burst: WindowLimit::per_minute(self.burst_per_minute),
             long: WindowLimit::per_day(self.long_per_day),
             exact: self.exact,
+            smoothing: self.smoothing,
         }
     }
 }
@@ -67,6 +72,25 @@ impl Setting for IncrementMode {
         match self {
             Self::Call => "call".into(),
             Self::Cast => "cast".into(),
+        }
+    }
+}
+
+impl Setting for Smoothing {
+    const EXPECTED: &'static str = "\"fixed\" or \"sliding\"";
+
+    fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "fixed" => Some(Self::Fixed),
+            "sliding" => Some(Self::Sliding),
+            _ => None,
+        }
+    }
+
+    fn to_toml(&self) -> toml::Value {
+        match self {
+            Self::Fixed => "fixed".into(),
+            Self::Sliding => "sliding".into(),
         }
     }
 }

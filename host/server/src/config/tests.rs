@@ -134,6 +134,7 @@ fn values_of_the_wrong_shape_are_told_apart() {
         ("listen = { port = 1 }", "FILE: `listen.port`: `listen` is no table; give it a single value"),
         ("allow_unsafe_durability = \"perhaps\"", "`perhaps` cannot be used; write true or false"),
         ("[limiter]\nexact = 1.5", "`1.5` cannot be used; write true or false"),
+        ("[limiter]\nsmoothing = \"soft\"", "`soft` cannot be used; write \"fixed\" or \"sliding\""),
         ("[queue]\nruns_max = -3", "`-3` cannot be used; write a whole number"),
         ("[queue]\nlease = 30", "`30` cannot be used; write a time with its unit"),
         ("[egress]\nallow_private = [\"127.0.0.1\"]", "`127.0.0.1` in the list cannot be used"),

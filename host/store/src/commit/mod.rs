@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use trellis_model::{AccountId, ClaimId, ProjectId, RevisionId, RunId, Shard, run::RunState, run_limits::PendingSize};
 use uuid::Uuid;
 
-use crate::{Database, Result, shards::Holding};
+use crate::{Database, Result, fail_point, shards::Holding};
 
 /// What one run wants to have written.
 #[derive(Clone, Debug)]
@@ -188,13 +188,17 @@ impl Database {
         commits: &[RunCommit],
         claims: &[(Shard, ClaimId)],
     ) -> Result<Vec<CommitOutcome>> {
+        fail_point!("commit-before-fence");
         let mut transaction = self.durable.begin().await?;
         let mut outcomes = fence::check(&mut transaction, host, commits).await?;
+        fail_point!("commit-after-fence");
         storage::apply(&mut transaction, commits, &mut outcomes).await?;
         outbox::insert(&mut transaction, commits, &outcomes).await?;
         conclude::write(&mut transaction, commits, &outcomes).await?;
         conclude::delete_claims(&mut transaction, claims).await?;
+        fail_point!("commit-before-commit");
         transaction.commit().await?;
+        fail_point!("commit-after-commit");
         for outcome in &mut outcomes {
             if *outcome == CommitOutcome::Repeated {
                 *outcome = CommitOutcome::Committed;

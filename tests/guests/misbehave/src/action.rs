@@ -109,6 +109,21 @@ pub enum Action {
         grids: Vec<String>,
     },
 
+    /// Counts this run: once under its own id, once for all.
+    Count {
+        key: String,
+    },
+    /// Moves money from one record to another, by reading both and writing both.
+    Transfer {
+        from: String,
+        to: String,
+        amount: i64,
+    },
+    /// Fails before the node's nth attempt, in a way that is to be tried again.
+    FailUntil {
+        attempt: u32,
+    },
+
     Fetch(http::Request),
     FetchTimes {
         request: http::Request,
@@ -175,6 +190,12 @@ impl Action {
                 outbox::emit_to_all(&grids, &answers);
                 answers
             }
+            Self::Count { key } => store::count(&event.run, &key),
+            Self::Transfer { from, to, amount } => store::transfer(&event.run, [&from, &to], amount),
+            Self::FailUntil { attempt } if event.attempt < attempt => {
+                return Err(failure("retryable", format!("this is attempt {}", event.attempt), Some(1)));
+            }
+            Self::FailUntil { attempt } => json!(attempt),
 
             Self::Fetch(request) => http::fetch(&request),
             Self::FetchTimes { request, times } => (0..times).map(|_| http::fetch(&request)).collect(),

@@ -68,6 +68,31 @@ fn increment(store: &str, key: &str, wait_ms: u64) -> Result<Value, StorageError
     Ok(json!(written))
 }
 
+/// Where the tests keep their accounts of what has happened.
+const BOOKS: &str = "s";
+
+/// Adds one to `key`, and one to a key of this run's own below it.
+pub fn count(run: &str, key: &str) -> Value {
+    for key in [key, &format!("{key}/{run}")] {
+        storage::add(BOOKS, key, 1).expect("additions are always possible");
+    }
+    json!("counted")
+}
+
+/// Reads both records, writes both, and counts the transfer.
+pub fn transfer(run: &str, [from, to]: [&str; 2], amount: i64) -> Value {
+    let read = |key: &str| {
+        let entry = storage::get(BOOKS, key).expect("the store is there").expect("the record is there");
+        String::from_utf8_lossy(&entry.value).parse::<i64>().expect("a record holds an integer")
+    };
+    let (has, gets) = (read(from), read(to));
+    for (key, value) in [(from, has - amount), (to, gets + amount)] {
+        let options = WriteOptions { if_revision: None, ttl_ms: None };
+        storage::set(BOOKS, key, value.to_string().as_bytes(), options).expect("it was read a moment ago");
+    }
+    count(run, "transfer")
+}
+
 fn shown(error: &StorageError) -> Value {
     let text = match error {
         StorageError::Denied(text) => format!("denied: {text}"),

@@ -120,6 +120,15 @@ impl Database {
             .expect("the schema is there")
     }
 
+    /// Makes the lease of a dead host run out now, instead of after its time.
+    pub async fn expire(&self, host: &str) {
+        sqlx::query("update host set expires_at = clock_timestamp() where id = $1::uuid")
+            .bind(host)
+            .execute(&self.pool)
+            .await
+            .expect("the schema is there");
+    }
+
     /// The shards of each host that holds any.
     pub async fn shard_counts(&self) -> Vec<i64> {
         sqlx::query_scalar("select count(*) from shard where owner is not null group by owner order by 1")

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use reqwest::Method;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, ChildStdout, Command},
@@ -30,11 +32,16 @@ const LOG_TAIL_LINES: usize = 60;
 #[derive(Clone)]
 pub struct HostPlan {
     arguments: Vec<String>,
+    /// What the host is to fail at, as the program under test reads it.
+    faults: Vec<String>,
+    environment: Vec<(&'static str, String)>,
 }
 
 /// A running host. Dropped, it is killed.
 pub struct Host {
     pub url: String,
+    /// It came as far as being ready, whatever became of it since.
+    pub is_ready: bool,
     operator_token: Option<String>,
     child: Child,
     process: u32,
@@ -44,7 +51,7 @@ pub struct Host {
 impl HostPlan {
     /// A host on this database. Leases are short, so that what a killed host did goes on soon.
     pub fn on(database_url: &str) -> Self {
-        Self { arguments: Vec::new() }
+        Self::empty()
             .set("database.url", database_url)
             // Many hosts share one server here.
             .set("database.connections_max", "5")
@@ -53,7 +60,26 @@ impl HostPlan {
 
     /// A host that starts a Postgres of its own.
     pub fn with_own_postgres(data_dir: &str) -> Self {
-        Self { arguments: Vec::new() }.set("data_dir", data_dir)
+        Self::empty().set("data_dir", data_dir)
+    }
+
+    fn empty() -> Self {
+        Self { arguments: Vec::new(), faults: Vec::new(), environment: Vec::new() }
+    }
+
+    /// Makes the host die or stop at one of its fail points (`commit-before-fence=kill@3`), or switches a guard off
+    /// (`fence-off=off`).
+    #[must_use]
+    pub fn fault(mut self, fault: impl Into<String>) -> Self {
+        self.faults.push(fault.into());
+        self
+    }
+
+    /// Puts something into the host's environment.
+    #[must_use]
+    pub fn with_variable(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.environment.push((name, value.into()));
+        self
     }
 
     #[must_use]
@@ -74,7 +100,18 @@ impl HostPlan {
     }
 
     /// Starts a host by a command that is or becomes the program.
-    pub async fn start_as(&self, mut command: Command) -> Host {
+    pub async fn start_as(&self, command: Command) -> Host {
+        let host = self.launch_as(command).await;
+        assert!(host.is_ready, "the host does not start");
+        host
+    }
+
+    /// Starts a host that may die of its faults at any moment, perhaps before it is ready.
+    pub async fn launch(&self) -> Host {
+        self.launch_as(Command::new(PROGRAM)).await
+    }
+
+    async fn launch_as(&self, mut command: Command) -> Host {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         guests::build();
         let log = scratch().join(format!("host-{}.log", COUNT.fetch_add(1, Ordering::Relaxed)));
@@ -82,14 +119,14 @@ impl HostPlan {
         without_settings(&mut command);
         command.args(["serve", "--listen", "127.0.0.1:0", "--set", SHARED_DATA]);
         command.args(&self.arguments);
+        command.env("HOST_FAULTS", self.faults.join(";")).envs(self.environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).kill_on_drop(true);
         let mut child = command.spawn().expect("the program starts");
         let process = child.id().expect("it was just started");
         janitor::host_started(process);
         let output = child.stdout.take().expect("stdout is piped");
-        let mut host = Host { url: String::new(), operator_token: None, child, process, log };
-        host.read_greeting(output).await;
-        host.until_ready().await;
+        let mut host = Host { url: String::new(), is_ready: false, operator_token: None, child, process, log };
+        host.is_ready = host.read_greeting(output).await && host.until_ready().await;
         host
     }
 }
@@ -154,13 +191,33 @@ impl Host {
         }
     }
 
+    /// Its id in the database, as it said when it registered; none before that.
+    pub fn id(&self) -> Option<String> {
+        let log = self.log();
+        let (_, rest) = log.rsplit_once("registered host=")?;
+        rest.split_whitespace().next().map(str::to_owned)
+    }
+
+    /// Waits until it has ended by itself; false: it has not within this long.
+    pub async fn has_died_within(&mut self, longest: Duration) -> bool {
+        tokio::time::timeout(longest, self.child.wait()).await.is_ok()
+    }
+
+    /// Whether it has stopped at a fail point, and does nothing until it is woken up.
+    pub fn is_paused(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/stat", self.process)).unwrap_or_default();
+        // The state comes behind the name, which is in brackets.
+        status.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// What it says when it serves: a new operator token, and its address.
-    async fn read_greeting(&mut self, output: ChildStdout) {
+    /// False: it ended before that.
+    async fn read_greeting(&mut self, output: ChildStdout) -> bool {
         let mut lines = BufReader::new(output).lines();
         let greeting = async {
             while let Some(line) = lines.next_line().await.expect("lines of text") {
@@ -172,15 +229,23 @@ impl Host {
                 }
             }
         };
-        let in_time = tokio::time::timeout(START_LONGEST, greeting).await.is_ok();
-        assert!(in_time && !self.url.is_empty(), "the host does not start");
+        assert!(tokio::time::timeout(START_LONGEST, greeting).await.is_ok(), "the host does not start");
         // It must never wait for somebody who reads.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        !self.url.is_empty()
     }
 
-    async fn until_ready(&self) {
+    /// False: it ended before it was.
+    async fn until_ready(&mut self) -> bool {
         let api = Api::new(&self.url, None);
-        eventually("the host is ready", async || (api.get("/readyz").await.status == 200).then_some(())).await;
+        eventually("the host is ready, or has ended", async || {
+            let answer = api.try_send(Method::GET, "/readyz", "", Bytes::new()).await;
+            match answer {
+                Ok(answer) if answer.status == 200 => Some(true),
+                _ => (!self.is_running()).then_some(false),
+            }
+        })
+        .await
     }
 }
 

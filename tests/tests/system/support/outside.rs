@@ -5,6 +5,7 @@
 //! /status/{status}/…    that status
 //! /meet/{guests}/…      answers nobody before so many are there at once
 //! /hold/{name}          answers when the test lets go
+//! /script/{steps}/…     one step a request, such as `200,503,hold`; the last one again and again
 //! anything else         200
 //! ```
 
@@ -115,6 +116,7 @@ async fn answer(State(world): State<Arc<World>>, request: Request) -> (StatusCod
     let times_before = note(&world, &request, &path);
     let mut steps = path.split('/').skip(1);
     let (verb, argument) = (steps.next().unwrap_or_default(), steps.next().unwrap_or_default());
+    let (verb, argument) = if verb == "script" { step(argument, times_before) } else { (verb, argument) };
     let status = match verb {
         "flaky" if times_before < number(argument) => StatusCode::SERVICE_UNAVAILABLE,
         "status" => StatusCode::from_u16(argument.parse().expect("a status")).expect("a status"),
@@ -126,6 +128,15 @@ async fn answer(State(world): State<Arc<World>>, request: Request) -> (StatusCod
         _ => StatusCode::OK,
     };
     (status, Json(json!({ "path": path })))
+}
+
+/// What a script has for the request after so many others.
+fn step(script: &str, times_before: usize) -> (&str, &str) {
+    let steps: Vec<&str> = script.split(',').collect();
+    match steps[times_before.min(steps.len() - 1)] {
+        "hold" => ("hold", ""),
+        status => ("status", status),
+    }
 }
 
 /// Notes a request; answers how often that path was asked for before.
