@@ -194,6 +194,37 @@ async fn a_request_outlives_the_owner_and_the_run_is_not_begun_again() {
 }
 
 #[tokio::test]
+async fn of_many_runs_that_are_to_be_cancelled_a_new_owner_begins_none_again() {
+    // More than a look of the canceller takes in at once, so that the scheduler could be first.
+    const RUNS: usize = 200;
+    let outside = Outside::start().await;
+    let plenty = |plan: HostPlan| plan.allow(&outside).set("queue.lease", "6s").set("queue.runs_max", "2000");
+    let (stage, other, account) = account_of_the_other(plenty).await;
+    deploy_held(&account, &outside).await;
+    let started: Vec<String> = stream::iter(0..RUNS)
+        .map(|number| {
+            let account = &account;
+            async move { account.start("held", &json!(number)).await }
+        })
+        .buffer_unordered(16)
+        .collect()
+        .await;
+    let begun = || outside.received("/hold/answer").len();
+    eventually("all of them are in flight", async || (begun() == RUNS).then_some(())).await;
+    other.pause().await;
+    let wanted = json!({ "project": "held", "limit": 500 });
+    let answer = account.api.post("/v1/runs/cancel", &wanted).await.expect(202);
+    assert_eq!(answer["requested"], json!(RUNS));
+    eventually("all of them are over", async || (stage.database.unfinished_count().await == 0).then_some(())).await;
+    let history = stage.database.history().await;
+    assert!(started.iter().all(|run| history[run] == "cancelled"), "{history:?}");
+    assert_eq!(begun(), RUNS, "the new owner has begun some of them again");
+    outside.release("/hold/answer");
+    other.wake().await;
+    settled(&stage.database).await;
+}
+
+#[tokio::test]
 async fn a_request_whose_notice_got_lost_is_found() {
     let outside = Outside::start().await;
     let stage = Stage::facing(&outside).await;
