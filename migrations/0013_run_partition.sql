@@ -38,8 +38,8 @@ create table run (
 
 -- Lists of a project, of a grid, and of a grid in any project. The one index besides the key that every commit writes.
 create index run_by_grid on run (account_id, project_id, grid, id);
--- Dead letters, and whatever else did not succeed: few, so it costs a commit next to nothing.
-create index run_unsuccessful on run (account_id, id) where state <> 'succeeded';
+-- The same for dead letters and whatever else did not succeed: few, so it costs a commit next to nothing.
+create index run_unsuccessful on run (account_id, project_id, grid, id) where state <> 'succeeded';
 
 create table run_default partition of run default;
 

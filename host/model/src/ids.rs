@@ -57,16 +57,32 @@ pub type NodeName = String;
 /// Number of slices that the accounts are shared out in. Fixed: it is part of stored keys.
 pub const SHARD_COUNT: i16 = 256;
 
+/// Most shards that one account can be spread over.
+pub const SPREAD_MAX: u8 = 16;
+
+/// Fibonacci hashing: consecutive numbers come out evenly spread, in the high bits above all.
+fn mix(number: i64) -> u64 {
+    number.cast_unsigned().wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
 /// One of [`SHARD_COUNT`] slices of the accounts; leased by one host at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Shard(pub i16);
 
 impl Shard {
-    /// The home shard of an account. Fibonacci hashing spreads consecutive ids evenly.
+    /// The home shard of an account.
     pub fn of(account: AccountId) -> Self {
-        let mixed = account.0.cast_unsigned().wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        Self(i16::from((mixed >> 56) as u8))
+        Self::of_part(account, 0)
+    }
+
+    /// The shard of one part of an account that is spread over several; part 0 is at home. A part lies where it lies,
+    /// however many there are, and no two of an account on the same shard.
+    pub fn of_part(account: AccountId, part: u8) -> Self {
+        let mixed = mix(account.0);
+        // An odd step comes through all 256 shards before it comes round.
+        let (home, step) = ((mixed >> 56) as u8, (mixed >> 48) as u8 | 1);
+        Self(i16::from(home.wrapping_add(step.wrapping_mul(part))))
     }
 
     pub fn all() -> impl Iterator<Item = Self> {
@@ -92,6 +108,23 @@ impl Queue {
     /// The account's queue on its home shard.
     pub fn home(account: AccountId) -> Self {
         Self { shard: Shard::of(account), account }
+    }
+
+    /// The account's queues when it is spread over this many shards, in the order of the parts.
+    pub fn parts(account: AccountId, spread: u8) -> impl Iterator<Item = Self> {
+        (0..spread).map(move |part| Self { shard: Shard::of_part(account, part), account })
+    }
+
+    /// Which part of its account this queue is. None: it lies on no shard that an account of its id can have.
+    pub fn part(self) -> Option<u8> {
+        (0..SPREAD_MAX).find(|part| Shard::of_part(self.account, *part) == self.shard)
+    }
+
+    /// This queue's part of a number that is divided among all parts of the account; at least 1, so that no part stands
+    /// still for ever.
+    pub fn share_of(self, whole: u32, spread: u8) -> u32 {
+        let (spread, part) = (u32::from(spread.max(1)), u32::from(self.part().unwrap_or(0)));
+        (whole / spread + u32::from(part < whole % spread)).max(1)
     }
 }
 
@@ -122,6 +155,12 @@ impl RunId {
         // 42 bits of time: an id of any later time would be no positive number.
         let ms = unix_ms.saturating_sub(Self::EPOCH_MS).clamp(0, (1 << 42) - 1);
         Self(ms << (Self::SEQUENCE_BITS + Self::HOST_BITS))
+    }
+
+    /// Which part of an account's queue the run belongs to, when there are `spread`.
+    pub fn part(self, spread: u8) -> u8 {
+        let spread = u64::from(spread.max(1));
+        u8::try_from((mix(self.0) >> 32) % spread).expect("smaller than a u8")
     }
 }
 
@@ -264,5 +303,29 @@ mod tests {
             counts[Shard::of(AccountId(account)).0 as usize] += 1;
         }
         assert!(counts.iter().all(|count| (50..200).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn the_parts_of_an_account_lie_on_shards_of_their_own_and_share_a_number_without_a_rest() {
+        for account in (1..1_000).map(AccountId) {
+            let parts: Vec<Queue> = Queue::parts(account, SPREAD_MAX).collect();
+            let shards: std::collections::HashSet<Shard> = parts.iter().map(|queue| queue.shard).collect();
+            assert_eq!(shards.len(), usize::from(SPREAD_MAX));
+            assert_eq!(parts[0], Queue::home(account));
+            assert!(parts.iter().enumerate().all(|(part, queue)| queue.part() == u8::try_from(part).ok()));
+            let shares: u32 = Queue::parts(account, 3).map(|queue| queue.share_of(100, 3)).sum();
+            assert_eq!(shares, 100);
+            assert!(parts.iter().all(|queue| queue.share_of(1, SPREAD_MAX) == 1), "no part stands still");
+        }
+    }
+
+    #[test]
+    fn runs_spread_evenly_over_the_parts() {
+        let mut sequence = RunIdSequence::new(3);
+        let mut counts = [0_u32; 3];
+        for ms in 0..3_000 {
+            counts[usize::from(sequence.next(RunId::EPOCH_MS + ms).part(3))] += 1;
+        }
+        assert!(counts.iter().all(|count| (800..1_200).contains(count)), "{counts:?}");
     }
 }

@@ -13,6 +13,7 @@ pub mod plan;
 
 pub mod backoff;
 pub mod outbox;
+pub mod place;
 pub mod replay;
 pub mod results;
 pub mod retention;
@@ -24,3 +25,4 @@ pub mod token;
 pub mod window;
 
 pub use ids::{AccountId, ClaimId, NodeName, PluginId, ProjectId, Queue, RevisionId, RunId, Shard, TokenId};
+pub use place::{ConcurrencyKey, Lane, Place};

@@ -14,6 +14,7 @@ use crate::{
     fault::{Fault, did_you_mean},
     grant::Grants,
     manifest::{GridDefinition, Manifest, NodeDefinition, NodeLimits, Origin, document::pointer_join, reader::Faults},
+    place::GridOrder,
 };
 
 /// An uploaded plugin that a manifest's plugin name stands for.
@@ -30,6 +31,8 @@ pub type ResolvedPlugins = BTreeMap<String, ResolvedPlugin>;
 #[derive(Clone, Debug)]
 pub struct GridPlan {
     pub name: String,
+    /// In which order and how many at once its runs are started.
+    pub order: GridOrder,
     pub nodes: Vec<PlannedNode>,
 }
 
@@ -100,7 +103,7 @@ impl<'a> Planner<'a> {
         let order = self.order();
         let index: HashMap<&str, usize> = order.iter().enumerate().map(|(index, node)| (*node, index)).collect();
         let nodes = order.iter().map(|node| self.plan_node(node, &index)).collect();
-        GridPlan { name: name.to_owned(), nodes }
+        GridPlan { name: name.to_owned(), order: self.grid.order.clone(), nodes }
     }
 
     /// Topological order by Kahn's method; ties in name order, so that a plan is the same every time.

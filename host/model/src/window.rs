@@ -73,6 +73,20 @@ pub struct AccountLimits {
     /// Of both windows.
     #[serde(default)]
     pub smoothing: Smoothing,
+    /// How much of a busy host the account gets, against accounts with other weights; 1 to [`AccountLimits::WEIGHT_MAX`].
+    #[serde(default = "AccountLimits::weight_default")]
+    pub weight: u32,
+    /// Modules of the account that are instantiated at once; none: as many as the host has room for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_max: Option<u32>,
+}
+
+impl AccountLimits {
+    pub const WEIGHT_MAX: u32 = 100;
+
+    fn weight_default() -> u32 {
+        1
+    }
 }
 
 impl Default for AccountLimits {
@@ -83,6 +97,8 @@ impl Default for AccountLimits {
             long: WindowLimit::per_day(1_000_000),
             exact: false,
             smoothing: Smoothing::Fixed,
+            weight: 1,
+            running_max: None,
         }
     }
 }

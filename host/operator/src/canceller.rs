@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
-use trellis_model::Shard;
+use trellis_model::{Lane, Shard};
 use trellis_store::{
     Database, StoreError,
     cancel_requests::{CancelRequest, UnfinishedRun},
@@ -24,6 +24,7 @@ use crate::{
     cancellations::{Cancellations, Met},
     committer::Committer,
     lease::Lease,
+    scheduler::{Message, Wakeups},
 };
 
 /// Between two looks that nobody asked for.
@@ -38,6 +39,7 @@ pub struct Canceller {
     pub cancellations: Arc<Cancellations>,
     pub committer: Committer,
     pub lease: Arc<Lease>,
+    pub wakeups: Wakeups,
 }
 
 impl Canceller {
@@ -84,9 +86,15 @@ impl Canceller {
         if !late.is_empty() {
             self.database.delete_cancel_requests(&late).await?;
         }
+        // What waited for the key of one of them can be started now.
+        let keyed: HashSet<Shard> =
+            unfinished.iter().filter(|run| run.lane == Lane::Keyed).map(|run| run.request.shard).collect();
         let commits = unfinished.into_iter().filter_map(|run| Some(cancelled(*holdings.get(&run.request.shard)?, run)));
         // One whose shard went to another host meanwhile is refused: that host looks at the request, too.
         join_all(commits.map(|commit| self.committer.commit(commit))).await;
+        for shard in keyed {
+            self.wakeups.tell(Message::Look(shard)).await;
+        }
         Ok(())
     }
 }
@@ -95,6 +103,7 @@ fn cancelled(holding: Holding, run: UnfinishedRun) -> RunCommit {
     RunCommit {
         holding,
         account: run.request.account,
+        lane: run.lane,
         project: run.project,
         run: run.request.run,
         effects: Effects::default(),

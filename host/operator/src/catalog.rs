@@ -13,10 +13,11 @@ use std::{
 use dashmap::DashMap;
 use trellis_engine::Digest;
 use trellis_model::{
-    AccountId, PluginId, ProjectId, RevisionId,
+    AccountId, Place, PluginId, ProjectId, RevisionId,
     fault::Fault,
     manifest::{Manifest, Trigger, document},
     plan::{GridPlan, ResolvedPlugin, plan_grids},
+    run::Event,
 };
 use trellis_store::{Database, StoreError, plugins::Plugin, projects::Revision};
 
@@ -42,6 +43,11 @@ pub struct LoadedRevision {
 impl LoadedRevision {
     pub fn grid(&self, name: &str) -> Option<Arc<GridPlan>> {
         self.grids.get(name).cloned()
+    }
+
+    /// Where a run of a grid stands in its account's queue.
+    pub fn place(&self, grid: &str, event: &Event) -> Place {
+        self.grids.get(grid).map(|plan| plan.order.place(self.project, grid, &event.data)).unwrap_or_default()
     }
 
     pub fn grid_names(&self) -> Vec<&str> {

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trellis_engine::Engine;
 use trellis_model::{AccountId, Queue, RevisionId, Shard, call_limits::CallLimits, run_limits::RunLimits};
@@ -26,6 +29,8 @@ use crate::{
     run::{Callee, RunContext},
     run_ids::RunIds,
     scheduler::{Message, RunStarter, Scheduler, Wakeups},
+    slots::Slots,
+    spreads::Spreads,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +63,7 @@ pub struct Host {
     pub limiter: Limiter,
     pub ingest: Ingest,
     pub clock: Clock,
+    spreads: Arc<Spreads>,
     lease: Arc<Lease>,
     cancellations: Arc<Cancellations>,
     wakeups: Wakeups,
@@ -67,6 +73,7 @@ pub struct Host {
 pub struct HostStop {
     database: Database,
     lease: Arc<Lease>,
+    wakeups: Wakeups,
     ingest: Task,
     scheduler: Task,
     runs: TaskTracker,
@@ -124,6 +131,8 @@ impl Host {
         let notices = database.listen().await?;
         catalog.refresh(true).await?;
         housekeeper::make_days(&database).await;
+        let spreads = Arc::new(Spreads::new(database.clone()));
+        spreads.refresh().await?;
 
         let (changes, shard_changes) = mpsc::channel(SHARD_CHANGES_MAX);
         let cancellations = Arc::new(Cancellations::default());
@@ -138,12 +147,25 @@ impl Host {
         });
         let ids = RunIds::new(Arc::clone(&lease), clock.clone());
         let (ingest, ingest_task) = Task::with_handle("ingest", |stop| {
-            Ingest::start(database.clone(), Arc::clone(&lease), ids.clone(), wakeups.clone(), stop)
+            let (lease, spreads) = (Arc::clone(&lease), Arc::clone(&spreads));
+            Ingest::start(database.clone(), lease, ids.clone(), spreads, wakeups.clone(), stop)
         });
-        let host = Arc::new(Self { database, engine, catalog, limiter, ingest, clock, lease, cancellations, wakeups });
+        let host = Arc::new(Self {
+            database,
+            engine,
+            catalog,
+            limiter,
+            ingest,
+            clock,
+            spreads,
+            lease,
+            cancellations,
+            wakeups,
+        });
 
         let claims = Arc::new(Claims::default());
-        let outbox = Outbox::new(ids, Arc::clone(&host.lease), host.wakeups.clone());
+        let (lease, spreads, wakeups) = (Arc::clone(&host.lease), Arc::clone(&host.spreads), host.wakeups.clone());
+        let outbox = Outbox { ids, lease, spreads, wakeups };
         let (committer, committer_task) = Task::with_handle("committer", |give_up| {
             Committer::start(host.database.clone(), Arc::clone(&host.lease), Arc::clone(&claims), outbox, give_up)
         });
@@ -158,6 +180,7 @@ impl Host {
         let stop = HostStop {
             database: host.database.clone(),
             lease: Arc::clone(&host.lease),
+            wakeups: host.wakeups.clone(),
             ingest: ingest_task,
             scheduler: Task::spawn("scheduler", |stop| scheduler.run(stop)),
             runs,
@@ -181,6 +204,8 @@ impl Host {
             engine: self.engine.clone(),
             catalog: Arc::clone(&self.catalog),
             limiter: self.limiter.clone(),
+            spreads: Arc::clone(&self.spreads),
+            slots: Slots::default(),
             committer,
             claims,
             cancellations: Arc::clone(&self.cancellations),
@@ -198,6 +223,7 @@ impl Host {
             cancellations: Arc::clone(&self.cancellations),
             committer: committer.clone(),
             lease: Arc::clone(&self.lease),
+            wakeups: self.wakeups.clone(),
         }
     }
 
@@ -208,6 +234,7 @@ impl Host {
             database: self.database.clone(),
             catalog: Arc::clone(&self.catalog),
             limiter: self.limiter.clone(),
+            spreads: Arc::clone(&self.spreads),
             wakeups: self.wakeups.clone(),
         }
     }
@@ -230,44 +257,51 @@ impl Host {
         self.database.notify(&[Notice::Deployed(account, revision)]).await
     }
 
-    /// An account's limits were changed through this host: heed them, and tell the others.
+    /// An account's limits or its spread were changed through this host: heed them, and tell the others.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn limits_changed(&self, account: AccountId) -> Result<(), StoreError> {
         self.limiter.reload_limits(account).await?;
+        self.spreads.reload(account).await?;
         self.wakeups.tell(Message::LimitsChanged(account)).await;
         self.database.notify(&[Notice::Limits(account)]).await
     }
 
-    /// Cancelling runs of this shard was requested through this host: tell its owner, who may be this host itself.
+    /// Cancelling runs of these shards was requested through this host: tell their owners, who may be this host itself.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]; the owner looks by itself, a few seconds later.
-    pub async fn cancel_requested(&self, shard: Shard) -> Result<(), StoreError> {
-        if self.lease.holds(shard) {
+    pub async fn cancel_requested(&self, shards: &[Shard]) -> Result<(), StoreError> {
+        let (own, others): (Vec<Shard>, Vec<Shard>) = shards.iter().partition(|shard| self.lease.holds(**shard));
+        if !own.is_empty() {
             self.cancellations.want_look();
-            return Ok(());
         }
-        self.database.notify(&[Notice::Cancel(shard)]).await
+        let notices: Vec<Notice> = others.into_iter().map(Notice::Cancel).collect();
+        if notices.is_empty() { Ok(()) } else { self.database.notify(&notices).await }
     }
 }
 
 impl HostStop {
     /// Stops in order: no new events, no new runs, running nodes finish within `grace` or are left to the next owner
-    /// without counting against their run; shards are free at once.
+    /// without counting against their run. Shards without a run in flight are free at once, the others as theirs end.
     ///
     /// # Errors
     /// The database could not be told; other hosts take over when the lease has run out.
     pub async fn shutdown(self, grace: Duration) -> Result<(), StoreError> {
         self.ingest.end().await;
-        self.scheduler.end().await;
-        self.runs.close();
-        if tokio::time::timeout(grace, self.runs.wait()).await.is_err() {
+        let ended = async {
+            leave(&self.database, &self.lease, &self.wakeups).await;
+            self.runs.close();
+            self.runs.wait().await;
+        };
+        if tokio::time::timeout(grace, ended).await.is_err() {
             tracing::warn!(runs = self.runs.len(), "runs did not end in time; they are left to the next owner");
             self.abandon.cancel();
-            self.runs.wait().await;
         }
+        self.scheduler.end().await;
+        self.runs.close();
+        self.runs.wait().await;
         self.canceller.end().await;
         self.committer.end().await;
         self.limiter.end().await;
@@ -275,8 +309,21 @@ impl HostStop {
             task.end().await;
         }
         self.database.release_claims(&self.lease.holdings()).await?;
-        self.database.deregister_host(self.lease.identity().host).await
+        self.database.deregister_host(self.lease.identity().host).await?;
+        self.database.notify(&[Notice::Balance]).await
     }
+}
+
+/// Tells the other hosts that this one is stopping, and makes its scheduler start nothing more.
+async fn leave(database: &Database, lease: &Lease, wakeups: &Wakeups) {
+    lease.leave();
+    if let Err(error) = database.announce_leaving(lease.identity().host).await {
+        tracing::warn!(%error, "other hosts are not told before this one has stopped");
+    }
+    let (done, is_done) = oneshot::channel();
+    wakeups.tell(Message::Leave(done)).await;
+    // No answer: the scheduler has ended, which is as good.
+    let _ = is_done.await;
 }
 
 /// Heeds what other hosts tell.
@@ -286,6 +333,7 @@ struct Listener {
     database: Database,
     catalog: Arc<Catalog>,
     limiter: Limiter,
+    spreads: Arc<Spreads>,
     wakeups: Wakeups,
 }
 
@@ -332,7 +380,7 @@ impl Listener {
             }
             Notice::Deployed(account, revision) => self.catalog.adopt_deployed(account, revision).await,
             Notice::Limits(account) => {
-                let done = self.limiter.reload_limits(account).await;
+                let done = self.reload(account).await;
                 self.wakeups.tell(Message::LimitsChanged(account)).await;
                 done
             }
@@ -340,10 +388,19 @@ impl Listener {
                 self.limiter.note_throttled(Queue { shard, account }, until_ms).await;
                 Ok(())
             }
+            Notice::Balance => {
+                self.lease.look();
+                Ok(())
+            }
         };
         if let Err(error) = done {
             tracing::warn!(?notice, %error, "a notice was not heeded");
         }
+    }
+
+    async fn reload(&self, account: AccountId) -> Result<(), StoreError> {
+        self.limiter.reload_limits(account).await?;
+        self.spreads.reload(account).await
     }
 
     /// Anything may have been missed.
@@ -359,6 +416,9 @@ impl Listener {
     async fn refresh(&self, all: bool) {
         if let Err(error) = self.catalog.refresh(all).await {
             tracing::warn!(%error, "deployments of other hosts were not looked for");
+        }
+        if let Err(error) = self.spreads.refresh().await {
+            tracing::warn!(%error, "the spread of accounts was not looked for");
         }
     }
 }

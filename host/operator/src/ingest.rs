@@ -4,11 +4,7 @@
 
 mod replays;
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -16,11 +12,11 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use trellis_model::{AccountId, ProjectId, RevisionId, RunId, Shard};
-use trellis_store::{Database, StoreError, jobs::NewJob, notices::Notice};
+use trellis_model::{AccountId, Place, ProjectId, RevisionId, RunId};
+use trellis_store::{Database, StoreError, jobs::NewJob};
 
 pub use self::replays::ReplayOf;
-use crate::{lease::Lease, run_ids::RunIds, scheduler::Wakeups};
+use crate::{lease::Lease, run_ids::RunIds, scheduler::Wakeups, spreads::Spreads};
 
 /// An event to be accepted.
 #[derive(Clone, Debug)]
@@ -29,6 +25,8 @@ pub struct NewEvent {
     pub project: ProjectId,
     pub revision: RevisionId,
     pub grid: Arc<str>,
+    /// See [`crate::catalog::LoadedRevision::place`].
+    pub place: Place,
     /// [`trellis_model::run::Event`] as JSON.
     pub payload: Vec<u8>,
 }
@@ -88,11 +86,12 @@ impl Ingest {
         database: Database,
         lease: Arc<Lease>,
         ids: RunIds,
+        spreads: Arc<Spreads>,
         wakeups: Wakeups,
         stop: CancellationToken,
     ) -> (Self, JoinHandle<()>) {
         let (requests, waiting) = mpsc::channel(WAITING_EVENTS_MAX);
-        let batcher = Batcher { database, lease, ids, wakeups, last_batch: 0 };
+        let batcher = Batcher { database, lease, spreads, wakeups, ids, last_batch: 0 };
         (Self { requests }, tokio::spawn(batcher.run(waiting, stop)))
     }
 
@@ -117,6 +116,7 @@ impl Ingest {
 struct Batcher {
     database: Database,
     lease: Arc<Lease>,
+    spreads: Arc<Spreads>,
     wakeups: Wakeups,
     ids: RunIds,
     /// Events in the batch before: tells whether more are likely to come.
@@ -186,7 +186,7 @@ impl Batcher {
                     // A client that has gone away is not told; its event is kept all the same.
                     let _ = reply.send(Ok(job.run));
                 }
-                self.wake(&jobs).await;
+                self.wakeups.committed(&self.lease, &jobs).await;
             }
             Err(error) => {
                 let error = refusal(&error);
@@ -211,34 +211,20 @@ impl Batcher {
 
     fn number_runs(&self, batch: Vec<Request>) -> (Vec<NewJob>, Vec<oneshot::Sender<Accepted>>) {
         let ids = self.ids.take(batch.len());
-        batch.into_iter().zip(ids).map(|(request, run)| (job(request.event, run), request.reply)).unzip()
+        batch.into_iter().zip(ids).map(|(request, run)| (self.job(request.event, run), request.reply)).unzip()
     }
 
-    /// Tells the scheduler of this host, or the hosts that own the shards, that there is work.
-    async fn wake(&self, jobs: &[NewJob]) {
-        let mut own: HashMap<AccountId, RunId> = HashMap::new();
-        let mut others: BTreeSet<Shard> = BTreeSet::new();
-        for job in jobs {
-            if self.lease.holds(job.shard()) {
-                let first = own.entry(job.account).or_insert(job.run);
-                *first = job.run.min(*first);
-            } else {
-                others.insert(job.shard());
-            }
+    fn job(&self, event: NewEvent, run: RunId) -> NewJob {
+        NewJob {
+            shard: event.place.shard(event.account, run, self.spreads.of(event.account)),
+            place: event.place,
+            account: event.account,
+            run,
+            project: event.project,
+            revision: event.revision,
+            grid: event.grid,
+            payload: event.payload,
         }
-        self.wakeups.jobs(own).await;
-        self.wakeups.notice(others.into_iter().map(Notice::Jobs));
-    }
-}
-
-fn job(event: NewEvent, run: RunId) -> NewJob {
-    NewJob {
-        account: event.account,
-        run,
-        project: event.project,
-        revision: event.revision,
-        grid: event.grid,
-        payload: event.payload,
     }
 }
 

@@ -3,14 +3,17 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use trellis_model::{Shard, ids::SHARD_COUNT};
-use trellis_store::{Database, StoreError, hosts::Renewal, shards::Holding};
+use trellis_store::{Database, StoreError, hosts::Renewal, notices::Notice, shards::Holding};
 use uuid::Uuid;
 
 use crate::{cancellations::Cancellations, canceller::bar_requested, clock::Clock};
@@ -56,6 +59,10 @@ pub struct Lease {
     holdings: RwLock<HashMap<Shard, i64>>,
     /// Work may be started until then.
     start_until: Mutex<Option<Instant>>,
+    /// The host is stopping: it takes no shard any more.
+    is_leaving: AtomicBool,
+    /// Shards are to be had, or to be given up.
+    look: Notify,
 }
 
 impl Lease {
@@ -89,6 +96,16 @@ impl Lease {
     /// Forgets shards that were given back.
     pub fn drop_holdings(&self, shards: &[Shard]) {
         self.with_holdings(|holdings| holdings.retain(|shard, _| !shards.contains(shard)));
+    }
+
+    /// Keeps the lease alive but takes no shard any more: the host is stopping.
+    pub fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Release);
+    }
+
+    /// Makes the keeper look at this host's share of the shards now.
+    pub fn look(&self) {
+        self.look.notify_one();
     }
 
     fn set_start_until(&self, until: Option<Instant>) {
@@ -129,6 +146,8 @@ impl LeaseKeeper {
             identity: RwLock::new(identity),
             holdings: RwLock::default(),
             start_until: Mutex::new(Some(asked_at + start_span(config.duration))),
+            is_leaving: AtomicBool::new(false),
+            look: Notify::new(),
         });
         Ok(Self { database, config, clock, lease, changes, cancellations, releasing: Vec::new() })
     }
@@ -138,10 +157,15 @@ impl LeaseKeeper {
     }
 
     pub async fn run(mut self, stop: CancellationToken) {
+        // The others have more than their share from now on. Who does not hear it finds out with the next renewal.
+        if let Err(error) = self.database.notify(&[Notice::Balance]).await {
+            tracing::debug!(%error, "other hosts are not told of this one");
+        }
         loop {
             let pause = self.renew().await;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                () = self.lease.look.notified() => {}
                 () = stop.cancelled() => return,
             }
         }
@@ -155,7 +179,9 @@ impl LeaseKeeper {
             Ok(renewal) => {
                 self.clock.synchronise(renewal.now_ms);
                 self.lease.set_start_until(Some(asked_at + start_span(self.config.duration)));
-                if let Err(error) = self.balance(&renewal).await {
+                if !self.lease.is_leaving.load(Ordering::Acquire)
+                    && let Err(error) = self.balance(&renewal).await
+                {
                     tracing::warn!(%error, "shards were not balanced; trying again with the next renewal");
                 }
                 // Somebody's lease about to run out is worth a look at the very moment.

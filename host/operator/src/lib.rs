@@ -8,6 +8,8 @@ pub mod host;
 
 pub mod ingest;
 pub mod scheduler;
+pub mod slots;
+pub mod spreads;
 
 pub mod limiter;
 

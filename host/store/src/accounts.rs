@@ -9,9 +9,11 @@ pub struct Account {
     pub id: AccountId,
     pub name: String,
     pub retention: Retention,
+    /// On how many shards new jobs are put.
+    pub spread: u8,
 }
 
-type AccountRow = (i64, String, String, i32);
+type AccountRow = (i64, String, String, i32, i16);
 
 impl Database {
     /// Makes an account, or returns the one that has the name.
@@ -41,20 +43,42 @@ impl Database {
             .await?)
     }
 
-    /// At most `limit` accounts with ids behind `after`.
-    pub async fn accounts(&self, after: Option<AccountId>, limit: i64) -> Result<Vec<Account>> {
-        let rows: Vec<AccountRow> =
-            sqlx::query_as("select id, name, history, history_days from account where id > $1 order by id limit $2")
-                .bind(after.map_or(0, |account| account.0))
-                .bind(limit)
+    /// Sets over how many shards new jobs of an account are spread; 1 to [`trellis_model::ids::SPREAD_MAX`].
+    pub async fn set_spread(&self, account: AccountId, spread: u8) -> Result<()> {
+        sqlx::query("update account set spread = $2, spread_max = greatest(spread_max, $2) where id = $1")
+            .bind(account.0)
+            .bind(i16::from(spread))
+            .execute(&self.durable)
+            .await?;
+        Ok(())
+    }
+
+    /// The spread of every account that is spread over more than its home shard, or of these accounts whatever it is.
+    pub async fn spreads(&self, of: Option<&[AccountId]>) -> Result<Vec<(AccountId, u8)>> {
+        let ids: Option<Vec<i64>> = of.map(|accounts| accounts.iter().map(|account| account.0).collect());
+        let rows: Vec<(i64, i16)> =
+            sqlx::query_as("select id, spread from account where case when $1::bigint[] is null then spread > 1 else id = any ($1) end")
+                .bind(ids)
                 .fetch_all(&self.durable)
                 .await?;
+        Ok(rows.into_iter().map(|(id, spread)| (AccountId(id), u8::try_from(spread).unwrap_or(1))).collect())
+    }
+
+    /// At most `limit` accounts with ids behind `after`.
+    pub async fn accounts(&self, after: Option<AccountId>, limit: i64) -> Result<Vec<Account>> {
+        let rows: Vec<AccountRow> = sqlx::query_as(
+            "select id, name, history, history_days, spread from account where id > $1 order by id limit $2",
+        )
+        .bind(after.map_or(0, |account| account.0))
+        .bind(limit)
+        .fetch_all(&self.durable)
+        .await?;
         rows.into_iter().map(read_account).collect()
     }
 
     pub async fn account(&self, name: &str) -> Result<Option<Account>> {
         let row: Option<AccountRow> =
-            sqlx::query_as("select id, name, history, history_days from account where name = $1")
+            sqlx::query_as("select id, name, history, history_days, spread from account where name = $1")
                 .bind(name)
                 .fetch_optional(&self.durable)
                 .await?;
@@ -62,6 +86,7 @@ impl Database {
     }
 }
 
-fn read_account((id, name, history, days): AccountRow) -> Result<Account> {
-    Ok(Account { id: AccountId(id), name, retention: read_retention(&history, days)? })
+fn read_account((id, name, history, days, spread): AccountRow) -> Result<Account> {
+    let (retention, spread) = (read_retention(&history, days)?, u8::try_from(spread).unwrap_or(1));
+    Ok(Account { id: AccountId(id), name, retention, spread })
 }

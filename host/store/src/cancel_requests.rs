@@ -2,9 +2,13 @@
 //!
 //! How a cancelled run is written into history is [`crate::commit`]'s part.
 
-use trellis_model::{AccountId, ProjectId, RunId, Shard, run::RunState};
+use trellis_model::{AccountId, Lane, ProjectId, RunId, Shard, run::RunState};
 
-use crate::{Database, Result, runs::job_state};
+use crate::{
+    Database, Result,
+    jobs::read_lane,
+    runs::{job_state, shards},
+};
 
 /// A run that somebody wants to be cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +22,8 @@ pub struct CancelRequest {
 #[derive(Clone, Debug)]
 pub struct UnfinishedRun {
     pub request: CancelRequest,
+    /// Where its job stands, or stood.
+    pub lane: Lane,
     pub project: ProjectId,
     /// What its last checkpoint holds, if it has one.
     pub nodes: Option<Vec<u8>>,
@@ -36,7 +42,7 @@ pub struct CancelFilter {
 }
 
 type RequestRow = (i16, i64, i64);
-type UnfinishedRow = (i16, i64, i64, i64, Option<Vec<u8>>);
+type UnfinishedRow = (i16, i64, i64, i16, i64, Option<Vec<u8>>);
 
 /// Shards, accounts and ids of some requests, as statements take them.
 fn columns(requests: &[CancelRequest]) -> (Vec<i16>, Vec<i64>, Vec<i64>) {
@@ -52,46 +58,61 @@ fn read_request((shard, account, run): RequestRow) -> CancelRequest {
 }
 
 impl Database {
-    /// Notes that a run is to be cancelled; once or twice is the same. Of a run that is over nothing is noted.
-    pub async fn request_cancel(&self, account: AccountId, run: RunId) -> Result<()> {
-        sqlx::query(
-            "insert into cancel_request (shard, account_id, id)
-             select shard, account_id, id from job where shard = $1 and account_id = $2 and id = $3
-             union all
-             select shard, account_id, id from job_later where shard = $1 and account_id = $2 and id = $3
-             on conflict do nothing",
+    /// Notes that a run is to be cancelled; once or twice is the same. Returns the shard that it is on. Of a run that is over
+    /// nothing is noted.
+    pub async fn request_cancel(&self, account: AccountId, run: RunId) -> Result<Option<Shard>> {
+        let shard: Option<i16> = sqlx::query_scalar(
+            "with part as materialized (
+                 select unnest(($2::smallint[])[1:(select spread_max from account where id = $1)]) as shard
+             ), unfinished as materialized (
+                 select job.shard from part, job
+                 where job.shard = part.shard and account_id = $1 and lane = any ('{0,1,2,3}') and id = $3
+                 union all
+                 select job_later.shard from part, job_later
+                 where job_later.shard = part.shard and account_id = $1 and id = $3
+             ), requested as (
+                 insert into cancel_request (shard, account_id, id) select shard, $1, $3 from unfinished
+                 on conflict do nothing
+             )
+             select shard from unfinished limit 1",
         )
-        .bind(Shard::of(account).0)
         .bind(account.0)
+        .bind(shards(account))
         .bind(run.0)
-        .execute(&self.durable)
+        .fetch_optional(&self.durable)
         .await?;
-        Ok(())
+        Ok(shard.map(Shard))
     }
 
-    /// Notes the same of many runs; returns which, oldest first.
-    pub async fn request_cancels(&self, account: AccountId, filter: &CancelFilter) -> Result<Vec<RunId>> {
-        let rows: Vec<i64> = sqlx::query_scalar(concat!(
-            "with wanted as materialized (
-                 select shard, account_id, id from (
-                     (select shard, account_id, id from job
-                      where shard = $1 and account_id = $2 and id > $3 and project_id = $4
-                        and ($5::text is null or grid = $5) and ($6::text is null or $6 = ",
+    /// Notes the same of many runs; returns which, and the shards that they are on, oldest first.
+    pub async fn request_cancels(&self, account: AccountId, filter: &CancelFilter) -> Result<Vec<(Shard, RunId)>> {
+        let rows: Vec<(i16, i64)> = sqlx::query_as(concat!(
+            "with part as materialized (
+                 select unnest(($2::smallint[])[1:(select spread_max from account where id = $1)]) as shard
+             ), wanted as materialized (
+                 select shard, id from (
+                     (select queued.* from part, unnest('{0,1,2,3}'::smallint[]) as line (lane), lateral (
+                          select shard, id from job
+                          where shard = part.shard and account_id = $1 and lane = line.lane and id > $3 and project_id = $4
+                            and ($5::text is null or grid = $5) and ($6::text is null or $6 = ",
             job_state!(),
-            ") order by id limit $7)
+            ") order by id limit $7
+                      ) as queued)
                      union all
-                     (select shard, account_id, id from job_later
-                      where shard = $1 and account_id = $2 and id > $3 and project_id = $4
-                        and ($5::text is null or grid = $5) and ($6::text is null or $6 = 'waiting')
-                      order by id limit $7)
+                     (select later.* from part, lateral (
+                          select shard, id from job_later
+                          where shard = part.shard and account_id = $1 and id > $3 and project_id = $4
+                            and ($5::text is null or grid = $5) and ($6::text is null or $6 = 'waiting')
+                          order by id limit $7
+                      ) as later)
                  ) as unfinished order by id limit $7
              ), requested as (
-                 insert into cancel_request (shard, account_id, id) select * from wanted on conflict do nothing
+                 insert into cancel_request (shard, account_id, id) select shard, $1, id from wanted on conflict do nothing
              )
-             select id from wanted order by id",
+             select shard, id from wanted order by id",
         ))
-        .bind(Shard::of(account).0)
         .bind(account.0)
+        .bind(shards(account))
         .bind(filter.after.0)
         .bind(filter.project.0)
         .bind(filter.grid.as_deref())
@@ -99,7 +120,7 @@ impl Database {
         .bind(filter.limit)
         .fetch_all(&self.durable)
         .await?;
-        Ok(rows.into_iter().map(RunId).collect())
+        Ok(rows.into_iter().map(|(shard, run)| (Shard(shard), RunId(run))).collect())
     }
 
     /// The requests of some shards, in the order of their keys, those behind `after` alone.
@@ -129,11 +150,15 @@ impl Database {
     pub async fn runs_to_cancel(&self, requests: &[CancelRequest]) -> Result<Vec<UnfinishedRun>> {
         let (shards, accounts, ids) = columns(requests);
         let rows: Vec<UnfinishedRow> = sqlx::query_as(
-            "select shard, account_id, id, coalesce(job.project_id, job_later.project_id), checkpoint.nodes
+            "select wanted.shard, wanted.account_id, wanted.id, coalesce(job.lane, job_later.lane),
+                    coalesce(job.project_id, job_later.project_id), checkpoint.nodes
              from unnest($1::smallint[], $2::bigint[], $3::bigint[]) as wanted (shard, account_id, id)
-             left join job using (shard, account_id, id)
-             left join job_later using (shard, account_id, id)
-             left join checkpoint using (shard, account_id, id)
+             left join job on job.shard = wanted.shard and job.account_id = wanted.account_id
+                          and job.lane = any ('{0,1,2,3}') and job.id = wanted.id
+             left join job_later on job_later.shard = wanted.shard and job_later.account_id = wanted.account_id
+                                and job_later.id = wanted.id
+             left join checkpoint on checkpoint.shard = wanted.shard and checkpoint.account_id = wanted.account_id
+                                 and checkpoint.id = wanted.id
              where coalesce(job.project_id, job_later.project_id) is not null",
         )
         .bind(shards)
@@ -141,12 +166,15 @@ impl Database {
         .bind(ids)
         .fetch_all(&self.durable)
         .await?;
-        let read = |(shard, account, run, project, nodes)| UnfinishedRun {
-            request: read_request((shard, account, run)),
-            project: ProjectId(project),
-            nodes,
+        let read = |(shard, account, run, lane, project, nodes)| {
+            Ok(UnfinishedRun {
+                request: read_request((shard, account, run)),
+                lane: read_lane(lane)?,
+                project: ProjectId(project),
+                nodes,
+            })
         };
-        Ok(rows.into_iter().map(read).collect())
+        rows.into_iter().map(read).collect()
     }
 
     /// Deletes requests that came too late: their runs are over. A run that is over never comes back.

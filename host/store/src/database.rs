@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use sqlx::{
-    Connection as _, PgConnection, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
 
-use crate::error::{Result, StoreError};
+use crate::{
+    error::{Result, StoreError},
+    patient_pool::PatientPool,
+};
 
 const POSTGRES_VERSION_LEAST: u32 = 15;
 
@@ -27,9 +27,9 @@ pub struct DatabaseOptions {
 #[derive(Clone, Debug)]
 pub struct Database {
     /// Commits are fsynced before they return.
-    pub(crate) durable: PgPool,
+    pub(crate) durable: PatientPool,
     /// `synchronous_commit = off`, for rows whose loss in a crash of the server costs nothing: claims.
-    pub(crate) relaxed: PgPool,
+    pub(crate) relaxed: PatientPool,
 }
 
 /// Connections for claims, leases, looks at the queue, notices, snapshots and housekeeping, which come one at a time each,
@@ -37,12 +37,14 @@ pub struct Database {
 const RELAXED_CONNECTIONS_MAX: u32 = 7;
 /// A host that is paused or cut off in the middle of a transaction must not hold its locks for long: no transaction of ours
 /// is ever idle. The server hangs up on connections whose other end is gone.
-const SESSION_SETTINGS: [(&str, &str); 5] = [
+const SESSION_SETTINGS: [(&str, &str); 6] = [
     ("idle_in_transaction_session_timeout", "5s"),
     ("tcp_keepalives_idle", "5"),
     ("tcp_keepalives_interval", "2"),
     ("tcp_keepalives_count", "3"),
     ("tcp_user_timeout", "10s"),
+    // Our statements are short: what the planner takes for long ones would be compiled for longer than they run.
+    ("jit", "off"),
 ];
 
 impl Database {
@@ -55,13 +57,13 @@ impl Database {
         let connect = connect.application_name("trellis").options(SESSION_SETTINGS);
         // A connection of its own says at once, and plainly, why there is none; a pool would try until its time is up.
         PgConnection::connect_with(&connect).await?.close().await?;
-        let pool = || PgPoolOptions::new().acquire_timeout(options.acquire_timeout).test_before_acquire(false);
+        let pool = || PatientPool::options().acquire_timeout(options.acquire_timeout);
         let durable = pool().max_connections(options.connections_max).connect_with(connect.clone()).await?;
         let relaxed = pool()
             .max_connections(RELAXED_CONNECTIONS_MAX)
             .connect_with(connect.options([("synchronous_commit", "off")]))
             .await?;
-        let database = Self { durable, relaxed };
+        let database = Self { durable: PatientPool::new(durable), relaxed: PatientPool::new(relaxed) };
         database.check_version().await?;
         if !options.allow_unsafe_durability {
             database.check_durability().await?;
@@ -100,7 +102,7 @@ impl Database {
     pub async fn migrate(&self) -> Result<Vec<String>> {
         let migrator = sqlx::migrate!("../../migrations");
         let before = self.applied_migrations().await?;
-        migrator.run(&self.durable).await?;
+        migrator.run(&*self.durable).await?;
         let is_new = |version: i64| !before.contains(&version);
         Ok(migrator.iter().filter(|one| is_new(one.version)).map(|one| one.description.to_string()).collect())
     }

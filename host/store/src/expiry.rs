@@ -130,7 +130,8 @@ impl Database {
             "delete from checkpoint using (
                  select shard, account_id, id from checkpoint as one
                  where not exists (select from job
-                                   where job.shard = one.shard and job.account_id = one.account_id and job.id = one.id)
+                                   where job.shard = one.shard and job.account_id = one.account_id
+                                     and job.lane = any ('{0,1,2,3}') and job.id = one.id)
                    and not exists (select from job_later
                                    where job_later.shard = one.shard and job_later.account_id = one.account_id
                                      and job_later.id = one.id)

@@ -12,7 +12,7 @@ const HOST_NUMBERS: u16 = 256;
 /// What a renewal found.
 #[derive(Clone, Copy, Debug)]
 pub struct Renewal {
-    /// Hosts with a live lease, this one included.
+    /// Hosts with a live lease that are not leaving; this one is counted in any case.
     pub live_hosts: i64,
     /// Shards without a living owner.
     pub free_shards: i64,
@@ -66,7 +66,7 @@ impl Database {
             "with renewed as (
                  update host set expires_at = clock_timestamp() + make_interval(secs => $2) where id = $1 returning id
              )
-             select (select count(*) from host where expires_at > clock_timestamp() or id = $1),
+             select (select count(*) from host where expires_at > clock_timestamp() and not is_leaving or id = $1),
                     (select count(*) from shard where owner is null or owner not in (select id from host)),
                     (select count(*) from shard where owner = $1),
                     (select extract(epoch from min(expires_at) - clock_timestamp())::float8 from host where id <> $1),
@@ -104,6 +104,13 @@ impl Database {
         sqlx::query("with gone as (delete from host) update shard set owner = null where owner is not null")
             .execute(&self.durable)
             .await?;
+        Ok(())
+    }
+
+    /// The first act of a graceful stop: the other hosts share out among themselves what this one gives back. Its lease goes
+    /// on, for what it has still to commit.
+    pub async fn announce_leaving(&self, host: Uuid) -> Result<()> {
+        sqlx::query("update host set is_leaving = true where id = $1").bind(host).execute(&self.durable).await?;
         Ok(())
     }
 

@@ -1,18 +1,16 @@
-//! The queue: ingest, fetch, and who has work.
+//! The queue: ingest, and who has work.
 
 use sqlx::PgConnection;
-use trellis_model::{AccountId, ClaimId, ProjectId, RevisionId, RunId, Shard};
+use trellis_model::{AccountId, ClaimId, Lane, Place, ProjectId, Queue, RevisionId, RunId, Shard};
 
-use crate::{
-    Database, Result,
-    commit::Checkpoint,
-    fail_point,
-    shards::{Holding, columns},
-};
+use crate::{Database, Result, StoreError, commit::Checkpoint, fail_point, patient_pool::answered};
 
 /// An event to be committed to the queue.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewJob {
+    /// See [`Place::shard`].
+    pub shard: Shard,
+    pub place: Place,
     pub account: AccountId,
     pub run: RunId,
     pub project: ProjectId,
@@ -22,27 +20,12 @@ pub struct NewJob {
     pub payload: Vec<u8>,
 }
 
-impl NewJob {
-    pub fn shard(&self) -> Shard {
-        Shard::of(self.account)
-    }
-}
-
-/// How many jobs to fetch for one account, and from where on.
-#[derive(Clone, Copy, Debug)]
-pub struct FetchAccount {
-    pub shard: Shard,
-    pub account: AccountId,
-    /// The run behind which to look.
-    pub cursor: RunId,
-    pub count: i64,
-}
-
 /// A job taken off the queue for running; its row stays until the run is finished.
 #[derive(Clone, Debug)]
 pub struct FetchedJob {
     pub shard: Shard,
     pub account: AccountId,
+    pub place: Place,
     pub run: RunId,
     pub project: ProjectId,
     pub revision: RevisionId,
@@ -56,100 +39,44 @@ pub struct FetchedJob {
     pub claim: ClaimId,
 }
 
-type JobRow = (i16, i64, i64, i64, i64, String, i16, bool, Vec<u8>, i64, i64);
+impl FetchedJob {
+    pub fn queue(&self) -> Queue {
+        Queue { shard: self.shard, account: self.account }
+    }
+}
 
 impl Database {
     /// Commits a batch of events in one statement; when this returns, they are fsynced.
     pub async fn insert_jobs(&self, jobs: &[NewJob]) -> Result<()> {
+        fail_point!("ingest-off", Ok(()));
         fail_point!("ingest-before-commit");
-        let inserted = insert_jobs(&mut *self.durable.acquire().await?, jobs).await;
+        let inserted = answered(async { insert_jobs(&mut *self.durable.acquire().await?, jobs).await }).await;
         fail_point!("ingest-after-commit");
         inserted
     }
 
-    /// Fetches jobs by cursor, a few for each account, and notes in one claim a shard which ones. Takes no lock and
-    /// changes no job. `in_flight` are runs of these accounts that lie behind a cursor but are being run already.
-    pub async fn fetch_jobs(
-        &self,
-        holdings: &[Holding],
-        accounts: &[FetchAccount],
-        in_flight: &[RunId],
-    ) -> Result<Vec<FetchedJob>> {
-        let (held_shards, held_epochs) = columns(holdings);
-        let shards: Vec<i16> = accounts.iter().map(|one| one.shard.0).collect();
-        let ids: Vec<i64> = accounts.iter().map(|one| one.account.0).collect();
-        let cursors: Vec<i64> = accounts.iter().map(|one| one.cursor.0).collect();
-        let counts: Vec<i64> = accounts.iter().map(|one| one.count).collect();
-        let rows: Vec<JobRow> = sqlx::query_as(
-            "with fetched as materialized (
-                 select job.* from unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bigint[])
-                      as wanted (shard, account_id, cursor, count),
-                 lateral (
-                     select * from job
-                     where job.shard = wanted.shard and job.account_id = wanted.account_id and job.id > wanted.cursor
-                       and job.id <> all ($7::bigint[])
-                     order by job.id limit wanted.count
-                 ) as job
-             ), claimed as (
-                 insert into claim (shard, epoch, accounts, ids)
-                 select fetched.shard, held.epoch, array_agg(fetched.account_id), array_agg(fetched.id)
-                 from fetched join unnest($5::smallint[], $6::bigint[]) as held (shard, epoch) using (shard)
-                 group by fetched.shard, held.epoch
-                 returning shard, epoch, id
-             )
-             select fetched.shard, fetched.account_id, fetched.id, fetched.project_id, fetched.revision_id, fetched.grid,
-                    fetched.lost_hosts, fetched.is_resumed, fetched.payload, claimed.epoch, claimed.id
-             from fetched join claimed using (shard)",
-        )
-        .bind(shards)
-        .bind(ids)
-        .bind(cursors)
-        .bind(counts)
-        .bind(held_shards)
-        .bind(held_epochs)
-        .bind(in_flight.iter().map(|run| run.0).collect::<Vec<i64>>())
-        .fetch_all(&self.relaxed)
-        .await?;
-        fail_point!("fetch-after-claim");
-        Ok(rows.into_iter().map(read_job).collect())
-    }
-
-    /// Deletes the claims of these holdings that are none of `known`. Called by the one who fetches, when it has lost the
-    /// answer to a fetch.
-    pub async fn delete_unknown_claims(&self, holdings: &[Holding], known: &[ClaimId]) -> Result<()> {
-        let (shards, epochs) = columns(holdings);
-        sqlx::query(
-            "delete from claim using unnest($1::smallint[], $2::bigint[]) as mine (shard, epoch)
-             where claim.shard = mine.shard and claim.epoch = mine.epoch and claim.id <> all ($3::bigint[])",
-        )
-        .bind(shards)
-        .bind(epochs)
-        .bind(known.iter().map(|claim| claim.0).collect::<Vec<i64>>())
-        .execute(&self.relaxed)
-        .await?;
-        Ok(())
-    }
-
-    /// Which accounts have jobs: one index probe per shard and account, however many jobs an account has.
-    pub async fn accounts_with_jobs(&self, shards: &[Shard]) -> Result<Vec<(Shard, AccountId)>> {
+    /// In which lanes of which queues jobs stand: one index probe for each, however many jobs there are.
+    pub async fn queues_with_jobs(&self, shards: &[Shard]) -> Result<Vec<(Queue, Lane)>> {
         let shards: Vec<i16> = shards.iter().map(|shard| shard.0).collect();
-        let rows: Vec<(i16, i64)> = sqlx::query_as(
-            "select mine.shard, active.account_id from unnest($1::smallint[]) as mine (shard),
+        let rows: Vec<(i16, i64, i16)> = sqlx::query_as(
+            "select mine.shard, active.account_id, active.lane from unnest($1::smallint[]) as mine (shard),
              lateral (
                  with recursive active as (
-                     (select account_id from job where shard = mine.shard order by account_id limit 1)
+                     (select account_id, lane from job where shard = mine.shard order by account_id, lane limit 1)
                      union all
-                     select (select account_id from job where shard = mine.shard and account_id > active.account_id
-                             order by account_id limit 1)
-                     from active where active.account_id is not null
+                     select next.account_id, next.lane from active, lateral (
+                         select account_id, lane from job
+                         where shard = mine.shard and (account_id, lane) > (active.account_id, active.lane)
+                         order by account_id, lane limit 1
+                     ) as next
                  )
-                 select account_id from active where account_id is not null
+                 select account_id, lane from active
              ) as active",
         )
         .bind(shards)
         .fetch_all(&self.relaxed)
         .await?;
-        Ok(rows.into_iter().map(|(shard, account)| (Shard(shard), AccountId(account))).collect())
+        rows.into_iter().map(read_queue).collect()
     }
 
     /// The last checkpoint of a run that was begun before.
@@ -170,10 +97,15 @@ pub(crate) async fn insert_jobs(connection: &mut PgConnection, jobs: &[NewJob]) 
     let count = jobs.len();
     let (mut shards, mut accounts, mut ids) =
         (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
+    let (mut lanes, mut keys, mut key_runs_max) =
+        (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
     let (mut projects, mut revisions, mut grids, mut payloads) =
         (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
     for job in jobs {
-        shards.push(job.shard().0);
+        shards.push(job.shard.0);
+        lanes.push(job.place.lane.number());
+        keys.push(job.place.key.map(|key| key.hash));
+        key_runs_max.push(job.place.key.and_then(|key| key.runs_max));
         accounts.push(job.account.0);
         ids.push(job.run.0);
         projects.push(job.project.0);
@@ -182,12 +114,16 @@ pub(crate) async fn insert_jobs(connection: &mut PgConnection, jobs: &[NewJob]) 
         payloads.push(job.payload.as_slice());
     }
     sqlx::query(
-        "insert into job (shard, account_id, id, project_id, revision_id, grid, payload)
-         select * from unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::bytea[])",
+        "insert into job (shard, account_id, id, lane, concurrency_key, key_runs_max, project_id, revision_id, grid, payload)
+         select * from unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::smallint[], $5::bigint[], $6::int[],
+                              $7::bigint[], $8::bigint[], $9::text[], $10::bytea[])",
     )
     .bind(shards)
     .bind(accounts)
     .bind(ids)
+    .bind(lanes)
+    .bind(keys)
+    .bind(key_runs_max)
     .bind(projects)
     .bind(revisions)
     .bind(grids)
@@ -197,20 +133,11 @@ pub(crate) async fn insert_jobs(connection: &mut PgConnection, jobs: &[NewJob]) 
     Ok(())
 }
 
-fn read_job(
-    (shard, account, id, project, revision, grid, lost_hosts, is_resumed, payload, epoch, claim): JobRow,
-) -> FetchedJob {
-    FetchedJob {
-        shard: Shard(shard),
-        account: AccountId(account),
-        run: RunId(id),
-        project: ProjectId(project),
-        revision: RevisionId(revision),
-        grid,
-        lost_hosts,
-        is_resumed,
-        payload,
-        epoch,
-        claim: ClaimId(claim),
-    }
+/// Shard, account and lane as a row has them.
+pub(crate) fn read_queue((shard, account, lane): (i16, i64, i16)) -> Result<(Queue, Lane)> {
+    Ok((Queue { shard: Shard(shard), account: AccountId(account) }, read_lane(lane)?))
+}
+
+pub(crate) fn read_lane(number: i16) -> Result<Lane> {
+    Lane::from_number(number).ok_or_else(|| StoreError::unreadable("lane", number))
 }

@@ -6,6 +6,7 @@
 pub mod database;
 pub mod error;
 pub mod fail_point;
+mod patient_pool;
 
 pub mod accounts;
 pub mod components;
@@ -19,6 +20,7 @@ pub mod hosts;
 pub mod shards;
 
 pub mod cancel_requests;
+pub mod fetch;
 pub mod jobs;
 pub mod waiting;
 

@@ -18,19 +18,19 @@ pub struct Windows {
 }
 
 /// What is stored of an account's limiter.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct StoredLimit {
     /// None: the host's defaults.
     pub limits: Option<AccountLimits>,
+    /// Over how many queues the account's jobs are spread; at least 1.
+    pub spread: u8,
     /// What the owners of its queues have left.
     pub queues: HashMap<Shard, StoredQueue>,
 }
 
-impl StoredLimit {
-    /// Over how many queues the account's jobs are spread. The one place that the limiter asks: its shares, its pre-check
-    /// and its publications all follow from this number.
-    pub fn spread(&self) -> u8 {
-        1
+impl Default for StoredLimit {
+    fn default() -> Self {
+        Self { limits: None, spread: 1, queues: HashMap::new() }
     }
 }
 
@@ -64,7 +64,8 @@ pub struct Throttle {
 }
 
 /// Account, limits, and of each of its queues: shard, epoch, windows, throttled until.
-type LimitRow = (i64, Option<serde_json::Value>, Option<i16>, Option<i64>, Option<serde_json::Value>, Option<i64>);
+type LimitRow =
+    (i64, Option<i16>, Option<serde_json::Value>, Option<i16>, Option<i64>, Option<serde_json::Value>, Option<i64>);
 
 impl Database {
     pub async fn account_limit(&self, account: AccountId) -> Result<StoredLimit> {
@@ -75,9 +76,10 @@ impl Database {
     pub async fn account_limits(&self, accounts: &[AccountId]) -> Result<HashMap<AccountId, StoredLimit>> {
         let ids: Vec<i64> = accounts.iter().map(|account| account.0).collect();
         let rows: Vec<LimitRow> = sqlx::query_as(
-            "select wanted.id, account_limit.limits, snapshot.shard, snapshot.snap_epoch, snapshot.windows,
+            "select wanted.id, account.spread, account_limit.limits, snapshot.shard, snapshot.snap_epoch, snapshot.windows,
                     (extract(epoch from snapshot.throttled_until) * 1000)::bigint
              from unnest($1::bigint[]) as wanted (id)
+             left join account on account.id = wanted.id
              left join account_limit on account_limit.account_id = wanted.id
              left join limiter_snapshot as snapshot on snapshot.account_id = wanted.id",
         )
@@ -163,7 +165,8 @@ impl Database {
     }
 }
 
-fn read_row(stored: &mut StoredLimit, (_, limits, shard, epoch, windows, until_ms): LimitRow) -> Result<()> {
+fn read_row(stored: &mut StoredLimit, (_, spread, limits, shard, epoch, windows, until_ms): LimitRow) -> Result<()> {
+    stored.spread = spread.and_then(|spread| u8::try_from(spread).ok()).unwrap_or(1).max(1);
     stored.limits = limits.map(|value| read("limits", value)).transpose()?;
     if let (Some(shard), Some(snap_epoch)) = (shard, epoch) {
         let windows = windows.map(|value| read("windows", value)).transpose()?.unwrap_or_default();

@@ -1,11 +1,15 @@
 //! What hosts tell each other through the database: a hint to look, never the truth itself.
 
+use std::time::Duration;
+
 use sqlx::postgres::PgListener;
 use trellis_model::{AccountId, RevisionId, Shard};
 
-use crate::{Database, Result};
+use crate::{Database, Result, patient_pool::answered};
 
 const CHANNEL: &str = "trellis";
+/// After so long without a notice the server is asked whether it is still there.
+const QUIET_LONGEST: Duration = Duration::from_secs(20);
 
 /// A hint. Whoever misses it finds out by polling, a little later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,12 +18,14 @@ pub enum Notice {
     Jobs(Shard),
     /// A project of the account has a new revision.
     Deployed(AccountId, RevisionId),
-    /// The limits of an account changed.
+    /// The limits of an account changed, or what else an operator sets of it.
     Limits(AccountId),
     /// Runs of this shard are to be cancelled.
     Cancel(Shard),
     /// The account's queue on this shard has no permit before this time, in Unix milliseconds of the database.
     Throttled(AccountId, Shard, i64),
+    /// A host has come or gone, or has given shards back: every host looks at its share.
+    Balance,
 }
 
 impl Notice {
@@ -30,6 +36,7 @@ impl Notice {
             Self::Limits(account) => format!("limits:{account}"),
             Self::Cancel(shard) => format!("cancel:{shard}"),
             Self::Throttled(account, shard, until_ms) => format!("throttled:{account}:{shard}:{until_ms}"),
+            Self::Balance => "balance".to_owned(),
         }
     }
 
@@ -43,6 +50,7 @@ impl Notice {
             "limits" => Self::Limits(AccountId(number()?)),
             "cancel" => Self::Cancel(Shard(number()?.try_into().ok()?)),
             "throttled" => Self::Throttled(AccountId(number()?), Shard(number()?.try_into().ok()?), number()?),
+            "balance" => Self::Balance,
             _ => return None,
         })
     }
@@ -75,15 +83,20 @@ impl Notices {
     /// The next notice; none when the connection was lost and made anew, so that anything may have been missed.
     pub async fn next(&mut self) -> Result<Option<Notice>> {
         loop {
-            match self.0.try_recv().await? {
-                None => return Ok(None),
-                Some(notification) => {
-                    if let Some(notice) = Notice::parse(notification.payload()) {
-                        return Ok(Some(notice));
-                    }
-                }
+            match tokio::time::timeout(QUIET_LONGEST, self.0.try_recv()).await {
+                Ok(received) => match received?.map(|notification| Notice::parse(notification.payload())) {
+                    None => return Ok(None),
+                    Some(Some(notice)) => return Ok(Some(notice)),
+                    Some(None) => {}
+                },
+                Err(_) => self.look_alive().await?,
             }
         }
+    }
+
+    /// Nobody had anything to tell, or the connection is dead and was never told so.
+    async fn look_alive(&mut self) -> Result<()> {
+        answered(async { Ok(sqlx::query("select 1").execute(&mut self.0).await.map(drop)?) }).await
     }
 }
 
@@ -99,6 +112,7 @@ mod tests {
             Notice::Limits(AccountId(9)),
             Notice::Cancel(Shard(1)),
             Notice::Throttled(AccountId(9), Shard(3), 1_800_000_000_000),
+            Notice::Balance,
         ] {
             assert_eq!(Notice::parse(&notice.payload()), Some(notice));
         }

@@ -117,9 +117,11 @@ async fn mark_replayed(connection: &mut PgConnection, replays: &[NewReplay]) -> 
 /// What the new runs begin with, where they do not begin with nothing.
 async fn insert_checkpoints(connection: &mut PgConnection, jobs: &[NewJob], seeds: &[Option<&[u8]>]) -> Result<()> {
     let (mut shards, mut accounts, mut ids, mut nodes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut lanes: Vec<i16> = Vec::new();
     for (job, seed) in jobs.iter().zip(seeds) {
         if let Some(seed) = seed {
-            shards.push(job.shard().0);
+            shards.push(job.shard.0);
+            lanes.push(job.place.lane.number());
             accounts.push(job.account.0);
             ids.push(job.run.0);
             nodes.push(*seed);
@@ -133,16 +135,18 @@ async fn insert_checkpoints(connection: &mut PgConnection, jobs: &[NewJob], seed
              insert into checkpoint (shard, account_id, id, sequence, nodes)
              select shard, account_id, id, $5, nodes
              from unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bytea[]) as seed (shard, account_id, id, nodes)
-             returning shard, account_id, id
          )
-         update job set is_resumed = true from seeded
-         where job.shard = seeded.shard and job.account_id = seeded.account_id and job.id = seeded.id",
+         update job set is_resumed = true
+         from unnest($1::smallint[], $2::bigint[], $3::bigint[], $6::smallint[]) as seeded (shard, account_id, id, lane)
+         where job.shard = seeded.shard and job.account_id = seeded.account_id and job.lane = seeded.lane
+           and job.id = seeded.id",
     )
     .bind(shards)
     .bind(accounts)
     .bind(ids)
     .bind(nodes)
     .bind(FIRST_SEQUENCE)
+    .bind(lanes)
     .execute(connection)
     .await?;
     Ok(())

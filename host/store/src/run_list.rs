@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use trellis_model::{AccountId, ProjectId, RunId, Shard, run::RunState};
+use trellis_model::{AccountId, ProjectId, RunId, run::RunState};
 
 use crate::{
     Database, Result,
-    runs::{RunSummary, SummaryRow, living_claims, read_summary},
+    runs::{RunSummary, SummaryRow, living_claims, read_summary, shards},
 };
 
 /// Which runs to list.
@@ -129,7 +129,7 @@ impl Database {
             .bind(filter.grid.as_deref())
             .bind(filter.state.map(RunState::name))
             .bind(filter.limit)
-            .bind(Shard::of(account).0)
+            .bind(shards(account))
             .persistent(false)
             .fetch_all(&self.durable)
             .await?;
@@ -207,75 +207,90 @@ const DEAD_LETTERS: &str = with_project_names!(
      order by id desc limit $7"
 );
 
-/// By the index of what did not succeed, which is small.
-const UNSUCCESSFUL: &str = with_project_names!(
-    "select ",
-    finished_columns!(),
-    " from run
-     where account_id = $1 and id >= $2 and id < $3 and state <> 'succeeded'
-       and ($4::bigint is null or project_id = $4) and ($5::text is null or grid = $5)
-       and ($6::text is null or state = $6) and ($10::bool is null or (replayed_as is not null) = $10)
-     order by id desc limit $7"
-);
+/// By an index of grids: first which grids there are in these days, from one to the next, then the newest runs of each. The
+/// days are looked at whole for that ($8 and $9): to look for the first run of a grid within a part of a day would be to
+/// walk through all runs of the grid before it.
+macro_rules! by_grid {
+    ($which:literal) => {
+        concat!(
+            "with recursive stream as (
+                 (select project_id, grid from run
+                  where account_id = $1 and id >= $8 and id < $9 and ($4::bigint is null or project_id = $4) and ",
+            $which,
+            "     order by project_id, grid limit 1)
+                 union all
+                 select next.project_id, next.grid from stream, lateral (
+                     select project_id, grid from run
+                     where account_id = $1 and id >= $8 and id < $9 and ($4::bigint is null or project_id = $4) and ",
+            $which,
+            // A comparison of pairs is no place to begin at in the index where the first of the pair is given.
+            "          and ($4::bigint is null and (project_id, grid) > (stream.project_id, stream.grid)
+                            or $4::bigint is not null and grid > stream.grid)
+                     order by project_id, grid limit 1
+                 ) as next
+             )",
+            with_project_names!(
+                "select found.* from stream, lateral (select ",
+                finished_columns!(),
+                " from run
+                 where account_id = $1 and project_id = stream.project_id and grid = stream.grid and id >= $2 and id < $3
+                   and ($6::text is null or state = $6) and ($10::bool is null or (replayed_as is not null) = $10) and ",
+                $which,
+                " order by id desc limit $7) as found
+                 where $5::text is null or stream.grid = $5
+                 order by found.id desc limit $7"
+            )
+        )
+    };
+}
 
-/// By the index of grids: first which grids there are in these days, from one to the next, then the newest runs of each.
-/// The days are looked at whole for that ($8 and $9): to look for the first run of a grid within a part of a day would be
-/// to walk through all runs of the grid before it.
-const BY_GRID: &str = concat!(
-    "with recursive stream as (
-         (select project_id, grid from run
-          where account_id = $1 and id >= $8 and id < $9 and ($4::bigint is null or project_id = $4)
-          order by project_id, grid limit 1)
-         union all
-         select next.project_id, next.grid from stream, lateral (
-             select project_id, grid from run
-             where account_id = $1 and id >= $8 and id < $9 and ($4::bigint is null or project_id = $4)
-               and (project_id, grid) > (stream.project_id, stream.grid)
-             order by project_id, grid limit 1
-         ) as next
-     )",
-    with_project_names!(
-        "select found.* from stream, lateral (select ",
-        finished_columns!(),
-        " from run
-         where account_id = $1 and project_id = stream.project_id and grid = stream.grid and id >= $2 and id < $3
-           and ($6::text is null or state = $6) and ($10::bool is null or (replayed_as is not null) = $10)
-         order by id desc limit $7) as found
-         where $5::text is null or stream.grid = $5
-         order by found.id desc limit $7"
-    )
-);
+const BY_GRID: &str = by_grid!("true");
 
-/// What is being run is told by the living claims of the shard: looked up once, not row by row. $8 is the shard.
+/// The same over the index of what did not succeed, which is small.
+const UNSUCCESSFUL: &str = by_grid!("state <> 'succeeded'");
+
+/// What is being run is told by the living claims of the shards: looked up once, not row by row. $8 are the shards
+/// that the account can have jobs on; each lane of each is read backwards by the key.
 const UNFINISHED: &str = concat!(
-    "with claimed as materialized (
-         select distinct u.id from ",
+    "with part as materialized (
+         select unnest(($8::smallint[])[1:(select spread_max from account where id = $1)]) as shard
+     ), claimed as materialized (
+         select distinct claim.shard, u.id
+         from ",
     living_claims!(),
-    ", unnest(claim.accounts, claim.ids) as u (account_id, id)
-         where claim.shard = $8 and u.account_id = $1
+    " join part using (shard), unnest(claim.accounts, claim.ids) as u (account_id, id)
+         where u.account_id = $1
      )",
     with_project_names!(
-        "(select id, project_id, revision_id, grid, 'running' as state, null::bigint as started_at_ms,
-                 null::bigint as ended_at_ms, null::bigint as run_at_ms, null::text as error, null::bigint as replayed_as
-          from claimed join job using (id)
-          where shard = $8 and account_id = $1 and id >= $2 and id < $3 and ($4::bigint is null or project_id = $4)
+        "(select job.id, project_id, revision_id, grid, 'running' as state, null::bigint as started_at_ms,
+                 null::bigint as ended_at_ms, null::bigint as run_at_ms, null::text as error,
+                 null::bigint as replayed_as
+          from claimed join job on job.shard = claimed.shard and job.account_id = $1 and job.lane = any ('{0,1,2,3}')
+                               and job.id = claimed.id
+          where job.id >= $2 and job.id < $3 and ($4::bigint is null or project_id = $4)
             and ($5::text is null or grid = $5) and ($6::text is null or $6 = 'running')
-          order by id desc limit $7)
+          order by job.id desc limit $7)
          union all
-         (select id, project_id, revision_id, grid, 'queued', null, null, null, null, null
-          from job
-          where shard = $8 and account_id = $1 and id >= $2 and id < $3 and ($4::bigint is null or project_id = $4)
-            and ($5::text is null or grid = $5) and ($6::text is null or $6 = 'queued')
-            and id not in (select id from claimed)
-          order by id desc limit $7)
+         (select queued.* from part, unnest('{0,1,2,3}'::smallint[]) as line (lane), lateral (
+              select id, project_id, revision_id, grid, 'queued', null::bigint, null::bigint, null::bigint, null::text, null::bigint
+              from job
+              where shard = part.shard and account_id = $1 and lane = line.lane and id >= $2 and id < $3
+                and ($4::bigint is null or project_id = $4) and ($5::text is null or grid = $5)
+                and ($6::text is null or $6 = 'queued') and id not in (select id from claimed)
+              order by id desc limit $7
+          ) as queued)
          union all
-         (select id, project_id, revision_id, grid, 'waiting', null, null,
-                 (extract(epoch from run_at) * 1000)::bigint, last_error, null
-          from job_later
-          where shard = $8 and account_id = $1 and id >= $2 and id < $3 and ($4::bigint is null or project_id = $4)
-            and ($5::text is null or grid = $5) and ($6::text is null or $6 = 'waiting')
-          order by id desc limit $7)"
-    )
+         (select later.* from part, lateral (
+              select id, project_id, revision_id, grid, 'waiting', null::bigint, null::bigint,
+                     (extract(epoch from run_at) * 1000)::bigint, last_error, null::bigint
+              from job_later
+              where shard = part.shard and account_id = $1 and id >= $2 and id < $3
+                and ($4::bigint is null or project_id = $4) and ($5::text is null or grid = $5)
+                and ($6::text is null or $6 = 'waiting')
+              order by id desc limit $7
+          ) as later)"
+    ),
+    " order by run.id desc limit $7"
 );
 
 #[cfg(test)]

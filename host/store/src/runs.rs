@@ -1,6 +1,6 @@
 //! Runs: one of them whole, wherever it stands. Lists of them are in [`crate::run_list`].
 
-use trellis_model::{AccountId, ProjectId, RevisionId, RunId, Shard, run::RunState};
+use trellis_model::{AccountId, ProjectId, Queue, RevisionId, RunId, ids::SPREAD_MAX, run::RunState};
 
 use crate::{Database, Result, StoreError};
 
@@ -94,17 +94,21 @@ impl Database {
                  select job.id, project_id, revision_id, grid, ",
             job_state!(),
             ", null, null, null, null, null, payload, checkpoint.nodes
-                 from job left join checkpoint using (shard, account_id, id)
-                 where job.shard = $2 and job.account_id = $1 and job.id = $3
+                 from unnest(($2::smallint[])[1:(select spread_max from account where id = $1)]) as part (shard),
+                 unnest('{0,1,2,3}'::smallint[]) as line (lane),
+                 lateral (select * from job where shard = part.shard and account_id = $1 and lane = line.lane and id = $3
+                          limit 1) as job
+                 left join checkpoint using (shard, account_id, id)
                  union all
                  select job_later.id, project_id, revision_id, grid, 'waiting', null, null,
                         (extract(epoch from run_at) * 1000)::bigint, last_error, null, payload, checkpoint.nodes
                  from job_later left join checkpoint using (shard, account_id, id)
-                 where job_later.shard = $2 and job_later.account_id = $1 and job_later.id = $3
+                 where job_later.shard = any (($2::smallint[])[1:(select spread_max from account where id = $1)])
+                   and job_later.account_id = $1 and job_later.id = $3
              ) as run left join project on project.id = run.project_id",
         ))
         .bind(account.0)
-        .bind(Shard::of(account).0)
+        .bind(shards(account))
         .bind(run.0)
         // Planned with the values: the partition of one day is opened, not all of them.
         .persistent(false)
@@ -121,12 +125,17 @@ impl Database {
              union all
              select project_id, ",
             job_state!(),
-            " from job where shard = $2 and account_id = $1 and id = $3
+            " from unnest(($2::smallint[])[1:(select spread_max from account where id = $1)]) as part (shard),
+             unnest('{0,1,2,3}'::smallint[]) as line (lane),
+             lateral (select * from job where shard = part.shard and account_id = $1 and lane = line.lane and id = $3
+                      limit 1) as job
              union all
-             select project_id, 'waiting' from job_later where shard = $2 and account_id = $1 and id = $3",
+             select project_id, 'waiting' from job_later
+             where shard = any (($2::smallint[])[1:(select spread_max from account where id = $1)])
+               and account_id = $1 and id = $3",
         ))
         .bind(account.0)
-        .bind(Shard::of(account).0)
+        .bind(shards(account))
         .bind(run.0)
         .persistent(false)
         .fetch_optional(&self.durable)
@@ -137,11 +146,22 @@ impl Database {
     /// How many runs of the account stand in the queue or wait for their time; counted up to `most` of each.
     pub async fn unfinished_count(&self, account: AccountId, most: i64) -> Result<i64> {
         Ok(sqlx::query_scalar(
-            "select (select count(*) from (select from job where shard = $2 and account_id = $1 limit $3) as queued)
-                  + (select count(*) from (select from job_later where shard = $2 and account_id = $1 limit $3) as waiting)",
+            "with part as materialized (
+                 select unnest(($2::smallint[])[1:(select spread_max from account where id = $1)]) as shard
+             )
+             select (select count(*) from (
+                         select from part, lateral (
+                             select from job where shard = part.shard and account_id = $1 order by lane, id limit $3
+                         ) as job limit $3
+                     ) as queued)
+                  + (select count(*) from (
+                         select from part, lateral (
+                             select from job_later where shard = part.shard and account_id = $1 order by id limit $3
+                         ) as later limit $3
+                     ) as waiting)",
         )
         .bind(account.0)
-        .bind(Shard::of(account).0)
+        .bind(shards(account))
         .bind(most)
         .fetch_one(&self.durable)
         .await?)
@@ -151,6 +171,12 @@ impl Database {
 fn read_state(name: String) -> Result<RunState> {
     let state = RunState::ALL.into_iter().find(|state| state.name() == name);
     state.ok_or_else(|| StoreError::unreadable("run state", name))
+}
+
+/// The shards of all parts that an account can have, in their order: a statement takes as many of them as the account has
+/// ever had, so that no job is overlooked after its spread was lowered.
+pub(crate) fn shards(account: AccountId) -> Vec<i16> {
+    Queue::parts(account, SPREAD_MAX).map(|queue| queue.shard.0).collect()
 }
 
 pub(crate) fn read_summary(row: SummaryRow) -> Result<RunSummary> {

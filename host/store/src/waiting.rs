@@ -2,25 +2,21 @@
 
 use std::time::Duration;
 
-use trellis_model::{AccountId, Shard};
+use trellis_model::{Lane, Queue, Shard};
 use uuid::Uuid;
 
 use crate::{
     Database, Result, fail_point,
+    jobs::read_queue,
     shards::{Holding, columns},
 };
 
 impl Database {
-    /// Moves jobs whose time has come back to the queue, at most `limit` of each shard. Returns their accounts.
-    pub async fn promote_due_jobs(
-        &self,
-        host: Uuid,
-        holdings: &[Holding],
-        limit: i64,
-    ) -> Result<Vec<(Shard, AccountId)>> {
+    /// Moves jobs whose time has come back to the queue, at most `limit` of each shard. Returns the lanes they stand in.
+    pub async fn promote_due_jobs(&self, host: Uuid, holdings: &[Holding], limit: i64) -> Result<Vec<(Queue, Lane)>> {
         fail_point!("promote-before");
         let (shards, epochs) = columns(holdings);
-        let rows: Vec<(i16, i64)> = sqlx::query_as(
+        let rows: Vec<(i16, i64, i16)> = sqlx::query_as(
             "with fence as materialized (
                  select id from host where id = $1 for key share
              ), held as (
@@ -39,11 +35,14 @@ impl Database {
                  where job_later.shard = due.shard and job_later.run_at = due.run_at and job_later.id = due.id
                  returning job_later.*
              ), queued as (
-                 insert into job (shard, account_id, id, project_id, revision_id, grid, lost_hosts, is_resumed, payload)
-                 select shard, account_id, id, project_id, revision_id, grid, lost_hosts, true, payload from moved
-                 returning shard, account_id
+                 insert into job (shard, account_id, id, lane, concurrency_key, key_runs_max, project_id, revision_id, grid,
+                                  lost_hosts, is_resumed, payload)
+                 select shard, account_id, id, lane, concurrency_key, key_runs_max, project_id, revision_id, grid,
+                        lost_hosts, true, payload
+                 from moved
+                 returning shard, account_id, lane
              )
-             select distinct shard, account_id from queued",
+             select distinct shard, account_id, lane from queued",
         )
         .bind(host)
         .bind(shards)
@@ -52,7 +51,7 @@ impl Database {
         .fetch_all(&self.durable)
         .await?;
         fail_point!("promote-after");
-        Ok(rows.into_iter().map(|(shard, account)| (Shard(shard), AccountId(account))).collect())
+        rows.into_iter().map(read_queue).collect()
     }
 
     /// How long until the first waiting job of these shards is due; zero when one is overdue.

@@ -1,14 +1,11 @@
 //! The commit by itself, on a real Postgres without a host: what it does when it is sent twice, fenced or in conflict.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use trellis_model::{AccountId, ProjectId, RevisionId, RunId, run::RunState};
+use trellis_model::{AccountId, Lane, Place, ProjectId, RevisionId, RunId, run::RunState};
 use trellis_store::{
     Database as Store, DatabaseOptions,
-    commit::{
-        Checkpoint, CommitOutcome, Conclusion, Effects, EmittedEvent, Finished, ReadVersion, RunCommit, Write,
-        WriteKind,
-    },
+    commit::{Checkpoint, CommitOutcome, Conclusion, Effects, Finished, ReadVersion, RunCommit, Write, WriteKind},
     jobs::NewJob,
     shards::Holding,
 };
@@ -64,14 +61,30 @@ impl Scene {
     }
 
     async fn insert(&self, run: RunId) {
-        let (account, project) = (self.account, self.project);
-        let job = NewJob { account, run, project, revision: REVISION, grid: "main".into(), payload: EVENT.to_vec() };
-        self.store.insert_jobs(&[job]).await.expect("a new id");
+        self.store.insert_jobs(&[self.job(run, "main")]).await.expect("a new id");
+    }
+
+    fn job(&self, run: RunId, grid: &str) -> NewJob {
+        NewJob {
+            shard: self.holding.shard,
+            place: Place::default(),
+            account: self.account,
+            run,
+            project: self.project,
+            revision: REVISION,
+            grid: grid.into(),
+            payload: EVENT.to_vec(),
+        }
+    }
+
+    /// What the run has emitted.
+    fn events(&self, count: i64) -> Vec<NewJob> {
+        (0..count).map(|number| self.job(RunId(RUN.0 + 1 + number), "pick")).collect()
     }
 
     fn commit(&self, effects: Effects, conclusion: Conclusion) -> RunCommit {
         let Self { account, project, holding, .. } = *self;
-        RunCommit { holding, account, project, run: RUN, effects, conclusion }
+        RunCommit { holding, account, project, run: RUN, lane: Lane::Normal, effects, conclusion }
     }
 
     async fn send(&self, commit: &RunCommit) -> CommitOutcome {
@@ -87,16 +100,6 @@ impl Scene {
         let entry = self.store.entry(self.account, self.project, "s", key).await.expect("the server is up");
         entry.map(|entry| entry.value)
     }
-}
-
-fn events(count: i64) -> Vec<EmittedEvent> {
-    let event = |number| EmittedEvent {
-        run: RunId(RUN.0 + 1 + number),
-        revision: REVISION,
-        grid: Arc::from("pick"),
-        payload: EVENT.to_vec(),
-    };
-    (0..count).map(event).collect()
 }
 
 fn put(key: &str, value: &str, ttl: Option<Duration>) -> Write {
@@ -125,7 +128,7 @@ fn finished() -> Conclusion {
 async fn a_commit_that_is_sent_again_emits_and_writes_nothing_a_second_time() {
     let scene = Scene::new().await;
     let effects = |events| Effects { writes: vec![add("n", 1)], events, ..Effects::default() };
-    let only_events = Effects { events: events(2), ..Effects::default() };
+    let only_events = Effects { events: scene.events(2), ..Effects::default() };
     let first = scene.commit(only_events, checkpoint(1));
     for _ in 0..3 {
         assert_eq!(scene.send(&first).await, CommitOutcome::Committed);
@@ -137,7 +140,7 @@ async fn a_commit_that_is_sent_again_emits_and_writes_nothing_a_second_time() {
     assert_eq!(scene.send(&anew).await, CommitOutcome::Committed);
     assert_eq!(scene.emitted().await, 2);
 
-    let last = events(5).split_off(2);
+    let last = scene.events(5).split_off(2);
     let last = scene.commit(effects(last), finished());
     for _ in 0..3 {
         assert_eq!(scene.send(&last).await, CommitOutcome::Committed);
@@ -148,15 +151,15 @@ async fn a_commit_that_is_sent_again_emits_and_writes_nothing_a_second_time() {
 #[tokio::test]
 async fn nothing_is_emitted_by_a_commit_that_is_in_conflict_or_fenced_or_impossible() {
     let scene = Scene::new().await;
-    let stale = Effects { reads: vec![read("a", 7)], events: events(1), ..Effects::default() };
+    let stale = Effects { reads: vec![read("a", 7)], events: scene.events(1), ..Effects::default() };
     assert_eq!(scene.send(&scene.commit(stale, finished())).await, CommitOutcome::Conflict);
 
     let text = Effects { writes: vec![put("t", "text", None)], ..Effects::default() };
     assert_eq!(scene.send(&scene.commit(text, checkpoint(1))).await, CommitOutcome::Committed);
-    let impossible = Effects { writes: vec![add("t", 1)], events: events(1), ..Effects::default() };
+    let impossible = Effects { writes: vec![add("t", 1)], events: scene.events(1), ..Effects::default() };
     assert_eq!(scene.send(&scene.commit(impossible, finished())).await, CommitOutcome::Impossible);
 
-    let mut fenced = scene.commit(Effects { events: events(1), ..Effects::default() }, finished());
+    let mut fenced = scene.commit(Effects { events: scene.events(1), ..Effects::default() }, finished());
     fenced.holding.epoch -= 1;
     assert_eq!(scene.send(&fenced).await, CommitOutcome::Fenced);
     assert_eq!(scene.emitted().await, 0);

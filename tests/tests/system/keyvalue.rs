@@ -36,7 +36,8 @@ async fn what_a_keyvalue_guest_writes_other_plugins_read_and_the_other_way_round
     let seen = &node(&run, "read")["outputs"]["out"];
     assert_eq!((&seen[0][0], &seen[1][0]), (&json!("1"), &json!(["a", "b", "c"])), "{run:#}");
     assert_eq!(node(&run, "count")["outputs"]["out"], json!([42, [["a", "b", "c", "n"], null]]), "{run:#}");
-    assert_eq!(node(&run, "write")["metering"]["storage_operations"], 4, "{run:#}");
+    let operations = "two keys set; a handle, its value and the swap; what is denied is none";
+    assert_eq!(node(&run, "write")["metering"]["storage_operations"], 5, "{operations}: {run:#}");
     assert_eq!(stage.database.stored(&account, "n").await.as_deref(), Some("42"));
 }
 

@@ -10,12 +10,14 @@ mod faults;
 mod hosts;
 mod limits;
 mod postgres_restart;
+mod queue;
 mod stop;
 
 mod hostile_guests;
 mod refusals;
 mod tenancy;
 
+mod dead_rows;
 mod housekeeping;
 mod lists;
 mod retention;

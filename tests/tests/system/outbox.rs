@@ -32,7 +32,7 @@ async fn runs_of(account: &Account, grid: &str) -> Vec<Value> {
     let page = account.api.get(&format!("/v1/runs?grid={grid}&limit=100")).await.expect(200);
     let mut runs = Vec::new();
     for summary in page["items"].as_array().expect("a page of runs") {
-        runs.push(account.ended(summary["id"].as_str().expect("a run has an id")).await);
+        runs.push(account.ended(summary["run"].as_str().expect("a run has an id")).await);
     }
     runs
 }
@@ -69,7 +69,7 @@ async fn an_emitted_event_starts_a_run_that_knows_where_it_comes_from() {
     let seen = attributes(&runs[0], "look");
     let expected = [
         ("trigger", "outbox"),
-        ("source-run", source["id"].as_str().expect("an id")),
+        ("source-run", source["run"].as_str().expect("an id")),
         ("source-node", "split"),
         ("hops", "1"),
         ("tenant", "7"),
@@ -220,11 +220,11 @@ async fn a_grid_that_was_not_granted_is_denied_to_the_guest_and_an_unknown_one_i
     assert_eq!((runs_of(&account, "pick").await.len(), runs_of(&account, "audit").await.len()), (1, 0));
 
     let mut typo = manifest;
-    typo["grids"]["main"]["nodes"]["split"]["grants"]["emit"] = json!(["pick", "audti"]);
+    typo["grids"]["main"]["nodes"]["split"]["grants"]["emit"] = json!(["pick", "audits"]);
     let problem = account.api.put("/v1/projects/shop", &typo).await.problem(422);
     let fault = &problem["faults"][0];
     assert_eq!(fault["pointer"], "/grids/main/nodes/split/grants/emit/1", "{problem:#}");
-    assert_eq!(fault["message"], "grid `audti` is not defined in this manifest", "{problem:#}");
+    assert_eq!(fault["message"], "grid `audits` is not defined in this manifest", "{problem:#}");
     assert_eq!(fault["fix"], "did you mean `audit`?", "{problem:#}");
 }
 

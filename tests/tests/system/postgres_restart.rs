@@ -1,13 +1,13 @@
 //! A database that crashes under a working host.
 
-use std::{collections::BTreeSet, process::Command};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Account, Database, HostPlan, action, eventually, private_postgres, project, scratch};
+use crate::support::{Account, Database, HostPlan, action, crash, eventually, private_postgres, project, scratch};
 
 const EVENTS: usize = 300;
 /// Of every run, so that some are under way when the database goes.
@@ -49,10 +49,7 @@ async fn a_crash_of_postgres_under_a_working_host_loses_nothing_that_was_accepte
     };
     let crashing = async {
         eventually("runs end", async || (database.ended_count().await > 20).then_some(())).await;
-        // What `pg_ctl stop -m immediate` sends: no checkpoint, no goodbye.
-        let pid_file = std::fs::read_to_string(folder.join("data/postmaster.pid")).expect("the server runs");
-        let process = pid_file.lines().next().expect("its first line is the process id");
-        assert!(Command::new("kill").args(["-QUIT", process]).status().expect("`kill` runs").success());
+        crash(&postgres);
         drop(postgres);
         private_postgres(&folder).await
     };

@@ -57,6 +57,9 @@ const ALONE: [(&str, &[&str]); 3] = [
     ("axum", &["host/server", "tests", "tests/bench"]),
 ];
 
+/// The package whose program is made to fail, by its folder.
+const FAILS_ON_PURPOSE: &str = "tests";
+
 /// Longest file before its tests, in lines.
 const LINES_MAX: usize = 450;
 
@@ -207,6 +210,22 @@ fn packages_depend_on_each_other_as_the_architecture_says() {
         }
     }
     assert_none(&offenders, "packages that see what they must not");
+}
+
+#[test]
+fn only_the_program_of_the_tests_has_fail_points() {
+    let manifests = SOURCES.iter().flat_map(|folder| files(folder, "toml"));
+    let switches_on = |text: &str| {
+        let (_, dependencies) = text.split_once("dependencies]").unwrap_or_default();
+        // Where a package passes the feature on, it is behind one of its own name.
+        dependencies.contains("\"failpoints\"")
+            || text.lines().any(|line| line.starts_with("default") && line.contains("failpoints"))
+    };
+    let folders: Vec<String> = manifests
+        .filter(|path| path.file_name().is_some_and(|name| name == "Cargo.toml") && switches_on(&read(path)))
+        .map(|path| shown(path.parent().expect("a file lies in a folder")))
+        .collect();
+    assert_eq!(folders, [FAILS_ON_PURPOSE]);
 }
 
 #[test]

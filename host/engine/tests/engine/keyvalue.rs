@@ -58,15 +58,17 @@ async fn a_bucket_is_a_granted_store_with_the_same_transaction() {
 #[tokio::test]
 async fn stores_without_a_grant_are_denied_and_the_log_says_how_to_mend_it() {
     let fixture = fixture(&[]).await;
-    let report =
-        fixture.call(json!([{"get": ["other", "a"]}, {"set": ["names", "a", "1"]}, {"get": ["../x", "a"]}])).await;
+    let operations = json!([
+        {"get": ["other", "a"]}, {"set": ["names", "a", "1"]}, {"get": ["../x", "a"]}, {"open-times": ["other", 1]},
+    ]);
+    let report = fixture.call(operations).await;
     let logged: Vec<&str> = report.log.lines.iter().map(|line| line.message.as_str()).collect();
     assert!(logged[0].contains("store `other` is not granted; add \"other:r\" to `grants.storage`"), "{logged:?}");
     assert!(logged[1].contains("store `names` is granted for reading only"), "{logged:?}");
     let effects = effects(report);
     let denied = json!({"error": "access denied"});
     let results: Value = serde_json::from_str(effects.emissions[0].json.get()).expect("JSON");
-    assert_eq!(results, json!([denied, denied, denied]));
+    assert_eq!(results, json!([denied, denied, denied, [0, denied]]));
     assert!(effects.reads.is_empty() && effects.writes.is_empty(), "{effects:?}");
 }
 

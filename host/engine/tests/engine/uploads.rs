@@ -73,7 +73,8 @@ fn imports_that_no_host_provides_are_named() {
         &import("wasi:http/types@0.3.0"),
         &["this host provides wasi:http in version 0.2", "build against wasi:http@0.2"],
     );
-    says(&import("wasi:keyvalue/store@0.2.0-draft2"), &["which no host provides"]);
+    says(&import("wasi:blobstore/blobstore@0.2.0-draft"), &["which no host provides"]);
+    says(&import("wasi:keyvalue/store@0.2.0-draft"), &["provides wasi:keyvalue in version 0.2.0-draft2"]);
     says(&import("wasi:logging/logging@0.1.0-other"), &["provides wasi:logging in version 0.1.0-draft"]);
     says(&import("trellis:plugin/web@0.2.0"), &["provides trellis:plugin in version 0.1"]);
     says(&import("wasi:cli/run"), &["no interface of a WIT package with a version"]);

@@ -14,13 +14,14 @@ pub mod reader;
 pub mod variables;
 
 mod nodes;
+mod order;
 mod triggers;
 
 pub use nodes::{NodeDefinition, NodeLimits};
 pub use origin::Origin;
 pub use triggers::{HttpTrigger, OnLimit, Trigger, TriggerAuth};
 
-use crate::{description::check_name, fault::Fault};
+use crate::{description::check_name, fault::Fault, place::GridOrder};
 use document::Item;
 use reader::Faults;
 
@@ -41,6 +42,7 @@ pub struct Manifest {
 /// A directed acyclic graph of nodes, as written.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GridDefinition {
+    pub order: GridOrder,
     pub nodes: BTreeMap<String, NodeDefinition>,
 }
 
@@ -158,10 +160,10 @@ fn read_grids(faults: &mut Faults, item: &Item) -> BTreeMap<String, GridDefiniti
     check_count(faults, item, entries.len(), SECTIONS_MAX, "grids");
     let mut grids = BTreeMap::new();
     for entry in entries.iter().take(SECTIONS_MAX) {
-        let fields = faults.fields(&entry.item, &["nodes"]);
+        let fields = faults.fields(&entry.item, &["nodes", "priority", "concurrency_key", "running_max"]);
         let fix = format!("add `[grids.{}.nodes.NAME]`", entry.name);
         let nodes = fields.required(faults, "nodes", &fix).map(|item| nodes::read(faults, item)).unwrap_or_default();
-        grids.insert(entry.name.clone(), GridDefinition { nodes });
+        grids.insert(entry.name.clone(), GridDefinition { order: order::read(faults, fields), nodes });
     }
     grids
 }

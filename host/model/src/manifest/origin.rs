@@ -45,7 +45,7 @@ impl FromStr for Origin {
 }
 
 /// RFC 6901: empty, or steps that each begin with `/`; `~` only as `~0` or `~1`.
-fn is_pointer(text: &str) -> bool {
+pub(super) fn is_pointer(text: &str) -> bool {
     (text.is_empty() || text.starts_with('/'))
         && text.split('~').skip(1).all(|rest| rest.starts_with('0') || rest.starts_with('1'))
 }

@@ -16,6 +16,10 @@ kind = "http"
 grid = "order"
 path = "/orders"
 
+[grids.order]
+concurrency_key = "/customer"
+running_max = 8
+
 [grids.order.nodes.tally]
 plugin = "tally"
 inputs = { in = "event#/order" }
@@ -35,6 +39,8 @@ fn a_good_manifest_is_read_the_same_from_toml_and_json() {
     let json = document::from_toml(GOOD).expect("valid TOML").to_json().to_string();
     assert_eq!(Manifest::from_json(&json).expect("valid"), manifest);
     assert_eq!(manifest.triggers[0].http.methods, ["POST"]);
+    let order = &manifest.grids["order"].order;
+    assert_eq!((order.concurrency_key.as_deref(), order.running_max), (Some("/customer"), Some(8)));
     let tally = &manifest.grids["order"].nodes["tally"];
     assert_eq!(tally.retry.attempts_max, 3);
     assert_eq!(tally.limits.lower(Default::default()).wall_ms, 20_000);
@@ -50,30 +56,36 @@ fn check(piece: &str, instead: &str, line: usize, expected: &str) {
 
 #[test]
 fn every_fault_names_its_place_and_its_fix() {
-    check("plugin = \"tally\"", "pluign = \"tally\"", 16, "did you mean `plugin`?");
-    check("plugin = \"tally\"", "plugin = \"taly\"", 16, "did you mean `tally`?");
+    check("plugin = \"tally\"", "pluign = \"tally\"", 20, "did you mean `plugin`?");
+    check("plugin = \"tally\"", "plugin = \"taly\"", 20, "did you mean `tally`?");
     check("grid = \"order\"", "grid = \"orders\"", 12, "did you mean `order`?");
     check("kind = \"http\"", "kind = \"cron\"", 11, "known here: http");
-    check("\"event#/order\"", "\"evnt\"", 17, "is no origin");
-    check("\"event#/order\"", "5", 17, "expected a string, found a number");
-    check("wall = \"20s\"", "wall = 20", 20, "expected a string");
-    check("wall = \"20s\"", "wall = \"20 parsecs\"", 20, "is no duration");
-    check("memory = \"16MiB\"", "memory = \"1B\"", 20, "is allowed");
-    check("attempts = 3", "attempts = 0", 21, "out of range");
-    check("GET https://api.example.com/*", "https://api.example.com/*", 19, "has no method");
-    check("totals:rw", "totals", 19, "no storage grant");
-    check("[\"totals:rw\"]", "[], emit = [\"ordr\"]", 19, "did you mean `order`?");
-    check("[\"totals:rw\"]", "[], emit = [\"ledger\"]", 19, "grid `ledger` is not defined in this manifest");
+    check("\"event#/order\"", "\"evnt\"", 21, "is no origin");
+    check("\"event#/order\"", "5", 21, "expected a string, found a number");
+    check("wall = \"20s\"", "wall = 20", 24, "expected a string");
+    check("wall = \"20s\"", "wall = \"20 parsecs\"", 24, "is no duration");
+    check("memory = \"16MiB\"", "memory = \"1B\"", 24, "is allowed");
+    check("attempts = 3", "attempts = 0", 25, "out of range");
+    check("GET https://api.example.com/*", "https://api.example.com/*", 23, "has no method");
+    check("totals:rw", "totals", 23, "no storage grant");
+    check("[\"totals:rw\"]", "[], emit = [\"ordr\"]", 23, "did you mean `order`?");
+    check("[\"totals:rw\"]", "[], emit = [\"ledger\"]", 23, "grid `ledger` is not defined in this manifest");
     check("path = \"/orders\"", "path = \"orders\"", 13, "begin with `/`");
     check("json-map@^0.1", "json-map", 7, "names no version");
     check("json-map@^0.1", "json-map@newest", 7, "no version range");
     check("name = \"shop\"", "name = \"my shop\"", 3, "has characters other than");
     check("name = \"shop\"", "title = \"shop\"", 2, "`name` is missing");
-    check("nodes.alert", "nodes.event", 23, "cannot be named `event`");
+    check("nodes.alert", "nodes.event", 27, "cannot be named `event`");
+    check("concurrency_key = \"/customer\"", "concurrency_key = \"customer\"", 16, "is no JSON Pointer");
+    check("concurrency_key = \"/customer\"", "concurrency_key = \"\"", 16, "is no JSON Pointer");
+    check("concurrency_key = \"/customer\"", "priority = \"urgent\"", 16, "known here: high, normal, low");
+    check("running_max = 8", "priority = \"high\"", 17, "takes no priority");
+    check("concurrency_key = \"/customer\"", "priority = \"low\"", 16, "takes no priority");
+    check("running_max = 8", "running_max = 0", 17, "out of range");
     check(
         "[grids.order.nodes.alert]",
         "[[triggers]]\nname = \"orders\"\nkind = \"http\"\ngrid = \"order\"\npath = \"/x\"\n[grids.order.nodes.alert]",
-        23,
+        27,
         "defined twice",
     );
 }

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use trellis_model::RunId;
 use trellis_store::{StoreError, jobs::NewJob, replays::NewReplay};
 
-use super::{Accepted, Batcher, Ingest, IngestError, NewEvent, Request, job, refusal};
+use super::{Accepted, Batcher, Ingest, IngestError, NewEvent, Request, refusal};
 
 /// What makes an event the replay of a run.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ impl Batcher {
         let (mut replays, mut replies) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
         for (Request { event, replay, reply }, id) in batch.into_iter().zip(ids) {
             if let Some(ReplayOf { run, again, nodes }) = replay {
-                replays.push(NewReplay { job: job(event, id), of: run, again, nodes });
+                replays.push(NewReplay { job: self.job(event, id), of: run, again, nodes });
                 replies.push(reply);
             }
         }
@@ -45,7 +45,7 @@ impl Batcher {
                 let jobs: Vec<NewJob> =
                     replays.iter().filter(|one| made.contains(&one.job.run)).map(|one| one.job.clone()).collect();
                 answer(&replays, replies, |run| made.contains(&run).then_some(run).ok_or(IngestError::Replayed));
-                self.wake(&jobs).await;
+                self.wakeups.committed(&self.lease, &jobs).await;
             }
             Err(error) => {
                 let error = refusal(&error);

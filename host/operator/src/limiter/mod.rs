@@ -202,6 +202,11 @@ impl Limiter {
         self.table.standing(queue, self.clock.now_ms()).map_or(u32::MAX, |standing| standing.permits())
     }
 
+    /// What an operator has set for an account; the host's defaults while it is not known here.
+    pub fn limits(&self, account: AccountId) -> AccountLimits {
+        self.table.account(account).map_or(self.config.defaults, |(limits, _)| limits)
+    }
+
     /// Where an account stands, as far as this host knows at once: by its own windows, or by what their owners have told.
     /// An account of several queues is throttled when all of them are.
     ///
@@ -210,7 +215,7 @@ impl Limiter {
     pub async fn standing(&self, account: AccountId) -> Result<Standing, StoreError> {
         if !self.is_known(account) {
             let own_queues = |stored: &HashMap<AccountId, StoredLimit>| {
-                let spread = stored.get(&account).map_or(1, StoredLimit::spread);
+                let spread = stored.get(&account).map_or(1, |stored| stored.spread);
                 share::queues(account, spread).collect()
             };
             self.learn(&[account], own_queues).await?;
@@ -233,7 +238,7 @@ impl Limiter {
     pub async fn look_up(&self, account: AccountId) -> Result<Standing, StoreError> {
         self.standing(account).await?;
         let stored = self.database.account_limit(account).await?;
-        let (limits, spread) = (stored.limits.unwrap_or(self.config.defaults), stored.spread());
+        let (limits, spread) = (stored.limits.unwrap_or(self.config.defaults), stored.spread);
         let now_ms = self.clock.now_ms();
         let parts = share::queues(account, spread).map(|queue| {
             let StoredQueue { windows, throttled_until_ms, .. } =

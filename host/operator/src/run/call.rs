@@ -4,20 +4,24 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use trellis_engine::{Call, CallReport, Event, FailureKind, LoadError, LogLevel, RunLog, UploadError};
 use trellis_model::{
-    AccountId, Queue, RunId,
+    Queue, RunId,
     plan::PlannedNode,
     run::{Inputs, LogLine, Metering, Reason, ReasonKind},
 };
 use trellis_store::fail_point;
 
 use super::{context::RunContext, storage::CallStorage};
-use crate::{catalog::LoadedRevision, limiter::Permit};
+use crate::{
+    catalog::LoadedRevision,
+    limiter::Permit,
+    slots::{Slot, SlotsOf},
+};
 
 /// What a call needs to know.
 pub struct NodeCall {
     /// Of the execution's state that the inputs were taken from.
     pub generation: u32,
-    pub account: AccountId,
+    pub queue: Queue,
     pub run: RunId,
     pub revision: Arc<LoadedRevision>,
     pub grid: Arc<trellis_model::plan::GridPlan>,
@@ -48,13 +52,24 @@ impl NodeCall {
             Ok(transformer) => transformer,
             Err(reason) => return CallEnd::NotLoaded(reason),
         };
-        if let Permit::Wait(wait) = context.limiter.take(Queue::home(self.account)).await {
+        // Before the permit: it is taken right before the module is instantiated.
+        let _slots = self.enter(context).await;
+        if let Permit::Wait(wait) = context.limiter.take(self.queue).await {
             return CallEnd::Throttled(wait);
         }
         fail_point!("call-before");
         let report = context.callee.call(&transformer, self.call(context)).await;
         fail_point!("call-after");
         CallEnd::Called(Box::new(report))
+    }
+
+    /// Waits until the grid and the account have fewer modules running than they may. The grid first: who waits for a slot
+    /// of one grid must not keep another one from running.
+    async fn enter(&self, context: &RunContext) -> [Option<Slot>; 2] {
+        let grid = SlotsOf::Grid(self.revision.project, self.grid.name.clone());
+        let of_grid = context.slots.enter(grid, || self.grid.order.running_max).await;
+        let of_account = context.slots.enter(SlotsOf::Queue(self.queue), || context.running_max(self.queue)).await;
+        [of_grid, of_account]
     }
 
     async fn load(&self, context: &RunContext) -> Result<Arc<trellis_engine::Transformer>, Reason> {
@@ -90,7 +105,7 @@ impl NodeCall {
             limits: node.limits.lower(context.call_limits),
             grants: Arc::clone(&node.grants),
             storage: Arc::clone(&self.storage) as Arc<dyn trellis_engine::Storage>,
-            outbound: context.engine.outbound(self.account),
+            outbound: context.engine.outbound(self.queue.account),
             clock: None,
         }
     }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use trellis_engine::Engine;
-use trellis_model::{call_limits::CallLimits, run_limits::RunLimits};
+use trellis_model::{Queue, call_limits::CallLimits, run_limits::RunLimits, window::AccountLimits};
 use trellis_store::Database;
 
 use super::Callee;
 use crate::{
     cancellations::Cancellations, catalog::Catalog, claims::Claims, clock::Clock, committer::Committer, lease::Lease,
-    limiter::Limiter,
+    limiter::Limiter, slots::Slots, spreads::Spreads,
 };
 
 pub struct RunContext {
@@ -18,6 +18,8 @@ pub struct RunContext {
     pub callee: Callee,
     pub catalog: Arc<Catalog>,
     pub limiter: Limiter,
+    pub spreads: Arc<Spreads>,
+    pub slots: Slots,
     pub committer: Committer,
     pub claims: Arc<Claims>,
     pub cancellations: Arc<Cancellations>,
@@ -27,4 +29,16 @@ pub struct RunContext {
     pub call_limits: CallLimits,
     /// What a run may hold back before it is committed in the middle.
     pub run_limits: RunLimits,
+}
+
+impl RunContext {
+    /// What an operator has set for an account.
+    pub fn limits(&self, queue: Queue) -> AccountLimits {
+        self.limiter.limits(queue.account)
+    }
+
+    /// How many modules a queue may have running at once; none: as many as there is room for.
+    pub fn running_max(&self, queue: Queue) -> Option<u32> {
+        self.limits(queue).running_max.map(|most| queue.share_of(most, self.spreads.of(queue.account)))
+    }
 }

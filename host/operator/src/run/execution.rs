@@ -25,7 +25,7 @@ use super::{
     RunEnd,
     call::{self, CallEnd, NodeCall},
     context::RunContext,
-    outbox::emitted_events,
+    outbox::emitted_jobs,
     storage::{CallStorage, Pending},
 };
 use crate::{catalog::LoadedRevision, committer::CommitEnd};
@@ -170,7 +170,7 @@ impl<'c> Execution<'c> {
         );
         NodeCall {
             generation: self.generation,
-            account: self.job.account,
+            queue: self.job.queue(),
             run: self.job.run,
             revision: Arc::clone(&self.revision),
             grid: Arc::clone(&self.grid),
@@ -224,7 +224,7 @@ impl<'c> Execution<'c> {
             // Otherwise nothing has happened: the node stays unsettled and is called again with a fresh view.
             return;
         }
-        self.pending.emit(emitted_events(call, &self.event, effects.events));
+        self.pending.emit(emitted_jobs(call, &self.event, effects.events));
         let outputs: Outputs = effects.emissions.into_iter().map(|emission| (emission.port, emission.json)).collect();
         let result = NodeResult {
             attempts: call.attempt,
@@ -315,6 +315,7 @@ impl<'c> Execution<'c> {
         RunCommit {
             holding: self.holding,
             account: self.job.account,
+            lane: self.job.place.lane,
             project: self.job.project,
             run: self.job.run,
             effects,

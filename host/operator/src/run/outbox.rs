@@ -4,22 +4,26 @@
 //! changes its revision in the middle. Which id the new run has is the committer's.
 
 use trellis_model::{RunId, outbox, run::Event};
-use trellis_store::commit::EmittedEvent;
+use trellis_store::jobs::NewJob;
 
 use super::call::NodeCall;
 
-/// The events of one call, which handled `source`.
-pub fn emitted_events(call: &NodeCall, source: &Event, events: Vec<trellis_engine::EmittedEvent>) -> Vec<EmittedEvent> {
-    let stored = |event: trellis_engine::EmittedEvent| {
+/// The jobs of the events of one call, which handled `source`. They have no id yet, and so no shard.
+pub fn emitted_jobs(call: &NodeCall, source: &Event, events: Vec<trellis_engine::EmittedEvent>) -> Vec<NewJob> {
+    let job = |event: trellis_engine::EmittedEvent| {
         let trellis_engine::EmittedEvent { grid, data, attributes } = event;
         let attributes = outbox::attributes(&source.attributes, call.run, &call.planned().name, attributes);
-        let payload = serde_json::to_vec(&Event { attributes, data });
-        EmittedEvent {
+        let event = Event { attributes, data };
+        NewJob {
+            shard: call.queue.shard,
+            place: call.revision.place(&grid, &event),
+            account: call.queue.account,
             run: RunId(0),
+            project: call.revision.project,
             revision: call.revision.id,
             grid: grid.into(),
-            payload: payload.expect("an event is plain data with text keys"),
+            payload: serde_json::to_vec(&event).expect("an event is plain data with text keys"),
         }
     };
-    events.into_iter().map(stored).collect()
+    events.into_iter().map(job).collect()
 }

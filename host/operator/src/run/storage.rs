@@ -15,7 +15,8 @@ use trellis_engine::{Change, Entry, ListedKey, Storage, StorageUnavailable};
 use trellis_model::{AccountId, ProjectId};
 use trellis_store::{
     Database, StoreError,
-    commit::{Effects, EmittedEvent, ReadVersion, Write, WriteKind},
+    commit::{Effects, ReadVersion, Write, WriteKind},
+    jobs::NewJob,
 };
 
 /// Store and key.
@@ -54,7 +55,7 @@ impl Pending {
     }
 
     /// Adds what a call has emitted, once what it has read and written is merged.
-    pub fn emit(&mut self, events: Vec<EmittedEvent>) {
+    pub fn emit(&mut self, events: Vec<NewJob>) {
         self.effects.events.extend(events);
     }
 

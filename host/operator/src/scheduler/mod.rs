@@ -2,34 +2,35 @@
 //!
 //! Knows when and whose work is started; what a run does is [`crate::run`]'s part.
 
+mod handover;
+mod lanes;
 mod queues;
+mod starting;
 mod wakeups;
 
 use std::{
     collections::{HashMap, HashSet},
-    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use futures_util::FutureExt as _;
-use tokio::sync::mpsc;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use trellis_model::{AccountId, ClaimId, Queue, RunId, Shard};
-use trellis_store::{StoreError, jobs::FetchedJob, shards::Holding};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use trellis_model::{AccountId, ClaimId, Lane, Queue, RunId, Shard};
+use trellis_store::{StoreError, shards::Holding};
 
-use self::queues::{Allowance, Queues, Turn};
-pub use self::wakeups::Wakeups;
+use self::queues::Queues;
+pub use self::{starting::RunStarter, wakeups::Wakeups};
 use crate::{
     lease::ShardChange,
-    run::{RunContext, RunEnd, run_job},
+    run::{RunContext, RunEnd},
 };
 
 /// What the scheduler is told.
 #[derive(Debug)]
 pub enum Message {
-    /// Jobs were committed: accounts and the first run of each.
-    Jobs(HashMap<AccountId, RunId>),
+    /// Jobs were committed: where they stand, and the first run of each lane.
+    Jobs(HashMap<(Queue, Lane), RunId>),
     /// Jobs may have been committed to this shard by another host.
     Look(Shard),
     /// Anything may have been missed.
@@ -37,7 +38,9 @@ pub enum Message {
     /// An account's limits changed.
     LimitsChanged(AccountId),
     /// A run has ended, for good or for now.
-    Ended { account: AccountId, run: RunId, claim: ClaimId, end: RunEnd },
+    Ended { queue: Queue, run: RunId, claim: ClaimId, end: RunEnd },
+    /// The host is stopping: start nothing more. Answered when that is so.
+    Leave(oneshot::Sender<()>),
 }
 
 /// Messages handled before the next fetch.
@@ -46,44 +49,10 @@ const MESSAGES_AT_ONCE: usize = 256;
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// After a failed statement.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
-/// No account has more than this part of all runs in flight.
-const ACCOUNT_SHARE: usize = 4;
 /// Before a run is tried again that the host itself has failed at.
 const PANIC_PAUSE: Duration = Duration::from_secs(5);
 /// Jobs moved back to the queue at a time, per shard.
 const PROMOTE_JOBS_MAX: i64 = 500;
-
-/// What it takes to start a run.
-pub struct RunStarter {
-    pub context: Arc<RunContext>,
-    pub wakeups: Wakeups,
-    /// The runs that were started.
-    pub tasks: TaskTracker,
-    /// Ends runs that did not end within the grace of a stop; they are left to the next owner.
-    pub abandon: CancellationToken,
-}
-
-impl RunStarter {
-    fn start(&self, job: FetchedJob) {
-        let (context, wakeups, abandon) = (Arc::clone(&self.context), self.wakeups.clone(), self.abandon.clone());
-        self.tasks.spawn(async move {
-            let (shard, account, run, claim) = (job.shard, job.account, job.run, job.claim);
-            let running = AssertUnwindSafe(run_job(&context, job)).catch_unwind();
-            let end = match abandon.run_until_cancelled(running).await {
-                Some(Ok(end)) => end,
-                Some(Err(_)) => {
-                    tracing::error!(%run, "the host failed while it ran this run; it is run again");
-                    RunEnd::Released(PANIC_PAUSE)
-                }
-                None => RunEnd::Fenced,
-            };
-            if !matches!(end, RunEnd::Fenced) {
-                context.claims.conclude((shard, claim));
-            }
-            wakeups.ended(account, run, claim, end).await;
-        });
-    }
-}
 
 pub struct Scheduler {
     context: Arc<RunContext>,
@@ -97,6 +66,8 @@ pub struct Scheduler {
     queues: Queues,
     running: usize,
     releasing: HashSet<Shard>,
+    /// The host is stopping.
+    is_leaving: bool,
     next_look: Instant,
     /// When the first waiting job is due, as far as is known.
     next_due: Option<Instant>,
@@ -124,6 +95,7 @@ impl Scheduler {
             queues: Queues::default(),
             running: 0,
             releasing: HashSet::new(),
+            is_leaving: false,
             next_look: Instant::now() + LOOK_INTERVAL,
             next_due: None,
             paused_until: None,
@@ -165,6 +137,9 @@ impl Scheduler {
         self.paused_until = None;
         self.queues.unthrottle(now);
         let done = async {
+            if self.is_leaving {
+                return self.release_drained().await;
+            }
             self.look_for_work(now).await?;
             self.promote_due(now).await?;
             self.release_drained().await?;
@@ -187,9 +162,9 @@ impl Scheduler {
 
     fn handle(&mut self, message: Message) {
         match message {
-            Message::Jobs(accounts) => {
-                for (account, first) in accounts {
-                    self.wake(account, RunId(first.0 - 1));
+            Message::Jobs(lanes) => {
+                for ((queue, lane), first) in lanes {
+                    self.wake(queue, lane, RunId(first.0 - 1));
                 }
             }
             Message::Look(shard) => {
@@ -197,18 +172,22 @@ impl Scheduler {
             }
             Message::LookEverywhere => self.next_look = Instant::now(),
             Message::LimitsChanged(account) => self.queues.reconsider(account),
-            Message::Ended { account, run, claim, end } => self.ended(account, run, claim, end),
+            Message::Ended { queue, run, claim, end } => self.ended(queue, run, claim, end),
+            Message::Leave(done) => {
+                self.leave();
+                // Whoever asked has given up waiting, if nobody hears this.
+                let _ = done.send(());
+            }
         }
     }
 
-    fn wake(&mut self, account: AccountId, cursor: RunId) {
-        if self.serves(account) {
-            self.queues.wake(account, cursor);
+    fn wake(&mut self, queue: Queue, lane: Lane, cursor: RunId) {
+        if self.serves(queue.shard) {
+            self.queues.wake(queue, lane, cursor);
         }
     }
 
-    fn serves(&self, account: AccountId) -> bool {
-        let shard = Shard::of(account);
+    fn serves(&self, shard: Shard) -> bool {
         self.holdings.contains_key(&shard) && !self.releasing.contains(&shard)
     }
 
@@ -216,22 +195,22 @@ impl Scheduler {
         self.holdings.iter().map(|(shard, epoch)| Holding { shard: *shard, epoch: *epoch }).collect()
     }
 
-    fn ended(&mut self, account: AccountId, run: RunId, claim: ClaimId, end: RunEnd) {
+    fn ended(&mut self, queue: Queue, run: RunId, claim: ClaimId, end: RunEnd) {
         self.running -= 1;
         match end {
             RunEnd::Concluded | RunEnd::Fenced => {
-                self.queues.ended(account, run, claim);
+                self.queues.ended(queue, run, claim);
             }
             RunEnd::Waiting(after) => {
-                self.queues.ended(account, run, claim);
+                self.queues.ended(queue, run, claim);
                 let due = Instant::now() + after;
                 self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
             }
             RunEnd::Released(wait) => {
-                if self.serves(account) {
-                    self.queues.released(account, run, claim, Instant::now() + wait);
+                if self.serves(queue.shard) {
+                    self.queues.released(queue, run, claim, Instant::now() + wait);
                 } else {
-                    self.queues.ended(account, run, claim);
+                    self.queues.ended(queue, run, claim);
                 }
             }
         }
@@ -245,8 +224,8 @@ impl Scheduler {
             self.shards_to_look_at.iter().copied().filter(|shard| self.holdings.contains_key(shard)).collect()
         };
         if !shards.is_empty() {
-            for (_, account) in self.context.database.accounts_with_jobs(&shards).await? {
-                self.wake(account, RunId(0));
+            for (queue, lane) in self.context.database.queues_with_jobs(&shards).await? {
+                self.wake(queue, lane, RunId(0));
             }
         }
         self.shards_to_look_at.clear();
@@ -273,8 +252,8 @@ impl Scheduler {
         }
         let holdings = self.holdings();
         let host = self.context.lease.identity().host;
-        for (_, account) in self.context.database.promote_due_jobs(host, &holdings, PROMOTE_JOBS_MAX).await? {
-            self.wake(account, RunId(0));
+        for (queue, lane) in self.context.database.promote_due_jobs(host, &holdings, PROMOTE_JOBS_MAX).await? {
+            self.wake(queue, lane, RunId(0));
         }
         self.note_next_due(&holdings).await
     }
@@ -283,89 +262,6 @@ impl Scheduler {
         let shards: Vec<Shard> = holdings.iter().map(|holding| holding.shard).collect();
         let next = self.context.database.next_due(&shards).await?;
         self.next_due = next.map(|after| Instant::now() + after);
-        Ok(())
-    }
-
-    /// Fetches and starts runs while there is room and work.
-    async fn start_runs(&mut self) -> Result<(), StoreError> {
-        while self.queues.has_ready() && self.running < self.runs_max && self.context.lease.may_start() {
-            let limiter = &self.context.limiter;
-            limiter.load(self.queues.ready_accounts().map(Queue::home)).await?;
-            let allowance = |account| {
-                let queue = Queue::home(account);
-                Allowance { permit: limiter.check(queue), permits: limiter.permits(queue) }
-            };
-            let account_runs_max = (self.runs_max / ACCOUNT_SHARE).max(1);
-            let turn = self.queues.turn(self.runs_max - self.running, account_runs_max, Instant::now(), allowance);
-            if turn.accounts.is_empty() {
-                continue;
-            }
-            let holdings = self.holdings();
-            match self.context.database.fetch_jobs(&holdings, &turn.accounts, &turn.in_flight).await {
-                Ok(jobs) => self.start(&turn, jobs),
-                Err(error) => {
-                    self.queues.not_fetched(&turn);
-                    self.is_claim_lost = true;
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn start(&mut self, turn: &Turn, jobs: Vec<FetchedJob>) {
-        let mut runs: HashMap<AccountId, Vec<(RunId, ClaimId)>> = HashMap::new();
-        // All of a claim's jobs are open before the first of them can be concluded.
-        for job in &jobs {
-            runs.entry(job.account).or_default().push((job.run, job.claim));
-            self.context.claims.open((job.shard, job.claim));
-        }
-        self.running += jobs.len();
-        jobs.into_iter().for_each(|job| self.starter.start(job));
-        for asked in &turn.accounts {
-            self.queues.fetched(asked, runs.get(&asked.account).map_or(&[], Vec::as_slice));
-        }
-    }
-
-    async fn change_shards(&mut self, change: ShardChange) {
-        match change {
-            ShardChange::Taken(taken) => {
-                // What was known of these accounts while another host counted is out of date.
-                let shards: HashSet<Shard> = taken.iter().map(|holding| holding.shard).collect();
-                self.context.limiter.forget(|shard| shards.contains(&shard)).await;
-                self.releasing.retain(|shard| !shards.contains(shard));
-                self.holdings.extend(taken.iter().map(|holding| (holding.shard, holding.epoch)));
-                self.next_look = Instant::now();
-                self.next_due = Some(Instant::now());
-            }
-            ShardChange::Release(shards) => {
-                self.releasing.extend(shards);
-                let releasing = &self.releasing;
-                self.queues.stop_shards(|shard| releasing.contains(&shard));
-            }
-            ShardChange::Lost => {
-                self.holdings.clear();
-                self.queues.clear();
-                self.releasing.clear();
-                self.context.claims.clear();
-                self.context.limiter.forget(|_| true).await;
-            }
-        }
-    }
-
-    /// Gives shards back that have nothing in flight any more.
-    async fn release_drained(&mut self) -> Result<(), StoreError> {
-        let drained: Vec<Shard> =
-            self.releasing.iter().copied().filter(|shard| !self.queues.has_in_flight(*shard)).collect();
-        if drained.is_empty() {
-            return Ok(());
-        }
-        self.context.limiter.hand_over(&drained).await?;
-        let holdings: Vec<Holding> = self.holdings().into_iter().filter(|one| drained.contains(&one.shard)).collect();
-        self.context.database.release_shards(self.context.lease.identity().host, &holdings).await?;
-        self.context.lease.drop_holdings(&drained);
-        self.holdings.retain(|shard, _| !drained.contains(shard));
-        self.releasing.retain(|shard| !drained.contains(shard));
         Ok(())
     }
 }

@@ -1,17 +1,23 @@
-//! The accounts that have work, as the scheduler turns them over. Pure: time and permits are arguments.
+//! The queues that have work, as the scheduler turns them over. Pure: time and permits are arguments.
 //!
 //! ```text
 //!             wake                    no permit left
 //!   EMPTY ───────────► READY ───────────────────────► THROTTLED until t
 //!     ▲                 │ ▲                               │
-//!     └── fetched less ─┘ └────────── t has come ─────────┘
-//!         than asked
+//!     └─ all lanes ─────┘ └────────── t has come ─────────┘
+//!        asleep
 //! ```
 //!
 //! READY becomes SATURATED while its runs in flight take all that it may have, and READY again when one of them ends.
 //!
-//! Accounts, not jobs, are what it turns over: a throttled account is not fetched, however many jobs it has, and an
-//! account without work takes no memory.
+//! Queues, not jobs, are what it turns over: a throttled account is not fetched, however many jobs it has, and an account
+//! without work takes no memory. An account has one queue; one that is spread has one for each part, each with a place of
+//! its own in the ring.
+//!
+//! Who is next is said by deficit round robin (Shreedhar and Varghese, 1995): whoever comes to the front of the ring may
+//! start as many runs as its weight says, times the same for all; what did not fit into the host's room it may start when
+//! there is room again, before the next one's turn. Runs are what is counted, not the calls that they make. Whoever has
+//! nothing to run, or may not, gives up what it had left: nobody saves up for later.
 
 use std::{
     cmp::Reverse,
@@ -19,30 +25,35 @@ use std::{
     time::{Duration, Instant},
 };
 
-use trellis_model::{AccountId, ClaimId, RunId, Shard};
-use trellis_store::jobs::FetchAccount;
+use trellis_model::{AccountId, ClaimId, ConcurrencyKey, Lane, Queue, RunId, Shard, ids::SPREAD_MAX};
+use trellis_store::fetch::{FetchKey, FetchLane, FindKeys, FoundKey};
 
+use super::lanes::Lanes;
 use crate::limiter::Permit;
 
 /// Jobs of one fetch at most.
 const FETCH_JOBS_MAX: usize = 500;
-/// Before an account is looked at again whose permits went in the same moment.
+/// Before an account is looked at again whose permits went in the same moment, or whose next keys were all held.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Default)]
 pub struct Queues {
-    accounts: HashMap<AccountId, AccountQueue>,
-    ready: VecDeque<AccountId>,
-    throttled: BinaryHeap<Reverse<(Instant, AccountId)>>,
+    queues: HashMap<Queue, QueueState>,
+    ready: VecDeque<Queue>,
+    throttled: BinaryHeap<Reverse<(Instant, Queue)>>,
+    /// Runs in flight of each shard that has any.
+    in_flight: HashMap<Shard, usize>,
+    /// Payloads of all runs in flight.
+    bytes_in_flight: usize,
 }
 
 #[derive(Debug)]
-struct AccountQueue {
+struct QueueState {
     state: State,
-    /// Runs up to here were fetched.
-    cursor: RunId,
-    /// With the claim that each was fetched under: the same run may be fetched again under another one.
-    in_flight: HashMap<RunId, ClaimId>,
+    lanes: Lanes,
+    in_flight: HashMap<RunId, InFlight>,
+    /// Runs that it may still start in its turn.
+    deficit: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,19 +65,57 @@ enum State {
     Empty,
 }
 
-/// What the limiter says of an account.
+/// A run that was started and has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    pub run: RunId,
+    pub lane: Lane,
+    /// The claim it was fetched under: the same run may be fetched again under another one.
+    pub claim: ClaimId,
+    pub key: Option<ConcurrencyKey>,
+    pub payload_bytes: usize,
+}
+
+/// What a queue may have.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowance {
     pub permit: Permit,
+    /// Modules that may be instantiated in the present window.
     pub permits: u32,
+    /// Runs in flight at most.
+    pub runs_max: usize,
+    pub weight: u32,
 }
 
 /// What to fetch next.
 #[derive(Debug, Default)]
 pub struct Turn {
-    pub accounts: Vec<FetchAccount>,
-    /// Runs in flight of these accounts that lie behind their cursor.
+    pub asked: Vec<Asked>,
+    /// Runs in flight that would be found again.
     pub in_flight: Vec<RunId>,
+}
+
+/// What one queue is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub queue: Queue,
+    pub lane: Lane,
+    pub cursor: RunId,
+    pub count: usize,
+}
+
+impl Turn {
+    /// What to fetch by cursor.
+    pub fn lanes(&self) -> Vec<FetchLane> {
+        let by_cursor = self.asked.iter().filter(|asked| asked.lane != Lane::Keyed);
+        let lane = |asked: &Asked| FetchLane {
+            queue: asked.queue,
+            lane: asked.lane,
+            cursor: asked.cursor,
+            count: i64::try_from(asked.count).expect("at most FETCH_JOBS_MAX"),
+        };
+        by_cursor.map(lane).collect()
+    }
 }
 
 impl Queues {
@@ -74,162 +123,213 @@ impl Queues {
         !self.ready.is_empty()
     }
 
-    pub fn ready_accounts(&self) -> impl Iterator<Item = AccountId> + '_ {
+    pub fn ready_queues(&self) -> impl Iterator<Item = Queue> + '_ {
         self.ready.iter().copied()
     }
 
-    /// An account has jobs, the first of them behind `cursor` as far as is known.
-    pub fn wake(&mut self, account: AccountId, cursor: RunId) {
-        let queue = self.accounts.entry(account).or_insert_with(|| AccountQueue {
+    /// Payloads of all runs in flight, in bytes.
+    pub fn bytes_in_flight(&self) -> usize {
+        self.bytes_in_flight
+    }
+
+    /// A lane has jobs, the first of them behind `cursor` as far as is known.
+    pub fn wake(&mut self, queue: Queue, lane: Lane, cursor: RunId) {
+        let state = self.queues.entry(queue).or_insert_with(|| QueueState {
             state: State::Empty,
-            cursor,
+            lanes: Lanes::default(),
             in_flight: HashMap::new(),
+            deficit: 0,
         });
-        queue.cursor = queue.cursor.min(cursor);
-        if queue.state == State::Empty {
-            queue.state = State::Ready;
-            self.ready.push_back(account);
+        state.lanes.wake(lane, cursor);
+        if state.state == State::Empty {
+            state.state = State::Ready;
+            self.ready.push_back(queue);
         }
     }
 
-    /// Chooses accounts in turn, with an even share of `room` for each, within their allowances, and each with no more than
-    /// `runs_max` runs in flight: slow runs of one account must not fill the host.
-    pub fn turn(
-        &mut self,
-        room: usize,
-        runs_max: usize,
-        now: Instant,
-        allowance: impl Fn(AccountId) -> Allowance,
-    ) -> Turn {
-        let room = room.min(FETCH_JOBS_MAX);
-        let candidates = self.ready.len().min(room);
-        let share = room.checked_div(candidates).unwrap_or(0);
+    /// Shares `room` out among the queues at the front of the ring, each within its allowance.
+    pub fn turn(&mut self, room: usize, now: Instant, allowance: impl Fn(Queue) -> Allowance) -> Turn {
+        let mut room = room.min(FETCH_JOBS_MAX);
+        let chosen: Vec<(Queue, Allowance)> =
+            self.ready.iter().take(room).map(|queue| (*queue, allowance(*queue))).collect();
+        let weights: usize = chosen.iter().map(|(_, allowance)| allowance.weight as usize).sum();
+        let quantum = room.checked_div(weights).unwrap_or(0).max(1);
         let mut turn = Turn::default();
-        for account in self.ready.drain(..candidates).collect::<Vec<_>>() {
-            let allowance = allowance(account);
-            let Some(queue) = self.accounts.get_mut(&account) else { continue };
-            if let Permit::Wait(wait) = allowance.permit {
-                let until = now + wait;
-                queue.state = State::Throttled(until);
-                self.throttled.push(Reverse((until, account)));
-                continue;
+        for (queue, allowance) in chosen {
+            if room == 0 {
+                break;
             }
-            let unspoken = (allowance.permits as usize).min(runs_max).saturating_sub(queue.in_flight.len());
-            let count = share.min(unspoken);
-            if count == 0 && queue.in_flight.is_empty() {
-                // Permits went between two looks; look again soon.
-                let until = now + LOOK_AGAIN;
-                queue.state = State::Throttled(until);
-                self.throttled.push(Reverse((until, account)));
-                continue;
+            self.ready.pop_front();
+            let Some(state) = self.queues.get_mut(&queue) else { continue };
+            match state.ask(queue, allowance, quantum, room) {
+                Ok(asked) => {
+                    room -= asked.count;
+                    turn.in_flight.extend(state.found_again(asked));
+                    turn.asked.push(asked);
+                }
+                Err(wait) => {
+                    state.deficit = 0;
+                    state.state = wait.map_or(State::Saturated, |wait| State::Throttled(now + wait));
+                    self.throttled.extend(wait.map(|wait| Reverse((now + wait, queue))));
+                }
             }
-            if count == 0 {
-                queue.state = State::Saturated;
-                continue;
-            }
-            turn.in_flight.extend(queue.in_flight.keys().filter(|run| **run > queue.cursor));
-            turn.accounts.push(FetchAccount {
-                shard: Shard::of(account),
-                account,
-                cursor: queue.cursor,
-                count: i64::try_from(count).expect("a share of at most FETCH_JOBS_MAX"),
-            });
         }
         turn
     }
 
-    /// Notes what came of a fetch: the runs now in flight. An account that gave all it was asked for may have more.
-    pub fn fetched(&mut self, asked: &FetchAccount, runs: &[(RunId, ClaimId)]) {
-        let Some(queue) = self.accounts.get_mut(&asked.account) else { return };
-        queue.in_flight.extend(runs.iter().copied());
-        if let Some((last, _)) = runs.iter().max() {
-            queue.cursor = queue.cursor.max(*last);
-        }
-        if runs.len() as i64 >= asked.count {
-            queue.state = State::Ready;
-            self.ready.push_back(asked.account);
-        } else {
-            queue.state = State::Empty;
-            self.forget_if_idle(asked.account);
-        }
+    /// Which keys to look at for what was asked of keyed lanes.
+    pub fn keys_to_find(&self, turn: &Turn) -> Vec<FindKeys> {
+        let keyed = turn.asked.iter().filter(|asked| asked.lane == Lane::Keyed);
+        let find = |asked: &Asked| {
+            let (cursor, count) = self.queues.get(&asked.queue)?.lanes.keys.look(asked.count);
+            Some(FindKeys { queue: asked.queue, cursor, count: i64::try_from(count).expect("far fewer") })
+        };
+        keyed.filter_map(find).collect()
     }
 
-    /// A fetch that failed: the accounts keep their turn.
+    /// How many jobs of which keys to fetch: as many as were asked for, and of each key as many as may hold it.
+    pub fn choose_keys(&mut self, turn: &Turn, looked: &[FindKeys], found: &[FoundKey]) -> Vec<FetchKey> {
+        let mut wanted = Vec::new();
+        for find in looked {
+            let asked = turn.asked.iter().find(|asked| asked.queue == find.queue && asked.lane == Lane::Keyed);
+            let (Some(asked), Some(state)) = (asked, self.queues.get_mut(&find.queue)) else { continue };
+            let found: Vec<FoundKey> = found.iter().filter(|key| key.queue == find.queue).copied().collect();
+            let is_end = (found.len() as i64) < find.count;
+            for (hash, count) in state.lanes.keys.choose(asked.count, &found, is_end) {
+                let count = i64::try_from(count).expect("at most FETCH_JOBS_MAX");
+                wanted.push(FetchKey { queue: find.queue, hash, count });
+            }
+        }
+        wanted
+    }
+
+    /// Notes what came of a turn: the runs now in flight. A lane that gave all it was asked for may have more; `is_cut`
+    /// says that others may have more, too, because there was too much to be taken at once.
+    pub fn fetched(&mut self, asked: &Asked, runs: &[InFlight], is_cut: bool, now: Instant) {
+        let Some(state) = self.queues.get_mut(&asked.queue) else { return };
+        for run in runs {
+            state.lanes.keys.hold(run.key);
+            state.in_flight.insert(run.run, *run);
+            self.bytes_in_flight += run.payload_bytes;
+        }
+        if !runs.is_empty() {
+            *self.in_flight.entry(asked.queue.shard).or_default() += runs.len();
+        }
+        let last = runs.iter().map(|run| run.run).max();
+        state.lanes.fetched(asked.lane, last, runs.len() < asked.count && !is_cut, runs.is_empty());
+        if !state.lanes.is_any_awake() {
+            state.state = State::Empty;
+            state.deficit = 0;
+            return self.forget_if_idle(asked.queue);
+        }
+        if runs.is_empty() && state.lanes.is_in_vain(asked.lane) {
+            state.deficit = 0;
+            state.state = State::Throttled(now + LOOK_AGAIN);
+            self.throttled.push(Reverse((now + LOOK_AGAIN, asked.queue)));
+            return;
+        }
+        // What this lane had not may come from another.
+        state.deficit += asked.count - runs.len().min(asked.count);
+        state.state = State::Ready;
+        if state.deficit > 0 { self.ready.push_front(asked.queue) } else { self.ready.push_back(asked.queue) }
+    }
+
+    /// A turn that failed: the queues keep it.
     pub fn not_fetched(&mut self, turn: &Turn) {
-        self.ready.extend(turn.accounts.iter().map(|asked| asked.account));
+        for asked in turn.asked.iter().rev() {
+            if let Some(state) = self.queues.get_mut(&asked.queue) {
+                state.deficit += asked.count;
+                // What was chosen may never have come.
+                state.lanes.wake(asked.lane, asked.cursor);
+                self.ready.push_front(asked.queue);
+            }
+        }
     }
 
     /// A run has ended, for good or for now. False: it is none of those in flight, but a former start of one of them.
-    pub fn ended(&mut self, account: AccountId, run: RunId, claim: ClaimId) -> bool {
-        let Some(queue) = self.accounts.get_mut(&account) else { return false };
-        if queue.in_flight.get(&run) != Some(&claim) {
+    pub fn ended(&mut self, queue: Queue, run: RunId, claim: ClaimId) -> bool {
+        let Some(state) = self.queues.get_mut(&queue) else { return false };
+        if state.in_flight.get(&run).is_none_or(|own| own.claim != claim) {
             return false;
         }
-        queue.in_flight.remove(&run);
-        if queue.state == State::Saturated {
-            queue.state = State::Ready;
-            self.ready.push_back(account);
+        let Some(ended) = state.in_flight.remove(&run) else { return false };
+        self.bytes_in_flight -= ended.payload_bytes;
+        if let Some(count) = self.in_flight.get_mut(&queue.shard) {
+            *count -= 1;
+            if *count == 0 {
+                self.in_flight.remove(&queue.shard);
+            }
         }
-        self.forget_if_idle(account);
+        let is_freed = state.lanes.keys.release(ended.key);
+        if state.state == State::Saturated {
+            state.state = State::Ready;
+            self.ready.push_back(queue);
+        }
+        if is_freed && !state.is_stopped() {
+            // Somebody may have waited for the key.
+            self.wake(queue, Lane::Keyed, RunId(0));
+        }
+        self.forget_if_idle(queue);
         true
     }
 
     /// A run was given back untouched; its account must wait.
-    pub fn released(&mut self, account: AccountId, run: RunId, claim: ClaimId, until: Instant) {
-        if self.accounts.get(&account).is_none_or(|queue| queue.in_flight.get(&run) != Some(&claim)) {
-            return;
-        }
-        self.wake(account, RunId(run.0 - 1));
-        self.ended(account, run, claim);
-        let Some(queue) = self.accounts.get_mut(&account) else { return };
-        queue.state = State::Throttled(until);
-        self.ready.retain(|ready| *ready != account);
-        self.throttled.push(Reverse((until, account)));
+    pub fn released(&mut self, queue: Queue, run: RunId, claim: ClaimId, until: Instant) {
+        let in_flight = self.queues.get(&queue).and_then(|state| state.in_flight.get(&run));
+        let Some(own) = in_flight.filter(|own| own.claim == claim).copied() else { return };
+        self.wake(queue, own.lane, RunId(run.0 - 1));
+        self.ended(queue, run, claim);
+        let Some(state) = self.queues.get_mut(&queue) else { return };
+        state.state = State::Throttled(until);
+        state.deficit = 0;
+        self.ready.retain(|ready| *ready != queue);
+        self.throttled.push(Reverse((until, queue)));
     }
 
-    /// Makes throttled accounts ready whose time has come.
+    /// Makes throttled queues ready whose time has come.
     pub fn unthrottle(&mut self, now: Instant) {
-        while let Some(Reverse((until, account))) = self.throttled.peek().copied() {
+        while let Some(Reverse((until, queue))) = self.throttled.peek().copied() {
             if until > now {
                 return;
             }
             self.throttled.pop();
-            // Older entries of an account that was throttled again are passed over.
-            let Some(queue) = self.accounts.get_mut(&account) else { continue };
-            if queue.state == State::Throttled(until) {
-                queue.state = State::Ready;
-                self.ready.push_back(account);
+            // Older entries of a queue that was throttled again are passed over.
+            let Some(state) = self.queues.get_mut(&queue) else { continue };
+            if state.state == State::Throttled(until) {
+                state.state = State::Ready;
+                self.ready.push_back(queue);
             }
         }
     }
 
-    /// When the next throttled account becomes ready.
+    /// When the next throttled queue becomes ready.
     pub fn next_unthrottle(&self) -> Option<Instant> {
         self.throttled.peek().map(|Reverse((until, _))| *until)
     }
 
-    /// Makes throttled accounts be looked at again: their limits changed.
+    /// Makes throttled queues of an account be looked at again: its limits changed.
     pub fn reconsider(&mut self, account: AccountId) {
-        let Some(queue) = self.accounts.get_mut(&account) else { return };
-        if matches!(queue.state, State::Throttled(_) | State::Saturated) {
-            queue.state = State::Ready;
-            self.ready.push_back(account);
+        for queue in Queue::parts(account, SPREAD_MAX) {
+            let Some(state) = self.queues.get_mut(&queue) else { continue };
+            if matches!(state.state, State::Throttled(_) | State::Saturated) {
+                state.state = State::Ready;
+                self.ready.push_back(queue);
+            }
         }
     }
 
-    /// Stops fetching for the accounts of some shards. Those with runs in flight stay until these have ended.
+    /// Stops fetching from some shards. Queues with runs in flight stay until these have ended.
     pub fn stop_shards(&mut self, is_stopped: impl Fn(Shard) -> bool) {
-        self.ready.retain(|account| !is_stopped(Shard::of(*account)));
-        for (account, queue) in &mut self.accounts {
-            if is_stopped(Shard::of(*account)) {
-                queue.state = State::Empty;
-            }
+        self.ready.retain(|queue| !is_stopped(queue.shard));
+        for (_, state) in self.queues.iter_mut().filter(|(queue, _)| is_stopped(queue.shard)) {
+            state.state = State::Empty;
+            state.lanes.stop();
         }
-        self.accounts.retain(|account, queue| !queue.in_flight.is_empty() || !is_stopped(Shard::of(*account)));
+        self.queues.retain(|queue, state| !state.in_flight.is_empty() || !is_stopped(queue.shard));
     }
 
     pub fn has_in_flight(&self, shard: Shard) -> bool {
-        self.accounts.iter().any(|(account, queue)| Shard::of(*account) == shard && !queue.in_flight.is_empty())
+        self.in_flight.contains_key(&shard)
     }
 
     /// Forgets everything: the lease was lost.
@@ -237,121 +337,51 @@ impl Queues {
         *self = Self::default();
     }
 
-    fn forget_if_idle(&mut self, account: AccountId) {
-        if self.accounts.get(&account).is_some_and(|queue| queue.state == State::Empty && queue.in_flight.is_empty()) {
-            self.accounts.remove(&account);
+    fn forget_if_idle(&mut self, queue: Queue) {
+        if self.queues.get(&queue).is_some_and(|state| state.state == State::Empty && state.in_flight.is_empty()) {
+            self.queues.remove(&queue);
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn plenty(_: AccountId) -> Allowance {
-        Allowance { permit: Permit::Granted, permits: 1_000 }
+impl QueueState {
+    /// What the queue is asked for now, or how long it has to wait; no time: until one of its runs ends.
+    fn ask(
+        &mut self,
+        queue: Queue,
+        allowance: Allowance,
+        quantum: usize,
+        room: usize,
+    ) -> Result<Asked, Option<Duration>> {
+        if let Permit::Wait(wait) = allowance.permit {
+            return Err(Some(wait));
+        }
+        let unspoken = (allowance.permits as usize).min(allowance.runs_max).saturating_sub(self.in_flight.len());
+        if unspoken == 0 {
+            // With nothing in flight, permits went between two looks: look again soon.
+            return Err(self.in_flight.is_empty().then_some(LOOK_AGAIN));
+        }
+        if self.deficit == 0 {
+            self.deficit = quantum * allowance.weight as usize;
+        }
+        let count = self.deficit.min(unspoken).min(room);
+        // What its own limits keep it from is nothing that it could make up for.
+        self.deficit = self.deficit.min(unspoken) - count;
+        let (lane, cursor) = self.lanes.next();
+        Ok(Asked { queue, lane, cursor, count })
     }
 
-    const CLAIM: ClaimId = ClaimId(9);
-
-    fn claimed(runs: &[RunId]) -> Vec<(RunId, ClaimId)> {
-        runs.iter().map(|run| (*run, CLAIM)).collect()
+    /// Runs in flight that a fetch would find again.
+    fn found_again(&self, asked: Asked) -> impl Iterator<Item = RunId> + '_ {
+        let is_found =
+            move |run: &&InFlight| run.lane == asked.lane && (asked.lane == Lane::Keyed || run.run > asked.cursor);
+        self.in_flight.values().filter(is_found).map(|run| run.run)
     }
 
-    fn counts(turn: &Turn) -> Vec<(i64, i64)> {
-        turn.accounts.iter().map(|one| (one.account.0, one.count)).collect()
-    }
-
-    #[test]
-    fn room_is_shared_evenly_and_accounts_with_more_come_round_again() {
-        let (mut queues, now) = (Queues::default(), Instant::now());
-        (1..=2).for_each(|account| queues.wake(AccountId(account), RunId(0)));
-        let turn = queues.turn(10, 100, now, plenty);
-        assert_eq!(counts(&turn), [(1, 5), (2, 5)]);
-        queues.fetched(&turn.accounts[0], &claimed(&[RunId(1), RunId(2), RunId(3), RunId(4), RunId(5)]));
-        queues.fetched(&turn.accounts[1], &claimed(&[RunId(6)]));
-        assert_eq!(counts(&queues.turn(4, 100, now, plenty)), [(1, 4)]);
-        assert_eq!(queues.accounts[&AccountId(1)].in_flight.len(), 5);
-    }
-
-    #[test]
-    fn a_throttled_account_is_not_fetched_before_its_time() {
-        let (mut queues, now) = (Queues::default(), Instant::now());
-        queues.wake(AccountId(1), RunId(0));
-        let none_left = |_| Allowance { permit: Permit::Wait(Duration::from_secs(5)), permits: 0 };
-        assert!(queues.turn(10, 100, now, none_left).accounts.is_empty());
-        queues.wake(AccountId(1), RunId(3));
-        assert!(!queues.has_ready(), "waking does not lift the throttle");
-        queues.unthrottle(now + Duration::from_secs(4));
-        assert!(!queues.has_ready());
-        queues.unthrottle(now + Duration::from_secs(5));
-        assert_eq!(counts(&queues.turn(10, 100, now, plenty)), [(1, 10)]);
-    }
-
-    #[test]
-    fn permits_spoken_for_by_runs_in_flight_are_not_given_twice() {
-        let (mut queues, now) = (Queues::default(), Instant::now());
-        let two = |_| Allowance { permit: Permit::Granted, permits: 2 };
-        queues.wake(AccountId(1), RunId(0));
-        let turn = queues.turn(10, 100, now, two);
-        queues.fetched(&turn.accounts[0], &claimed(&[RunId(1), RunId(2)]));
-        assert!(queues.turn(10, 100, now, two).accounts.is_empty());
-        assert!(!queues.has_ready());
-        assert!(queues.ended(AccountId(1), RunId(1), CLAIM));
-        assert_eq!(counts(&queues.turn(10, 100, now, two)), [(1, 1)]);
-    }
-
-    #[test]
-    fn a_late_commit_with_a_lower_id_is_fetched_and_runs_in_flight_are_not() {
-        let (mut queues, now) = (Queues::default(), Instant::now());
-        queues.wake(AccountId(1), RunId(0));
-        let turn = queues.turn(10, 100, now, plenty);
-        queues.fetched(&turn.accounts[0], &claimed(&[RunId(5)]));
-        queues.wake(AccountId(1), RunId(2));
-        let turn = queues.turn(10, 100, now, plenty);
-        assert_eq!((turn.accounts[0].cursor, turn.in_flight), (RunId(2), vec![RunId(5)]));
-    }
-
-    #[test]
-    fn a_run_that_was_given_back_is_fetched_again_after_the_wait() {
-        let (mut queues, now) = (Queues::default(), Instant::now());
-        queues.wake(AccountId(1), RunId(0));
-        let turn = queues.turn(10, 100, now, plenty);
-        queues.fetched(&turn.accounts[0], &claimed(&[RunId(5), RunId(6)]));
-        queues.released(AccountId(1), RunId(5), CLAIM, now + Duration::from_secs(1));
-        assert!(!queues.has_ready());
-        queues.unthrottle(now + Duration::from_secs(1));
-        let turn = queues.turn(10, 100, now, plenty);
-        assert_eq!((turn.accounts[0].cursor, turn.in_flight), (RunId(4), vec![RunId(6)]));
-    }
-
-    #[test]
-    fn an_idle_account_takes_no_memory() {
-        let (mut queues, now) = (Queues::default(), Instant::now());
-        queues.wake(AccountId(1), RunId(0));
-        let turn = queues.turn(10, 100, now, plenty);
-        queues.fetched(&turn.accounts[0], &claimed(&[RunId(5)]));
-        assert!(queues.ended(AccountId(1), RunId(5), CLAIM));
-        assert!(queues.accounts.is_empty());
-    }
-
-    #[test]
-    fn a_former_start_of_a_run_does_not_end_the_present_one() {
-        let (mut queues, now) = (Queues::default(), Instant::now());
-        queues.wake(AccountId(1), RunId(0));
-        let turn = queues.turn(10, 100, now, plenty);
-        queues.fetched(&turn.accounts[0], &claimed(&[RunId(5)]));
-        assert!(!queues.ended(AccountId(1), RunId(5), ClaimId(8)));
-        assert!(queues.has_in_flight(Shard::of(AccountId(1))));
-    }
-
-    #[test]
-    fn slow_runs_of_one_account_do_not_fill_the_host() {
-        let (mut queues, now) = (Queues::default(), Instant::now());
-        queues.wake(AccountId(1), RunId(0));
-        let turn = queues.turn(10, 2, now, plenty);
-        assert_eq!(counts(&turn), [(1, 2)]);
-        queues.fetched(&turn.accounts[0], &claimed(&[RunId(1), RunId(2)]));
-        assert!(queues.turn(10, 2, now, plenty).accounts.is_empty());
+    fn is_stopped(&self) -> bool {
+        self.lanes.is_stopped()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,17 @@
 //! How others wake the scheduler: directly on this host, by notices on other hosts.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use trellis_model::{AccountId, ClaimId, RunId};
-use trellis_store::{Database, notices::Notice};
+use trellis_model::{ClaimId, Lane, Queue, RunId, Shard};
+use trellis_store::{Database, jobs::NewJob, notices::Notice};
 
 use super::Message;
-use crate::run::RunEnd;
+use crate::{lease::Lease, run::RunEnd};
 
 /// Messages that may wait for the scheduler.
 const MESSAGES_MAX: usize = 8_192;
@@ -35,15 +38,27 @@ impl Wakeups {
 
     // The scheduler ends only with the host: what it is not told any more, the next owner finds by itself.
 
-    /// Jobs of this host's own shards were committed.
-    pub async fn jobs(&self, accounts: HashMap<AccountId, RunId>) {
-        if !accounts.is_empty() {
-            self.tell(Message::Jobs(accounts)).await;
+    /// Jobs were committed: tells the scheduler of this host, or the hosts that own their shards.
+    pub async fn committed(&self, lease: &Lease, jobs: impl IntoIterator<Item = &NewJob>) {
+        let mut own: HashMap<(Queue, Lane), RunId> = HashMap::new();
+        let mut others: BTreeSet<Shard> = BTreeSet::new();
+        for job in jobs {
+            if lease.holds(job.shard) {
+                let queue = Queue { shard: job.shard, account: job.account };
+                let first = own.entry((queue, job.place.lane)).or_insert(job.run);
+                *first = job.run.min(*first);
+            } else {
+                others.insert(job.shard);
+            }
         }
+        if !own.is_empty() {
+            self.tell(Message::Jobs(own)).await;
+        }
+        self.notice(others.into_iter().map(Notice::Jobs));
     }
 
-    pub async fn ended(&self, account: AccountId, run: RunId, claim: ClaimId, end: RunEnd) {
-        self.tell(Message::Ended { account, run, claim, end }).await;
+    pub async fn ended(&self, queue: Queue, run: RunId, claim: ClaimId, end: RunEnd) {
+        self.tell(Message::Ended { queue, run, claim, end }).await;
     }
 
     pub async fn tell(&self, message: Message) {

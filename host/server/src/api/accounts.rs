@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use trellis_model::{
     AccountId,
     description::check_name,
+    ids::SPREAD_MAX,
     retention::{Retention, RetentionChange},
     window::AccountLimits,
 };
@@ -27,17 +28,24 @@ pub struct AccountView {
     pub id: AccountId,
     pub name: String,
     pub retention: Retention,
+    /// Over how many shards its jobs are spread.
+    pub spread: u8,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct AccountSettings {
+    /// Replaces all limits.
     limits: Option<AccountLimits>,
+    /// Changes this one of the limits alone.
+    weight: Option<u32>,
+    /// Changes this one of the limits alone; 0 lifts it.
+    running_max: Option<u32>,
+    spread: Option<u8>,
     retention: RetentionChange,
 }
 
-/// `PUT /v1/accounts/{account}`: makes the account if it is new, and sets its limits and its retention as far as they are
-/// given.
+/// `PUT /v1/accounts/{account}`: makes the account if it is new, and changes what is given of its settings.
 pub async fn put(
     State(api): State<Arc<Api>>,
     Extension(_): Extension<Caller>,
@@ -47,17 +55,20 @@ pub async fn put(
     check_name(&name).map_err(|reason| Problem::bad_request(format!("account name `{name}` {reason}")))?;
     let body = read_body(request.into_body(), api.config.body_bytes_max).await?;
     let settings: AccountSettings = if body.is_empty() { AccountSettings::default() } else { json(&body)? };
-    if let Some(limits) = settings.limits {
-        check_limits(limits)?;
+    check_settings(&settings)?;
+    let account = api.host.database.ensure_account(&name).await?;
+    let limits = changed_limits(&api, account, &settings).await?;
+    if let Some(limits) = limits {
+        api.host.database.set_account_limits(account, limits).await?;
     }
-    settings.retention.check().map_err(|error| Problem::bad_request(error.to_string()))?;
-    let id = api.host.database.ensure_account(&name).await?;
-    if let Some(limits) = settings.limits {
-        api.host.database.set_account_limits(id, limits).await?;
-        api.host.limits_changed(id).await?;
+    if let Some(spread) = settings.spread {
+        api.host.database.set_spread(account, spread).await?;
+    }
+    if limits.is_some() || settings.spread.is_some() {
+        api.host.limits_changed(account).await?;
     }
     if !settings.retention.is_empty() {
-        api.host.database.set_retention(id, settings.retention).await?;
+        api.host.database.set_retention(account, settings.retention).await?;
     }
     find(&api, &name).await.map(Json)
 }
@@ -73,7 +84,46 @@ async fn find(api: &Api, name: &str) -> Result<AccountView, Problem> {
 }
 
 fn view(account: Account) -> AccountView {
-    AccountView { id: account.id, name: account.name, retention: account.retention }
+    AccountView { id: account.id, name: account.name, retention: account.retention, spread: account.spread }
+}
+
+/// The account's limits with what the settings change of them; none: they change nothing.
+async fn changed_limits(
+    api: &Api,
+    account: AccountId,
+    settings: &AccountSettings,
+) -> Result<Option<AccountLimits>, Problem> {
+    if settings.limits.is_none() && settings.weight.is_none() && settings.running_max.is_none() {
+        return Ok(None);
+    }
+    let limits = match settings.limits {
+        Some(limits) => limits,
+        None => api.host.limiter.standing(account).await?.limits,
+    };
+    Ok(Some(AccountLimits {
+        weight: settings.weight.unwrap_or(limits.weight),
+        running_max: settings.running_max.map_or(limits.running_max, |most| (most > 0).then_some(most)),
+        ..limits
+    }))
+}
+
+fn check_settings(settings: &AccountSettings) -> Result<(), Problem> {
+    settings.retention.check().map_err(|error| Problem::bad_request(error.to_string()))?;
+    let weights = [settings.weight, settings.limits.map(|limits| limits.weight)];
+    if let Some(weight) = weights.into_iter().flatten().find(|own| !(1..=AccountLimits::WEIGHT_MAX).contains(own)) {
+        let message = format!("weight is {weight}; from 1 to {} is allowed", AccountLimits::WEIGHT_MAX);
+        return Err(Problem::bad_request(message));
+    }
+    if let Some(spread) = settings.spread.filter(|spread| !(1..=SPREAD_MAX).contains(spread)) {
+        return Err(Problem::bad_request(format!("spread is {spread}; from 1 to {SPREAD_MAX} shards are allowed")));
+    }
+    match settings.limits {
+        Some(limits) if limits.running_max == Some(0) => {
+            Err(Problem::bad_request("limits.running_max is at least 1; leave it out for no maximum"))
+        }
+        Some(limits) => check_limits(limits),
+        None => Ok(()),
+    }
 }
 
 /// A year: a longer window would hardly ever turn.

@@ -1,6 +1,7 @@
 //! Cancelling runs: one, or those of a project.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -60,8 +61,8 @@ pub async fn cancel(
             return Err(Problem::run_state(format!("{run} is {how}: its state is `{}`", state.name())));
         }
         _ => {
-            api.host.database.request_cancel(account, id).await?;
-            api.host.cancel_requested(Shard::of(account)).await?;
+            let shard = api.host.database.request_cancel(account, id).await?;
+            api.host.cancel_requested(shard.as_slice()).await?;
             ended(&api, account, id, state).await?
         }
     };
@@ -129,10 +130,9 @@ pub async fn cancel_many(
         limit,
     };
     let requested = api.host.database.request_cancels(account, &filter).await?;
-    if !requested.is_empty() {
-        api.host.cancel_requested(Shard::of(account)).await?;
-    }
+    let shards: BTreeSet<Shard> = requested.iter().map(|(shard, _)| *shard).collect();
+    api.host.cancel_requested(&shards.into_iter().collect::<Vec<Shard>>()).await?;
     let is_full = i64::try_from(requested.len()).is_ok_and(|count| count == limit);
-    let next = requested.last().copied().filter(|_| is_full);
+    let next = requested.last().map(|(_, run)| *run).filter(|_| is_full);
     Ok((StatusCode::ACCEPTED, Json(CancelRequested { requested: requested.len(), next })))
 }

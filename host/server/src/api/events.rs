@@ -60,6 +60,7 @@ async fn accept(
         project: revision.project,
         revision: revision.id,
         grid: grid.into(),
+        place: revision.place(grid, &event),
         payload: serde_json::to_vec(&event).map_err(|_| Problem::internal())?,
     });
     Ok((StatusCode::ACCEPTED, Json(Accepted { run: run.await? })).into_response())

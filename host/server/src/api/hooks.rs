@@ -83,6 +83,7 @@ async fn accept(
         project: revision.project,
         revision: revision.id,
         grid: trigger.grid.as_str().into(),
+        place: revision.place(&trigger.grid, &event),
         payload: serde_json::to_vec(&event).map_err(|_| Problem::internal())?,
     });
     Ok((StatusCode::ACCEPTED, Json(Accepted { run: run.await? })).into_response())

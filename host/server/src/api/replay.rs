@@ -83,12 +83,14 @@ async fn replay_one(api: &Api, caller: &Caller, run: RunId, wanted: ReplayOne) -
         ReplayFrom::Start => None,
         ReplayFrom::Failed => kept_nodes(api, account, &detail, &revision, &grid).await?,
     };
+    let event = event(&detail)?;
     let event = NewEvent {
+        place: revision.place(&detail.summary.grid, &event),
+        payload: serde_json::to_vec(&event).map_err(|error| unreadable(run, &error))?,
         account,
         project: revision.project,
         revision: revision.id,
         grid: detail.summary.grid.as_str().into(),
-        payload: payload(&detail)?,
     };
     Ok(api.host.ingest.replay(event, ReplayOf { run, again: wanted.again, nodes }).await?)
 }
@@ -170,10 +172,11 @@ async fn kept_nodes(
     serde_json::to_vec(&kept).map(Some).map_err(|error| unreadable(summary.run, &error))
 }
 
-fn payload(detail: &RunDetail) -> Result<Vec<u8>, Problem> {
+/// What the new run is told of the old one.
+fn event(detail: &RunDetail) -> Result<Event, Problem> {
     let run = detail.summary.run;
     let event: Event = serde_json::from_slice(&detail.event).map_err(|error| unreadable(run, &error))?;
-    serde_json::to_vec(&replayed_event(event, run)).map_err(|error| unreadable(run, &error))
+    Ok(replayed_event(event, run))
 }
 
 fn unreadable(run: RunId, error: &serde_json::Error) -> Problem {

@@ -10,10 +10,12 @@ use super::{connection::ConnectionArgs, failure::CommandResult, output::Output};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum AccountCommand {
-    /// Make an account, if it is new, and set what is given; takes an operator token
+    /// Make an account, if it is new, and change what is given of its settings; takes an operator token
     Create {
         /// Letters, digits, `_` and `-`, beginning with a letter
         name: String,
+        #[command(flatten)]
+        settings: AccountSettings,
         #[command(flatten)]
         retention: RetentionArgs,
         #[command(flatten)]
@@ -25,6 +27,23 @@ pub enum AccountCommand {
         #[command(flatten)]
         connection: ConnectionArgs,
     },
+}
+
+/// What an account gets of the hosts; what is not given stays as it is.
+#[derive(Debug, Serialize, clap::Args)]
+pub struct AccountSettings {
+    /// How much of a busy host it gets, against other accounts: 1 to 100
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight: Option<u32>,
+    /// Modules of it that are instantiated at once; 0: as many as there is room for
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    running_max: Option<u32>,
+    /// Over how many shards, and so hosts, its jobs are spread: 1 to 16
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spread: Option<u8>,
 }
 
 /// What is kept of an account's runs; what is not given stays as it is.
@@ -45,39 +64,43 @@ impl RetentionArgs {
     }
 }
 
+/// All that can be set of an account, as the API takes it.
+#[derive(Serialize)]
+struct Change<'c> {
+    #[serde(flatten)]
+    settings: &'c AccountSettings,
+    retention: RetentionChange,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Account {
     id: i64,
     name: String,
     retention: Retention,
+    spread: u8,
 }
 
 impl Account {
     fn settings(&self) -> String {
-        format!("history {}, kept for {} days", self.retention.history.name(), self.retention.days)
+        let Self { retention, spread, .. } = self;
+        format!("history {}, kept for {} days, spread {spread}", retention.history.name(), retention.days)
     }
 }
 
 pub async fn run(command: AccountCommand, output: &mut Output) -> CommandResult {
     match command {
-        AccountCommand::Create { name, retention, connection } => {
-            let settings = json!({ "retention": retention.change() });
-            create(&name, &settings, connection, output).await
+        AccountCommand::Create { name, settings, retention, connection } => {
+            create(&name, &Change { settings: &settings, retention: retention.change() }, connection, output).await
         }
         AccountCommand::Show { name, connection } => show(&name, connection, output).await,
     }
 }
 
-async fn create(
-    name: &str,
-    settings: &serde_json::Value,
-    mut connection: ConnectionArgs,
-    output: &mut Output,
-) -> CommandResult {
+async fn create(name: &str, change: &Change<'_>, mut connection: ConnectionArgs, output: &mut Output) -> CommandResult {
     // The account that is being made cannot be acted for yet.
     connection.account = None;
     let account: Account =
-        connection.client(Path::new("."))?.put_json(&["v1", "accounts", name], &[], settings).await?;
+        connection.client(Path::new("."))?.put_json(&["v1", "accounts", name], &[], &json!(change)).await?;
     output.show(&account, |account| {
         format!(
             "account {} exists ({}); `TRELLIS_ACCOUNT={} trellis token create --name …` makes a token of it",

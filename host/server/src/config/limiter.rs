@@ -53,6 +53,7 @@ impl LimiterConfig {
             long: WindowLimit::per_day(self.long_per_day),
             exact: self.exact,
             smoothing: self.smoothing,
+            ..AccountLimits::default()
         }
     }
 }

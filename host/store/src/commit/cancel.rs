@@ -24,8 +24,11 @@ pub(super) async fn settle(connection: &mut PgConnection, finished: &[(&RunCommi
                and job_later.id = cancelled.id
              returning job_later.*
          )
-         insert into job (shard, account_id, id, project_id, revision_id, grid, lost_hosts, is_resumed, payload)
-         select shard, account_id, id, project_id, revision_id, grid, lost_hosts, true, payload from waiting",
+         insert into job (shard, account_id, id, lane, concurrency_key, key_runs_max, project_id, revision_id, grid, lost_hosts,
+                          is_resumed, payload)
+         select shard, account_id, id, lane, concurrency_key, key_runs_max, project_id, revision_id, grid, lost_hosts, true,
+                payload
+         from waiting",
     )
     .bind(&shards)
     .bind(&accounts)

@@ -43,8 +43,14 @@ pub(super) fn columns<'c>(commits: impl Iterator<Item = &'c RunCommit> + Clone) 
     )
 }
 
+/// The lanes of their jobs.
+fn lanes<'c>(commits: impl Iterator<Item = &'c RunCommit>) -> Vec<i16> {
+    commits.map(|commit| commit.lane.number()).collect()
+}
+
 /// Deletes jobs and writes their history from the very rows that were deleted: no run can be in history twice. What the
-/// account does not keep is not written at all; a dead letter always is.
+/// account does not keep is not written at all; a dead letter always is. Who keeps less is asked once a flush, of an index
+/// that holds these accounts alone, and not once a run.
 async fn finish(connection: &mut PgConnection, finished: &[(&RunCommit, &Finished)]) -> Result<()> {
     if finished.is_empty() {
         return Ok(());
@@ -56,22 +62,22 @@ async fn finish(connection: &mut PgConnection, finished: &[(&RunCommit, &Finishe
     let nodes: Vec<&[u8]> = finished.iter().map(|(_, end)| end.nodes.as_slice()).collect();
     sqlx::query(
         "with finished as (
-             select * from unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::bytea[])
-                 as finished (shard, account_id, id, state, started_at_ms, error, nodes)
+             select * from unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::bytea[],
+                                   $8::smallint[])
+                 as finished (shard, account_id, id, state, started_at_ms, error, nodes, lane)
          ), deleted as (
              delete from job using finished
-             where job.shard = finished.shard and job.account_id = finished.account_id and job.id = finished.id
+             where job.shard = finished.shard and job.account_id = finished.account_id and job.lane = finished.lane
+               and job.id = finished.id
              returning job.account_id, job.id, job.project_id, job.revision_id, job.grid, job.payload,
                        finished.state, finished.started_at_ms, finished.error, finished.nodes
          )
          insert into run (account_id, id, project_id, revision_id, grid, state, started_at, error, event, nodes)
          select account_id, id, project_id, revision_id, grid, state, to_timestamp(started_at_ms / 1000.0), error, payload, nodes
          from deleted
-         where not exists (
-             select from account
-             where account.id = deleted.account_id and account.history <> 'full'
-               and (deleted.state = 'succeeded' or account.history = 'none' and deleted.state <> 'dead')
-         )",
+         where deleted.state = 'dead'
+            or account_id not in (select id from account where history <> 'full')
+            or deleted.state <> 'succeeded' and account_id not in (select id from account where history = 'none')",
     )
     .bind(shards)
     .bind(accounts)
@@ -80,6 +86,7 @@ async fn finish(connection: &mut PgConnection, finished: &[(&RunCommit, &Finishe
     .bind(started)
     .bind(errors)
     .bind(nodes)
+    .bind(lanes(finished.iter().map(|(commit, _)| *commit)))
     .execute(&mut *connection)
     .await?;
     let checkpointed = finished.iter().filter(|(_, end)| end.has_checkpoint).map(|(commit, _)| *commit);
@@ -115,16 +122,18 @@ async fn move_to_later(connection: &mut PgConnection, later: &[(&RunCommit, Dura
     let errors: Vec<Option<&str>> = later.iter().map(|(.., error)| *error).collect();
     sqlx::query(
         "with later as (
-             select * from unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::float8[], $5::text[])
-                 as later (shard, account_id, id, after_seconds, last_error)
+             select * from unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::float8[], $5::text[], $6::smallint[])
+                 as later (shard, account_id, id, after_seconds, last_error, lane)
          ), moved as (
              delete from job using later
-             where job.shard = later.shard and job.account_id = later.account_id and job.id = later.id
+             where job.shard = later.shard and job.account_id = later.account_id and job.lane = later.lane
+               and job.id = later.id
              returning job.*, later.after_seconds, later.last_error
          )
-         insert into job_later (shard, run_at, account_id, id, project_id, revision_id, grid, lost_hosts, last_error, payload)
-         select shard, clock_timestamp() + make_interval(secs => after_seconds), account_id, id, project_id, revision_id,
-                grid, lost_hosts, last_error, payload
+         insert into job_later (shard, run_at, account_id, id, lane, concurrency_key, key_runs_max, project_id, revision_id,
+                                grid, lost_hosts, last_error, payload)
+         select shard, clock_timestamp() + make_interval(secs => after_seconds), account_id, id, lane, concurrency_key,
+                key_runs_max, project_id, revision_id, grid, lost_hosts, last_error, payload
          from moved",
     )
     .bind(shards)
@@ -132,6 +141,7 @@ async fn move_to_later(connection: &mut PgConnection, later: &[(&RunCommit, Dura
     .bind(ids)
     .bind(seconds)
     .bind(errors)
+    .bind(lanes(later.iter().map(|(commit, ..)| *commit)))
     .execute(connection)
     .await?;
     Ok(())
@@ -142,13 +152,16 @@ async fn keep_checkpoints(connection: &mut PgConnection, checkpoints: &[(&RunCom
         return Ok(());
     }
     let (shards, accounts, ids) = columns(checkpoints.iter().map(|(commit, _)| *commit));
+    let lanes = lanes(checkpoints.iter().map(|(commit, _)| *commit));
     let sequences: Vec<i32> = checkpoints.iter().map(|(_, checkpoint)| checkpoint.sequence).collect();
     let nodes: Vec<&[u8]> = checkpoints.iter().map(|(_, checkpoint)| checkpoint.nodes.as_slice()).collect();
     sqlx::query(
         "insert into checkpoint (shard, account_id, id, sequence, nodes)
-         select mine.* from unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::int[], $5::bytea[])
-             as mine (shard, account_id, id, sequence, nodes)
-         where exists (select from job where job.shard = mine.shard and job.account_id = mine.account_id and job.id = mine.id)
+         select mine.shard, mine.account_id, mine.id, mine.sequence, mine.nodes
+         from unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::int[], $5::bytea[], $6::smallint[])
+             as mine (shard, account_id, id, sequence, nodes, lane)
+         where exists (select from job where job.shard = mine.shard and job.account_id = mine.account_id
+                         and job.lane = mine.lane and job.id = mine.id)
          on conflict (shard, account_id, id) do update set sequence = excluded.sequence, nodes = excluded.nodes
          where checkpoint.sequence < excluded.sequence",
     )
@@ -157,16 +170,20 @@ async fn keep_checkpoints(connection: &mut PgConnection, checkpoints: &[(&RunCom
     .bind(&ids)
     .bind(sequences)
     .bind(nodes)
+    .bind(&lanes)
     .execute(&mut *connection)
     .await?;
     // Whoever fetches the job next must look for the checkpoint. Written once a run, and not at all for a quiet one.
     sqlx::query(
-        "update job set is_resumed = true from unnest($1::smallint[], $2::bigint[], $3::bigint[]) as mine (shard, account_id, id)
-         where job.shard = mine.shard and job.account_id = mine.account_id and job.id = mine.id and not job.is_resumed",
+        "update job set is_resumed = true
+         from unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::smallint[]) as mine (shard, account_id, id, lane)
+         where job.shard = mine.shard and job.account_id = mine.account_id and job.lane = mine.lane and job.id = mine.id
+           and not job.is_resumed",
     )
     .bind(shards)
     .bind(accounts)
     .bind(ids)
+    .bind(lanes)
     .execute(connection)
     .await?;
     Ok(())

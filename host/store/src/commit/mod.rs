@@ -9,18 +9,20 @@ mod fence;
 mod outbox;
 mod storage;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use trellis_model::{AccountId, ClaimId, ProjectId, RevisionId, RunId, Shard, run::RunState, run_limits::PendingSize};
+use trellis_model::{AccountId, ClaimId, Lane, ProjectId, RunId, Shard, run::RunState, run_limits::PendingSize};
 use uuid::Uuid;
 
-use crate::{Database, Result, fail_point, shards::Holding};
+use crate::{Database, Result, fail_point, jobs::NewJob, patient_pool::answered, shards::Holding};
 
 /// What one run wants to have written.
 #[derive(Clone, Debug)]
 pub struct RunCommit {
     pub holding: Holding,
     pub account: AccountId,
+    /// Where the run's job stands.
+    pub lane: Lane,
     pub project: ProjectId,
     pub run: RunId,
     pub effects: Effects,
@@ -49,7 +51,7 @@ pub struct Effects {
     /// In the order they were made.
     pub writes: Vec<Write>,
     /// In the order they were emitted.
-    pub events: Vec<EmittedEvent>,
+    pub events: Vec<NewJob>,
 }
 
 impl Effects {
@@ -72,18 +74,6 @@ impl Effects {
             events: self.events.len(),
         }
     }
-}
-
-/// An event for another grid: becomes a job of the same account and project.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EmittedEvent {
-    /// The run that it starts. Whoever sends the commit sees to it that no other run has this id.
-    pub run: RunId,
-    /// That of the emitting run: its grids were checked against each other.
-    pub revision: RevisionId,
-    pub grid: Arc<str>,
-    /// [`trellis_model::run::Event`] as JSON.
-    pub payload: Vec<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,6 +173,15 @@ impl Database {
     /// # Errors
     /// [`crate::StoreError::Unavailable`]: nothing is known of the outcome; send the batch again.
     pub async fn commit(
+        &self,
+        host: Uuid,
+        commits: &[RunCommit],
+        claims: &[(Shard, ClaimId)],
+    ) -> Result<Vec<CommitOutcome>> {
+        answered(self.commit_at_once(host, commits, claims)).await
+    }
+
+    async fn commit_at_once(
         &self,
         host: Uuid,
         commits: &[RunCommit],

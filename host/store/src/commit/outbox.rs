@@ -17,17 +17,6 @@ pub(super) async fn insert(
     outcomes: &[CommitOutcome],
 ) -> Result<()> {
     let passed = commits.iter().zip(outcomes).filter(|(_, outcome)| **outcome == CommitOutcome::Committed);
-    let jobs: Vec<NewJob> = passed.flat_map(|(commit, _)| jobs(commit)).collect();
+    let jobs: Vec<NewJob> = passed.flat_map(|(commit, _)| commit.effects.events.iter().cloned()).collect();
     if jobs.is_empty() { Ok(()) } else { insert_jobs(connection, &jobs).await }
-}
-
-fn jobs(commit: &RunCommit) -> impl Iterator<Item = NewJob> + '_ {
-    commit.effects.events.iter().map(|event| NewJob {
-        account: commit.account,
-        run: event.run,
-        project: commit.project,
-        revision: event.revision,
-        grid: event.grid.clone(),
-        payload: event.payload.clone(),
-    })
 }

@@ -95,6 +95,7 @@ async fn already_applied(
     let shards: Vec<i16> = rows.clone().map(|commit| commit.holding.shard.0).collect();
     let accounts: Vec<i64> = rows.clone().map(|commit| commit.account.0).collect();
     let ids: Vec<i64> = rows.clone().map(|commit| commit.run.0).collect();
+    let lanes: Vec<i16> = rows.clone().map(|commit| commit.lane.number()).collect();
     let sequences: Vec<Option<i32>> = rows
         .map(|commit| match &commit.conclusion {
             Conclusion::Checkpoint(checkpoint) | Conclusion::Later { checkpoint: Some(checkpoint), .. } => {
@@ -105,8 +106,9 @@ async fn already_applied(
         .collect();
     let applied: Vec<(i64, i64)> = sqlx::query_as(
         "select mine.account_id, mine.id
-         from unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::int[]) as mine (shard, account_id, id, sequence)
-         left join job using (shard, account_id, id)
+         from unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::int[], $5::smallint[])
+             as mine (shard, account_id, id, sequence, lane)
+         left join job using (shard, account_id, lane, id)
          left join checkpoint using (shard, account_id, id)
          where job.id is null or checkpoint.sequence >= mine.sequence",
     )
@@ -114,6 +116,7 @@ async fn already_applied(
     .bind(accounts)
     .bind(ids)
     .bind(sequences)
+    .bind(lanes)
     .fetch_all(connection)
     .await?;
     Ok(applied.into_iter().map(|(account, run)| (AccountId(account), RunId(run))).collect())

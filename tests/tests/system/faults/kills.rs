@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::schedule::{Death, Dice, Schedule, number_from};
-use crate::support::{Account, Books, Database, HostPlan, LATE, LOUD, Ledger, Outside, QUIET, Told};
+use crate::support::{Account, Books, Database, Host, HostPlan, LATE, LOUD, Ledger, Outside, QUIET, Told};
 
 const SCHEDULES: u64 = 200;
 /// Schedules of one database; then the books are closed, and new ones opened.
@@ -28,6 +28,9 @@ const CHAPTERS_AT_ONCE: usize = 2;
 const LANES: u64 = 2;
 /// A host that does not come to its fail point by then is killed where it stands.
 const LIFE_LONGEST: Duration = Duration::from_secs(2);
+/// Longer than other hosts take to notice that a lease has run out.
+const SLEEP: Duration = Duration::from_millis(700);
+const AT_NO_POINT: &str = "at no point";
 const SENDERS: usize = 2;
 /// Between two events of a sender.
 const PACE: Duration = Duration::from_millis(8);
@@ -99,28 +102,47 @@ impl Chapter {
     /// One life of one host.
     async fn live(&self, lane: u64, schedule: &Schedule) {
         tokio::time::sleep(schedule.idle).await;
-        let (plan, longest) = match schedule.death {
-            Death::At { point, hit } => (self.plan.clone().fault(format!("{point}=kill@{hit}")), LIFE_LONGEST),
-            Death::After(time) => (self.plan.clone(), time),
+        let plan = match schedule.death {
+            Death::At { point, hit } => self.plan.clone().fault(format!("{point}=kill@{hit}")),
+            Death::AfterSleep { point, hit, .. } => self.plan.clone().fault(format!("{point}=stop@{hit}")),
+            Death::After(_) => self.plan.clone(),
         };
         let mut host = plan.launch().await;
-        let has_died = if host.is_ready {
+        if host.is_ready {
             self.open.lock().expect("no panic").insert(lane, host.url.clone());
-            host.has_died_within(longest).await
-        } else {
-            true
-        };
+        }
+        let died_of = self.die(&mut host, schedule).await;
         self.open.lock().expect("no panic").remove(&lane);
         let id = host.id();
         host.kill().await;
         if let Some(id) = id.filter(|_| !schedule.keeps_lease) {
             self.database.expire(&id).await;
         }
-        let death = match schedule.death {
-            Death::At { point, .. } if has_died => point,
-            _ => "at no point",
-        };
-        *self.deaths.lock().expect("no panic").entry(death).or_default() += 1;
+        *self.deaths.lock().expect("no panic").entry(died_of).or_default() += 1;
+    }
+
+    /// Waits for what the schedule has for a host. Answers with what it dies of; the caller buries it.
+    async fn die(&self, host: &mut Host, schedule: &Schedule) -> &'static str {
+        match schedule.death {
+            Death::At { point, .. } if host.has_died_within(LIFE_LONGEST).await => point,
+            Death::At { .. } => AT_NO_POINT,
+            Death::After(time) => {
+                host.has_died_within(time).await;
+                AT_NO_POINT
+            }
+            Death::AfterSleep { more, .. } => {
+                if !host.has_paused_within(LIFE_LONGEST).await {
+                    return AT_NO_POINT;
+                }
+                if let Some(id) = host.id() {
+                    self.database.expire(&id).await;
+                }
+                tokio::time::sleep(SLEEP).await;
+                host.wake().await;
+                host.has_died_within(more).await;
+                "after a sleep"
+            }
+        }
     }
 
     /// Sends events to whatever host is there, until `stop`.
@@ -177,7 +199,7 @@ async fn no_death_of_a_host_loses_an_event_or_applies_one_twice() {
         begun.elapsed().as_secs(),
     );
     assert_eq!(deaths.values().sum::<u64>(), schedules, "every schedule is a death");
-    let missed = deaths.get("at no point").copied().unwrap_or(0);
+    let missed = deaths.get(AT_NO_POINT).copied().unwrap_or(0);
     assert!(missed < schedules / 2, "most hosts died at no fail point: {deaths:?}");
     assert!(accepted > 0, "no event was accepted");
 }

@@ -37,6 +37,8 @@ pub struct Schedule {
 pub enum Death {
     /// At the nth time that it comes to a fail point.
     At { point: &'static str, hit: u32 },
+    /// There it only sleeps, until its lease has run out and a moment more; it dies some time after it has woken up.
+    AfterSleep { point: &'static str, hit: u32, more: Duration },
     /// Some time after it was ready.
     After(Duration),
 }
@@ -49,7 +51,11 @@ impl Schedule {
             Death::After(Duration::from_millis(dice.below(600)))
         } else {
             let (point, hits) = POINTS[usize::try_from(dice.below(POINTS.len() as u64)).expect("a few points")];
-            Death::At { point, hit: 1 + u32::try_from(dice.below(u64::from(hits))).expect("a few hits") }
+            let hit = 1 + u32::try_from(dice.below(u64::from(hits))).expect("a few hits");
+            match dice.below(5) {
+                0 => Death::AfterSleep { point, hit, more: Duration::from_millis(dice.below(600)) },
+                _ => Death::At { point, hit },
+            }
         };
         Self { idle: Duration::from_millis(dice.below(4) * 50), death, keeps_lease: dice.below(16) == 0 }
     }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::Path,
+    process::Command,
     sync::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -26,6 +27,20 @@ pub struct Database {
 /// A private Postgres of a test's own, to be maltreated.
 pub async fn private_postgres(folder: &Path) -> EmbeddedPostgres {
     EmbeddedPostgres::start(StartOptions::new(folder)).await.expect("Postgres starts")
+}
+
+/// The same, with settings that its maker would not choose.
+pub async fn private_postgres_with(folder: &Path, settings: &[(&str, &str)]) -> EmbeddedPostgres {
+    let mut options = StartOptions::new(folder);
+    options.extra_settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    EmbeddedPostgres::start(options).await.expect("Postgres starts")
+}
+
+/// Ends a server as `pg_ctl stop -m immediate` does: no checkpoint, no goodbye.
+pub fn crash(postgres: &EmbeddedPostgres) {
+    let pid_file = std::fs::read_to_string(postgres.folder().join("data/postmaster.pid")).expect("the server runs");
+    let process = pid_file.lines().next().expect("its first line is the process id");
+    assert!(Command::new("kill").args(["-QUIT", process]).status().expect("`kill` runs").success());
 }
 
 /// The server that all tests share. It runs until this process ends, and not longer.

@@ -12,6 +12,7 @@ use reqwest::Method;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, ChildStdout, Command},
+    sync::oneshot,
 };
 
 use super::{Api, Outside, eventually, guests, janitor, scratch};
@@ -24,6 +25,7 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_trellis-host");
 const SHARED_DATA: &str = concat!("data_dir=", env!("CARGO_TARGET_TMPDIR"), "/hosts");
 
 const START_LONGEST: Duration = Duration::from_secs(60);
+const PAUSED_POLL: Duration = Duration::from_millis(20);
 const STOP_LONGEST: Duration = Duration::from_secs(60);
 /// How much of a host's log is shown with a failure, in lines.
 const LOG_TAIL_LINES: usize = 60;
@@ -126,7 +128,11 @@ impl HostPlan {
         janitor::host_started(process);
         let output = child.stdout.take().expect("stdout is piped");
         let mut host = Host { url: String::new(), is_ready: false, operator_token: None, child, process, log };
-        host.is_ready = host.read_greeting(output).await && host.until_ready().await;
+        tokio::select! {
+            is_ready = host.greet_and_get_ready(output) => host.is_ready = is_ready,
+            // A fault has made it sleep before it was ready.
+            () = paused(process) => {}
+        }
         host
     }
 }
@@ -203,11 +209,22 @@ impl Host {
         tokio::time::timeout(longest, self.child.wait()).await.is_ok()
     }
 
+    /// Waits until it sleeps at a fail point; false: it does not within this long, or has ended.
+    pub async fn has_paused_within(&mut self, longest: Duration) -> bool {
+        tokio::select! {
+            () = paused(self.process) => true,
+            _ = tokio::time::timeout(longest, self.child.wait()) => false,
+        }
+    }
+
     /// Whether it has stopped at a fail point, and does nothing until it is woken up.
     pub fn is_paused(&self) -> bool {
-        let status = std::fs::read_to_string(format!("/proc/{}/stat", self.process)).unwrap_or_default();
-        // The state comes behind the name, which is in brackets.
-        status.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        has_state(self.process, 'T')
+    }
+
+    /// Whether its process has ended.
+    pub fn is_gone(&self) -> bool {
+        has_state(self.process, 'Z')
     }
 
     /// What it has logged so far.
@@ -215,24 +232,14 @@ impl Host {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// What it says when it serves: a new operator token, and its address.
     /// False: it ended before that.
-    async fn read_greeting(&mut self, output: ChildStdout) -> bool {
-        let mut lines = BufReader::new(output).lines();
-        let greeting = async {
-            while let Some(line) = lines.next_line().await.expect("lines of text") {
-                if let Some((_, token)) = line.split_once("operator token, shown this one time: ") {
-                    self.operator_token = Some(token.to_owned());
-                } else if let Some(url) = line.strip_prefix("trellis serves ") {
-                    self.url = url.to_owned();
-                    return;
-                }
-            }
-        };
-        assert!(tokio::time::timeout(START_LONGEST, greeting).await.is_ok(), "the host does not start");
-        // It must never wait for somebody who reads.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        !self.url.is_empty()
+    async fn greet_and_get_ready(&mut self, output: ChildStdout) -> bool {
+        let greeting = tokio::time::timeout(START_LONGEST, greeting(output)).await;
+        match greeting.expect("the host does not start") {
+            Ok(greeting) => (self.url, self.operator_token) = (greeting.url, greeting.operator_token),
+            Err(_) => return false,
+        }
+        self.until_ready().await
     }
 
     /// False: it ended before it was.
@@ -246,6 +253,45 @@ impl Host {
             }
         })
         .await
+    }
+}
+
+/// What a host says when it serves: its address and, on a new database, an operator token.
+struct Greeting {
+    url: String,
+    operator_token: Option<String>,
+}
+
+/// The greeting, when it comes. An error: the host has ended without one.
+fn greeting(output: ChildStdout) -> oneshot::Receiver<Greeting> {
+    let (sender, greeting) = oneshot::channel();
+    tokio::spawn(async move {
+        let (mut lines, mut sender, mut operator_token) = (BufReader::new(output).lines(), Some(sender), None);
+        // To the end: it must never wait for somebody who reads.
+        while let Ok(Some(line)) = lines.next_line().await {
+            if let Some((_, token)) = line.split_once("operator token, shown this one time: ") {
+                operator_token = Some(token.to_owned());
+            } else if let Some(url) = line.strip_prefix("trellis serves ")
+                && let Some(sender) = sender.take()
+            {
+                // A test that has given up needs no greeting.
+                let _ = sender.send(Greeting { url: url.to_owned(), operator_token: operator_token.take() });
+            }
+        }
+    });
+    greeting
+}
+
+/// Whether a process is in a state, as one letter: `T` for stopped, `Z` for ended.
+fn has_state(process: u32, state: char) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // The state comes behind the name, which is in brackets. What is not there any more has ended as well.
+    status.rsplit_once(") ").map_or(state == 'Z', |(_, rest)| rest.starts_with(state))
+}
+
+async fn paused(process: u32) {
+    while !has_state(process, 'T') {
+        tokio::time::sleep(PAUSED_POLL).await;
     }
 }
 

@@ -1,5 +1,5 @@
 //! What tidies up after this process however it ends: a child that waits for the end of its standard input, then kills the
-//! hosts that are still there and removes the scratch folder.
+//! hosts that are still there, unmounts what is mounted in the scratch folder and removes it.
 
 use std::{
     fs::{self, Permissions},
@@ -23,6 +23,7 @@ for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
     ls "$1"/*/data/postmaster.pid >/dev/null 2>&1 || break
     sleep 1
 done
+grep -o " $1/[^ ]*" /proc/mounts 2>/dev/null | while read -r mounted; do umount -l "$mounted"; done
 rm -rf "$1"
 "#;
 

@@ -10,18 +10,23 @@ mod janitor;
 mod ledger;
 mod manifest;
 mod outside;
+mod proxy;
+mod small_disk;
+pub mod standby;
 mod wait;
 
 pub use account::{Account, node, reason};
 pub use api::{Answer, Api};
 pub use command::command;
-pub use database::{Audit, Database, private_postgres};
+pub use database::{Audit, Database, crash, private_postgres, private_postgres_with};
 pub use guests::guest;
 pub use host::{Host, HostPlan, PROGRAM, without_settings};
 pub use janitor::scratch;
 pub use ledger::{Books, LATE, LOUD, Ledger, QUIET, Told};
 pub use manifest::{action, after, grants, project};
 pub use outside::Outside;
+pub use proxy::{Cut, Proxy, Weather};
+pub use small_disk::SmallDisk;
 pub use wait::{eventually, eventually_within};
 
 use std::path::{Path, PathBuf};

@@ -114,6 +114,7 @@ fn never(job: &FetchedJob, holding: Holding, error: &str, checkpoint: Option<&Ch
     NotBegun::Never(Box::new(RunCommit {
         holding,
         account: job.account,
+        lane: job.place.lane,
         project: job.project,
         run: job.run,
         effects: Effects::default(),

@@ -1,0 +1,231 @@
+//! The turns of queues, played without a database.
+
+use super::*;
+
+const CLAIM: ClaimId = ClaimId(9);
+
+fn plenty(_: Queue) -> Allowance {
+    Allowance { permit: Permit::Granted, permits: 1_000, runs_max: 100, weight: 1 }
+}
+
+fn queue(account: i64) -> Queue {
+    Queue::home(AccountId(account))
+}
+
+fn run(id: i64) -> InFlight {
+    InFlight { run: RunId(id), lane: Lane::Normal, claim: CLAIM, key: None, payload_bytes: 10 }
+}
+
+fn runs(ids: impl IntoIterator<Item = i64>) -> Vec<InFlight> {
+    ids.into_iter().map(run).collect()
+}
+
+fn counts(turn: &Turn) -> Vec<(i64, usize)> {
+    turn.asked.iter().map(|one| (one.queue.account.0, one.count)).collect()
+}
+
+fn woken(accounts: impl IntoIterator<Item = i64>) -> (Queues, Instant) {
+    let mut queues = Queues::default();
+    accounts.into_iter().for_each(|account| queues.wake(queue(account), Lane::Normal, RunId(0)));
+    (queues, Instant::now())
+}
+
+/// Starts `total` runs on a host that is always full: whenever a run ends, there is room for one. Every queue that is asked
+/// gives what it is asked for. Answers with how many each has started.
+fn saturated(queues: &mut Queues, total: usize, allowance: impl Fn(Queue) -> Allowance) -> HashMap<i64, usize> {
+    let (mut started, now) = (HashMap::new(), Instant::now());
+    for id in 0..total as i64 {
+        let turn = queues.turn(1, now, &allowance);
+        let asked = turn.asked[0];
+        queues.fetched(&asked, &runs([id]), false, now);
+        *started.entry(asked.queue.account.0).or_default() += 1;
+        assert!(queues.ended(asked.queue, RunId(id), CLAIM));
+    }
+    started
+}
+
+fn weighted(queue: Queue) -> Allowance {
+    Allowance { weight: if queue.account == AccountId(3) { 3 } else { 1 }, ..plenty(queue) }
+}
+
+#[test]
+fn room_is_shared_evenly_and_queues_with_more_come_round_again() {
+    let (mut queues, now) = woken(1..=2);
+    let turn = queues.turn(10, now, plenty);
+    assert_eq!(counts(&turn), [(1, 5), (2, 5)]);
+    queues.fetched(&turn.asked[0], &runs(1..=5), false, now);
+    queues.fetched(&turn.asked[1], &runs([6]), false, now);
+    assert_eq!(counts(&queues.turn(4, now, plenty)), [(1, 4)]);
+    assert_eq!(queues.queues[&queue(1)].in_flight.len(), 5);
+}
+
+#[test]
+fn weights_of_one_and_three_share_a_full_host_one_to_three() {
+    let (mut queues, now) = woken([1, 3]);
+    assert_eq!(counts(&queues.turn(8, now, weighted)), [(1, 2), (3, 6)]);
+    let (mut queues, _) = woken([1, 3]);
+    let started = saturated(&mut queues, 400, weighted);
+    assert_eq!((started[&1], started[&3]), (100, 300));
+}
+
+#[test]
+fn who_was_idle_has_saved_up_nothing() {
+    let (mut queues, _) = woken([1]);
+    saturated(&mut queues, 500, weighted);
+    queues.wake(queue(3), Lane::Normal, RunId(0));
+    let started = saturated(&mut queues, 40, weighted);
+    assert_eq!((started[&1], started[&3]), (10, 30), "no more than the weights say, however long it was idle");
+    // Nor does an account keep what it could not use.
+    let (mut queues, now) = woken([3]);
+    let turn = queues.turn(1, now, weighted);
+    assert_eq!(queues.queues[&queue(3)].deficit, 2, "the host's room kept it from these");
+    queues.fetched(&turn.asked[0], &[], false, now);
+    queues.wake(queue(3), Lane::Normal, RunId(0));
+    assert_eq!(queues.queues.get(&queue(3)).map(|state| state.deficit), Some(0));
+}
+
+#[test]
+fn what_did_not_fit_is_started_before_the_next_one_has_its_turn() {
+    let (mut queues, now) = woken([3, 1]);
+    let turn = queues.turn(2, now, weighted);
+    assert_eq!(counts(&turn), [(3, 2)]);
+    queues.fetched(&turn.asked[0], &runs([1, 2]), false, now);
+    assert_eq!(counts(&queues.turn(2, now, weighted)), [(3, 1), (1, 1)]);
+}
+
+#[test]
+fn a_throttled_account_is_not_fetched_before_its_time() {
+    let (mut queues, now) = woken([1]);
+    let none_left = |queue| Allowance { permit: Permit::Wait(Duration::from_secs(5)), permits: 0, ..plenty(queue) };
+    assert!(queues.turn(10, now, none_left).asked.is_empty());
+    queues.wake(queue(1), Lane::Normal, RunId(3));
+    assert!(!queues.has_ready(), "waking does not lift the throttle");
+    queues.unthrottle(now + Duration::from_secs(4));
+    assert!(!queues.has_ready());
+    queues.unthrottle(now + Duration::from_secs(5));
+    assert_eq!(counts(&queues.turn(10, now, plenty)), [(1, 10)]);
+}
+
+#[test]
+fn permits_spoken_for_by_runs_in_flight_are_not_given_twice() {
+    let (mut queues, now) = woken([1]);
+    let two = |queue| Allowance { permits: 2, ..plenty(queue) };
+    let turn = queues.turn(10, now, two);
+    queues.fetched(&turn.asked[0], &runs([1, 2]), false, now);
+    assert!(queues.turn(10, now, two).asked.is_empty());
+    assert!(!queues.has_ready());
+    assert!(queues.ended(queue(1), RunId(1), CLAIM));
+    assert_eq!(counts(&queues.turn(10, now, two)), [(1, 1)]);
+}
+
+#[test]
+fn a_late_commit_with_a_lower_id_is_fetched_and_runs_in_flight_are_not() {
+    let (mut queues, now) = woken([1]);
+    let turn = queues.turn(10, now, plenty);
+    queues.fetched(&turn.asked[0], &runs([5]), false, now);
+    queues.wake(queue(1), Lane::Normal, RunId(2));
+    let turn = queues.turn(10, now, plenty);
+    assert_eq!((turn.asked[0].cursor, turn.in_flight), (RunId(2), vec![RunId(5)]));
+}
+
+#[test]
+fn a_run_that_was_given_back_is_fetched_again_after_the_wait() {
+    let (mut queues, now) = woken([1]);
+    let turn = queues.turn(10, now, plenty);
+    queues.fetched(&turn.asked[0], &runs([5, 6]), false, now);
+    queues.released(queue(1), RunId(5), CLAIM, now + Duration::from_secs(1));
+    assert!(!queues.has_ready());
+    queues.unthrottle(now + Duration::from_secs(1));
+    let turn = queues.turn(10, now, plenty);
+    assert_eq!((turn.asked[0].cursor, turn.in_flight), (RunId(4), vec![RunId(6)]));
+}
+
+#[test]
+fn an_idle_account_takes_no_memory() {
+    let (mut queues, now) = woken([1]);
+    let turn = queues.turn(10, now, plenty);
+    queues.fetched(&turn.asked[0], &runs([5]), false, now);
+    assert_eq!(queues.bytes_in_flight(), 10);
+    assert!(queues.ended(queue(1), RunId(5), CLAIM));
+    assert!(queues.queues.is_empty() && queues.in_flight.is_empty());
+    assert_eq!(queues.bytes_in_flight(), 0);
+}
+
+#[test]
+fn a_former_start_of_a_run_does_not_end_the_present_one() {
+    let (mut queues, now) = woken([1]);
+    let turn = queues.turn(10, now, plenty);
+    queues.fetched(&turn.asked[0], &runs([5]), false, now);
+    assert!(!queues.ended(queue(1), RunId(5), ClaimId(8)));
+    assert!(queues.has_in_flight(queue(1).shard));
+}
+
+#[test]
+fn slow_runs_of_one_account_do_not_fill_the_host() {
+    let (mut queues, now) = woken([1]);
+    let two = |queue| Allowance { runs_max: 2, ..plenty(queue) };
+    let turn = queues.turn(10, now, two);
+    assert_eq!(counts(&turn), [(1, 2)]);
+    queues.fetched(&turn.asked[0], &runs([1, 2]), false, now);
+    assert!(queues.turn(10, now, two).asked.is_empty());
+}
+
+#[test]
+fn a_lane_that_was_cut_short_may_have_more() {
+    let (mut queues, now) = woken([1, 2]);
+    let turn = queues.turn(10, now, plenty);
+    queues.fetched(&turn.asked[0], &runs([1]), true, now);
+    queues.fetched(&turn.asked[1], &[], true, now);
+    assert_eq!(queues.turn(10, now, plenty).asked.len(), 2);
+}
+
+#[test]
+fn a_lane_with_less_than_asked_leaves_the_rest_to_the_next_lane() {
+    let (mut queues, now) = woken([1]);
+    queues.wake(queue(1), Lane::High, RunId(0));
+    let turn = queues.turn(6, now, plenty);
+    assert_eq!((turn.asked[0].lane, turn.asked[0].count), (Lane::High, 6));
+    queues.fetched(&turn.asked[0], &[InFlight { lane: Lane::High, ..run(1) }], false, now);
+    let turn = queues.turn(6, now, plenty);
+    assert_eq!((turn.asked[0].lane, turn.asked[0].count), (Lane::Normal, 5));
+}
+
+#[test]
+fn the_end_of_a_run_with_a_key_wakes_those_that_wait_for_it() {
+    let (mut queues, now) = (Queues::default(), Instant::now());
+    queues.wake(queue(1), Lane::Keyed, RunId(0));
+    let key = ConcurrencyKey { hash: 7, runs_max: None };
+    let found = [FoundKey { queue: queue(1), key, is_held: false }];
+    let take = |queues: &mut Queues, run: Option<InFlight>| {
+        let turn = queues.turn(10, now, plenty);
+        let looked = queues.keys_to_find(&turn);
+        let chosen = queues.choose_keys(&turn, &looked, &found);
+        queues.fetched(&turn.asked[0], run.as_slice(), false, now);
+        chosen
+    };
+    let first = InFlight { lane: Lane::Keyed, key: Some(key), ..run(1) };
+    assert_eq!(take(&mut queues, Some(first)), [FetchKey { queue: queue(1), hash: 7, count: 1 }]);
+    assert!(!queues.has_ready(), "what could be started was");
+    queues.wake(queue(1), Lane::Keyed, RunId(1));
+    assert!(take(&mut queues, None).is_empty(), "the key is held");
+    assert!(!queues.has_ready());
+    assert!(queues.ended(queue(1), RunId(1), CLAIM));
+    assert_eq!(take(&mut queues, None).len(), 1);
+}
+
+#[test]
+fn a_queue_whose_next_keys_are_all_held_rests_a_moment_and_then_looks_on() {
+    let (mut queues, now) = (Queues::default(), Instant::now());
+    queues.wake(queue(1), Lane::Keyed, RunId(0));
+    let key = |hash| ConcurrencyKey { hash, runs_max: None };
+    let turn = queues.turn(1, now, plenty);
+    let looked = queues.keys_to_find(&turn);
+    let found: Vec<FoundKey> =
+        (0..looked[0].count).map(|hash| FoundKey { queue: queue(1), key: key(hash), is_held: true }).collect();
+    assert!(queues.choose_keys(&turn, &looked, &found).is_empty());
+    queues.fetched(&turn.asked[0], &[], false, now);
+    assert!(!queues.has_ready());
+    queues.unthrottle(now + LOOK_AGAIN);
+    let turn = queues.turn(1, now, plenty);
+    assert_eq!(queues.keys_to_find(&turn)[0].cursor, looked[0].count - 1);
+}

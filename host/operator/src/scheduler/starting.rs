@@ -1,0 +1,165 @@
+//! Starting runs: a turn of the queues, the fetch of its jobs, and a task for each.
+
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Instant};
+
+use futures_util::FutureExt as _;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use trellis_model::Queue;
+use trellis_store::{StoreError, fetch::FetchTerms, jobs::FetchedJob, shards::Holding};
+
+use super::{
+    PANIC_PAUSE, Scheduler, Wakeups,
+    queues::{Allowance, InFlight, Turn},
+};
+use crate::run::{RunContext, RunEnd, run_job};
+
+/// An account of weight 1 has no more than this part of all runs in flight, one of weight 2 twice as much, and so on.
+const ACCOUNT_SHARE: usize = 4;
+/// However much an account weighs, this part of all runs is left to the others.
+const OTHERS_SHARE: usize = 8;
+/// Payloads of all runs in flight at most, in bytes, but for a single run.
+const IN_FLIGHT_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Payloads of one fetch at most, in bytes, but for a single job: what comes over the wire at once.
+const FETCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What it takes to start a run.
+pub struct RunStarter {
+    pub context: Arc<RunContext>,
+    pub wakeups: Wakeups,
+    /// The runs that were started.
+    pub tasks: TaskTracker,
+    /// Ends runs that did not end within the grace of a stop; they are left to the next owner.
+    pub abandon: CancellationToken,
+}
+
+impl RunStarter {
+    fn start(&self, job: FetchedJob) {
+        let (context, wakeups, abandon) = (Arc::clone(&self.context), self.wakeups.clone(), self.abandon.clone());
+        self.tasks.spawn(async move {
+            let (queue, run, claim) = (job.queue(), job.run, job.claim);
+            let running = AssertUnwindSafe(run_job(&context, job)).catch_unwind();
+            let end = match abandon.run_until_cancelled(running).await {
+                Some(Ok(end)) => end,
+                Some(Err(_)) => {
+                    tracing::error!(%run, "the host failed while it ran this run; it is run again");
+                    RunEnd::Released(PANIC_PAUSE)
+                }
+                None => RunEnd::Fenced,
+            };
+            if !matches!(end, RunEnd::Fenced) {
+                context.claims.conclude((queue.shard, claim));
+            }
+            wakeups.ended(queue, run, claim, end).await;
+        });
+    }
+}
+
+impl Scheduler {
+    /// Fetches and starts runs while there is room and work.
+    pub(super) async fn start_runs(&mut self) -> Result<(), StoreError> {
+        while self.queues.has_ready()
+            && self.running < self.runs_max
+            && self.queues.bytes_in_flight() < IN_FLIGHT_BYTES_MAX
+            && self.context.lease.may_start()
+        {
+            self.context.limiter.load(self.queues.ready_queues()).await?;
+            let (context, runs_max) = (&self.context, self.runs_max);
+            let turn =
+                self.queues.turn(runs_max - self.running, Instant::now(), |queue| allowance(context, runs_max, queue));
+            if turn.asked.is_empty() {
+                continue;
+            }
+            match self.fetch(&turn).await {
+                Ok((jobs, is_cut)) => self.start(&turn, jobs, is_cut),
+                Err(error) => {
+                    self.queues.not_fetched(&turn);
+                    self.is_claim_lost = true;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The jobs of a turn, and whether there may be more because they were too large together.
+    async fn fetch(&mut self, turn: &Turn) -> Result<(Vec<FetchedJob>, bool), StoreError> {
+        let database = &self.context.database;
+        let bytes_max = IN_FLIGHT_BYTES_MAX.saturating_sub(self.queues.bytes_in_flight()).min(FETCH_BYTES_MAX);
+        let holdings: Vec<Holding> = self.holdings();
+        let bytes_max_column = i64::try_from(bytes_max).expect("at most FETCH_BYTES_MAX");
+        let terms = FetchTerms { holdings: &holdings, in_flight: &turn.in_flight, bytes_max: bytes_max_column };
+        let (mut jobs, mut is_cut) = (Vec::new(), false);
+        let lanes = turn.lanes();
+        if !lanes.is_empty() {
+            jobs = database.fetch_jobs(terms, &lanes).await?;
+            is_cut = payload_bytes(&jobs) >= bytes_max;
+        }
+        let looked = self.queues.keys_to_find(turn);
+        if !looked.is_empty() {
+            let found = database.find_keys(&looked).await?;
+            let keys = self.queues.choose_keys(turn, &looked, &found);
+            if !keys.is_empty() {
+                let keyed = database.fetch_jobs_of_keys(terms, &keys).await?;
+                is_cut |= payload_bytes(&keyed) >= bytes_max;
+                jobs.extend(keyed);
+            }
+        }
+        Ok((jobs, is_cut))
+    }
+
+    fn start(&mut self, turn: &Turn, jobs: Vec<FetchedJob>, is_cut: bool) {
+        let mut runs: HashMap<Queue, Vec<InFlight>> = HashMap::new();
+        // All of a claim's jobs are open before the first of them can be concluded.
+        for job in &jobs {
+            runs.entry(job.queue()).or_default().push(InFlight {
+                run: job.run,
+                lane: job.place.lane,
+                claim: job.claim,
+                key: job.place.key,
+                payload_bytes: job.payload.len(),
+            });
+            self.context.claims.open((job.shard, job.claim));
+        }
+        self.running += jobs.len();
+        jobs.into_iter().for_each(|job| self.starter.start(job));
+        let now = Instant::now();
+        for asked in &turn.asked {
+            self.queues.fetched(asked, runs.get(&asked.queue).map_or(&[], Vec::as_slice), is_cut, now);
+        }
+    }
+}
+
+fn payload_bytes(jobs: &[FetchedJob]) -> usize {
+    jobs.iter().map(|job| job.payload.len()).sum()
+}
+
+/// What a queue may have now: what the limiter says, and its part of this host.
+fn allowance(context: &RunContext, runs_max: usize, queue: Queue) -> Allowance {
+    let limiter = &context.limiter;
+    let weight = context.limits(queue).weight.max(1);
+    // A run that is on its way has a module running, or will have one at any moment.
+    let running_max = context.running_max(queue).map_or(usize::MAX, |most| most as usize);
+    Allowance {
+        permit: limiter.check(queue),
+        permits: limiter.permits(queue),
+        runs_max: share(runs_max, weight).min(running_max),
+        weight,
+    }
+}
+
+/// Runs in flight that an account of this weight may have at most on a host with room for `runs_max`.
+fn share(runs_max: usize, weight: u32) -> usize {
+    let most = runs_max - runs_max / OTHERS_SHARE;
+    (runs_max.saturating_mul(weight as usize) / ACCOUNT_SHARE).clamp(1, most.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_follow_the_weights_and_leave_room_for_others() {
+        assert_eq!((share(100, 1), share(100, 3), share(100, 100)), (25, 75, 88));
+        assert_eq!((share(1, 1), share(4, 100)), (1, 4));
+    }
+}
