@@ -1,6 +1,6 @@
 //! Cancelling runs: wherever they stand, through whichever host, and once.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ async fn cancelled(account: &Account, run: &str) -> Value {
 }
 
 /// Nothing is left of any run but its history, and of no request to cancel one.
-async fn settled(database: &Database) {
+pub async fn settled(database: &Database) {
     database.settled().await;
     eventually("no request to cancel is left", async || {
         (database.number("select count(*) from cancel_request").await == 0).then_some(())
@@ -42,7 +42,7 @@ fn request(outside: &Outside, method: &str, path: &str, input: &str) -> Value {
 }
 
 /// A run that waits for an answer until the test lets it go on.
-async fn deploy_held(account: &Account, outside: &Outside) {
+pub async fn deploy_held(account: &Account, outside: &Outside) {
     account.deploy(&project("held", &json!({ "ask": request(outside, "GET", "/hold/answer", "event") }))).await;
 }
 
@@ -141,7 +141,7 @@ async fn of_a_cancelled_run_that_history_does_not_keep_it_is_told_that_it_is_ove
 }
 
 /// Two hosts that share the shards, and an account whose work the second one does.
-async fn account_of_the_other(settings: impl Fn(HostPlan) -> HostPlan) -> (Stage, Host, Account) {
+pub async fn account_of_the_other(settings: impl Fn(HostPlan) -> HostPlan) -> (Stage, Host, Account) {
     let stage = Stage::with(&settings).await;
     let other = settings(HostPlan::on(&stage.database.url)).start().await;
     eventually("two hosts share the shards", async || (stage.database.shard_counts().await.len() == 2).then_some(()))
@@ -407,53 +407,4 @@ async fn the_one_who_waits_for_a_run_is_told_that_it_was_cancelled() {
     let (told, ()) = tokio::join!(sending, cancelling);
     assert_eq!(told.status.code(), Some(1), "{told:?}");
     assert!(String::from_utf8_lossy(&told.stderr).contains("was cancelled"), "{told:?}");
-}
-
-#[tokio::test]
-async fn nothing_is_shown_to_be_running_past_the_lease_of_its_host() {
-    let outside = Outside::start().await;
-    // Renewed four times a lease: what is done to it here stays for a while.
-    let stage = Stage::with(|plan| plan.allow(&outside).set("queue.lease", "240s")).await;
-    let account = stage.account("acme").await;
-    deploy_held(&account, &outside).await;
-    let run = account.start("held", &json!(1)).await;
-    outside.asked("/hold/answer").await;
-    assert_eq!(account.show(&run).await["state"], "running");
-    let counted = async |state: &str| {
-        let runs = account.api.get(&format!("/v1/runs?state={state}")).await.expect(200);
-        runs["items"].as_array().map(Vec::len)
-    };
-    assert_eq!((counted("running").await, counted("queued").await), (Some(1), Some(0)));
-    sqlx::query("update host set expires_at = clock_timestamp() - interval '1 second'")
-        .execute(&stage.database.pool)
-        .await
-        .expect("the schema is there");
-    assert_eq!(account.show(&run).await["state"], "queued");
-    assert_eq!((counted("running").await, counted("queued").await), (Some(0), Some(1)));
-    outside.release("/hold/answer");
-    account.succeeded(&run).await;
-}
-
-#[tokio::test]
-async fn a_run_of_a_host_that_sleeps_is_queued_or_running_on_another_once_the_lease_is_over() {
-    const LEASE: Duration = Duration::from_secs(2);
-    let outside = Outside::start().await;
-    let (stage, other, account) = account_of_the_other(|plan| plan.allow(&outside)).await;
-    deploy_held(&account, &outside).await;
-    let run = account.start("held", &json!(1)).await;
-    outside.asked("/hold/answer").await;
-    other.pause().await;
-    let paused = std::time::Instant::now();
-    eventually("another host runs it", async || {
-        let is_over = paused.elapsed() > LEASE;
-        let state = account.show(&run).await["state"].clone();
-        let owner = stage.database.owner(account.shard()).await;
-        assert!(!is_over || state == "queued" || (state == "running" && owner == Some(0)), "{state} of {owner:?}");
-        (outside.received("/hold/answer").len() == 2).then_some(())
-    })
-    .await;
-    outside.release("/hold/answer");
-    account.succeeded(&run).await;
-    other.wake().await;
-    settled(&stage.database).await;
 }

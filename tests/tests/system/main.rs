@@ -8,6 +8,7 @@ mod crash;
 mod delays;
 mod faults;
 mod hosts;
+mod leases;
 mod limits;
 mod postgres_restart;
 mod queue;
