@@ -14,6 +14,7 @@ pub mod plan;
 pub mod backoff;
 pub mod outbox;
 pub mod place;
+pub mod replay;
 pub mod results;
 pub mod retention;
 pub mod run;

@@ -3,7 +3,7 @@
 //!
 //! Says nothing of how they are stored or when their runs begin.
 
-use crate::RunId;
+use crate::{RunId, replay::REPLAY_OF};
 
 /// The attribute `trigger` of an emitted event.
 pub const TRIGGER: &str = "outbox";
@@ -12,7 +12,8 @@ const HOPS: &str = "hops";
 /// Attributes that follow an event to those that its run emits.
 const FOLLOWING: [&str; 2] = ["traceparent", "tracestate"];
 /// Attributes that are the host's to set.
-const RESERVED: [&str; 7] = ["trigger", "received-at", "source-run", "source-node", HOPS, FOLLOWING[0], FOLLOWING[1]];
+const RESERVED: [&str; 8] =
+    ["trigger", "received-at", "source-run", "source-node", REPLAY_OF, HOPS, FOLLOWING[0], FOLLOWING[1]];
 
 /// Attributes of its own that an emitted event may have.
 pub const ATTRIBUTES_MAX: usize = 32;

@@ -12,9 +12,12 @@ use crate::plan::{GridPlan, PlannedInput, PlannedNode, PlannedOrigin};
 /// ```text
 ///   accept ──► queued ──fetch──► running ──finish──► succeeded
 ///                ▲                 │ │
-///                │ promote        │ └──bury─────► dead (kept whole, replayable)
+///                │ promote         │ └──bury──────► dead (kept whole)
 ///                └── waiting ◄─retry
 ///                    or snooze
+///
+///   queued, running or waiting ──cancel──► cancelled
+///   succeeded, dead or cancelled ──replay──► another run, queued
 /// ```
 ///
 /// A host that is lost puts its running runs back to queued, with one more lost host on their account.
@@ -26,9 +29,14 @@ pub enum RunState {
     Waiting,
     Succeeded,
     Dead,
+    /// Ended because somebody asked for it. What its nodes had committed by then stays.
+    Cancelled,
 }
 
 impl RunState {
+    pub const ALL: [Self; 6] =
+        [Self::Queued, Self::Running, Self::Waiting, Self::Succeeded, Self::Dead, Self::Cancelled];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -36,12 +44,13 @@ impl RunState {
             Self::Waiting => "waiting",
             Self::Succeeded => "succeeded",
             Self::Dead => "dead",
+            Self::Cancelled => "cancelled",
         }
     }
 
     /// Whether a run in this state is over.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Dead)
+        matches!(self, Self::Succeeded | Self::Dead | Self::Cancelled)
     }
 }
 

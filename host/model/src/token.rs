@@ -42,6 +42,9 @@ pub enum Scope {
     EventsWrite,
     #[serde(rename = "runs:read")]
     RunsRead,
+    /// Cancel runs and replay them.
+    #[serde(rename = "runs:write")]
+    RunsWrite,
     #[serde(rename = "projects:write")]
     ProjectsWrite,
     #[serde(rename = "plugins:write")]
@@ -54,13 +57,21 @@ pub enum Scope {
 }
 
 impl Scope {
-    pub const ALL: [Self; 6] =
-        [Self::EventsWrite, Self::RunsRead, Self::ProjectsWrite, Self::PluginsWrite, Self::TokensWrite, Self::Operator];
+    pub const ALL: [Self; 7] = [
+        Self::EventsWrite,
+        Self::RunsRead,
+        Self::RunsWrite,
+        Self::ProjectsWrite,
+        Self::PluginsWrite,
+        Self::TokensWrite,
+        Self::Operator,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::EventsWrite => "events:write",
             Self::RunsRead => "runs:read",
+            Self::RunsWrite => "runs:write",
             Self::ProjectsWrite => "projects:write",
             Self::PluginsWrite => "plugins:write",
             Self::TokensWrite => "tokens:write",
@@ -83,7 +94,7 @@ impl fmt::Display for Scope {
 /// Text that names no scope.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`{0}` is no scope; the scopes are events:write, runs:read, projects:write, plugins:write, tokens:write and operator"
+    "`{0}` is no scope; the scopes are events:write, runs:read, runs:write, projects:write, plugins:write, tokens:write and operator"
 )]
 pub struct UnknownScope(pub String);
 

@@ -8,13 +8,15 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trellis_engine::Engine;
-use trellis_model::{AccountId, Queue, RevisionId, call_limits::CallLimits, run_limits::RunLimits};
+use trellis_model::{AccountId, Queue, RevisionId, Shard, call_limits::CallLimits, run_limits::RunLimits};
 use trellis_store::{
     Database, StoreError,
     notices::{Notice, Notices},
 };
 
 use crate::{
+    cancellations::Cancellations,
+    canceller::Canceller,
     catalog::Catalog,
     claims::Claims,
     clock::Clock,
@@ -66,6 +68,7 @@ pub struct Host {
     spreads: Arc<Spreads>,
     targets: Targets,
     lease: Arc<Lease>,
+    cancellations: Arc<Cancellations>,
     wakeups: Wakeups,
 }
 
@@ -78,6 +81,7 @@ pub struct HostStop {
     scheduler: Task,
     runs: TaskTracker,
     abandon: CancellationToken,
+    canceller: Task,
     committer: Task,
     limiter: Task,
     background: Vec<Task>,
@@ -134,7 +138,10 @@ impl Host {
         spreads.refresh().await?;
 
         let (changes, shard_changes) = mpsc::channel(SHARD_CHANGES_MAX);
-        let keeper = LeaseKeeper::register(database.clone(), config.lease, clock.clone(), changes).await?;
+        let cancellations = Arc::new(Cancellations::default());
+        let keeper =
+            LeaseKeeper::register(database.clone(), config.lease, clock.clone(), changes, Arc::clone(&cancellations))
+                .await?;
         let lease = keeper.lease();
         let ((wakeups, messages), notifier) =
             Task::with_handle("notifier", |stop| Wakeups::start(database.clone(), stop));
@@ -147,8 +154,19 @@ impl Host {
             Ingest::start(database.clone(), config.ingest, lease, ids.clone(), spreads, wakeups.clone(), stop)
         });
         let targets = Targets::new(database.clone(), Arc::clone(&lease), clock.clone());
-        let host =
-            Arc::new(Self { database, engine, catalog, limiter, ingest, clock, spreads, targets, lease, wakeups });
+        let host = Arc::new(Self {
+            database,
+            engine,
+            catalog,
+            limiter,
+            ingest,
+            clock,
+            spreads,
+            targets,
+            lease,
+            cancellations,
+            wakeups,
+        });
 
         let claims = Arc::new(Claims::default());
         let (lease, spreads, wakeups) = (Arc::clone(&host.lease), Arc::clone(&host.spreads), host.wakeups.clone());
@@ -156,6 +174,7 @@ impl Host {
         let (committer, committer_task) = Task::with_handle("committer", |give_up| {
             Committer::start(host.database.clone(), Arc::clone(&host.lease), Arc::clone(&claims), outbox, give_up)
         });
+        let canceller = host.canceller(&committer);
         let context = host.run_context(committer, claims, config);
         let (runs, abandon) = (TaskTracker::new(), CancellationToken::new());
         let starter =
@@ -171,6 +190,7 @@ impl Host {
             scheduler: Task::spawn("scheduler", |stop| scheduler.run(stop)),
             runs,
             abandon,
+            canceller: Task::spawn("canceller", |stop| canceller.run(stop)),
             committer: committer_task,
             limiter: limiter_task,
             background: vec![
@@ -197,6 +217,7 @@ impl Host {
             conflicts: Conflicts::default(),
             claims,
             suspects: Semaphore::new(1),
+            cancellations: Arc::clone(&self.cancellations),
             lease: Arc::clone(&self.lease),
             clock: self.clock.clone(),
             call_limits: config.call_limits,
@@ -205,13 +226,24 @@ impl Host {
         })
     }
 
+    fn canceller(&self, committer: &Committer) -> Canceller {
+        Canceller {
+            database: self.database.clone(),
+            cancellations: Arc::clone(&self.cancellations),
+            committer: committer.clone(),
+            lease: Arc::clone(&self.lease),
+            wakeups: self.wakeups.clone(),
+        }
+    }
+
     fn listener(&self) -> Listener {
         Listener {
+            lease: Arc::clone(&self.lease),
+            cancellations: Arc::clone(&self.cancellations),
             database: self.database.clone(),
             catalog: Arc::clone(&self.catalog),
             limiter: self.limiter.clone(),
             spreads: Arc::clone(&self.spreads),
-            lease: Arc::clone(&self.lease),
             wakeups: self.wakeups.clone(),
         }
     }
@@ -244,6 +276,19 @@ impl Host {
         self.wakeups.tell(Message::LimitsChanged(account)).await;
         self.database.notify(&[Notice::Limits(account)]).await
     }
+
+    /// Cancelling runs of these shards was requested through this host: tell their owners, who may be this host itself.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; the owner looks by itself, a few seconds later.
+    pub async fn cancel_requested(&self, shards: &[Shard]) -> Result<(), StoreError> {
+        let (own, others): (Vec<Shard>, Vec<Shard>) = shards.iter().partition(|shard| self.lease.holds(**shard));
+        if !own.is_empty() {
+            self.cancellations.want_look();
+        }
+        let notices: Vec<Notice> = others.into_iter().map(Notice::Cancel).collect();
+        if notices.is_empty() { Ok(()) } else { self.database.notify(&notices).await }
+    }
 }
 
 impl HostStop {
@@ -266,6 +311,7 @@ impl HostStop {
         self.scheduler.end().await;
         self.runs.close();
         self.runs.wait().await;
+        self.canceller.end().await;
         self.committer.end().await;
         self.limiter.end().await;
         for task in self.background {
@@ -291,11 +337,12 @@ async fn leave(database: &Database, lease: &Lease, wakeups: &Wakeups) {
 
 /// Heeds what other hosts tell.
 struct Listener {
+    lease: Arc<Lease>,
+    cancellations: Arc<Cancellations>,
     database: Database,
     catalog: Arc<Catalog>,
     limiter: Limiter,
     spreads: Arc<Spreads>,
-    lease: Arc<Lease>,
     wakeups: Wakeups,
 }
 
@@ -334,6 +381,12 @@ impl Listener {
                 self.wakeups.tell(Message::Look(shard)).await;
                 Ok(())
             }
+            Notice::Cancel(shard) => {
+                if self.lease.holds(shard) {
+                    self.cancellations.want_look();
+                }
+                Ok(())
+            }
             Notice::Deployed(account, revision) => self.catalog.adopt_deployed(account, revision).await,
             Notice::Limits(account) => {
                 let done = self.reload(account).await;
@@ -362,6 +415,7 @@ impl Listener {
     /// Anything may have been missed.
     async fn catch_up(&self) {
         self.wakeups.tell(Message::LookEverywhere).await;
+        self.cancellations.want_look();
         if let Err(error) = self.limiter.reload_all().await {
             tracing::warn!(%error, "limits that other hosts changed were not looked for");
         }

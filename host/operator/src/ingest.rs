@@ -6,6 +6,8 @@
 mod batch;
 mod room;
 
+mod replays;
+
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
@@ -18,8 +20,10 @@ use trellis_model::{AccountId, Place, ProjectId, RevisionId, RunId};
 use trellis_store::{
     Database, StoreError,
     dedup::{Acceptance, Digest},
+    jobs::NewJob,
 };
 
+pub use self::replays::ReplayOf;
 use self::{
     batch::Batch,
     room::{Room, Rooms},
@@ -38,6 +42,22 @@ pub struct NewEvent {
     /// [`trellis_model::run::Event`] as JSON.
     pub payload: Vec<u8>,
     pub keys: EventKeys,
+}
+
+impl NewEvent {
+    /// `spread`: on how many shards the jobs of its account are put.
+    fn into_job(self, run: RunId, spread: u8) -> NewJob {
+        NewJob {
+            shard: self.place.shard(self.account, run, spread),
+            place: self.place,
+            account: self.account,
+            run,
+            project: self.project,
+            revision: self.revision,
+            grid: self.grid,
+            payload: self.payload,
+        }
+    }
 }
 
 /// By what a repeat of an event is recognised. Without keys an event repeats none.
@@ -89,6 +109,9 @@ pub enum IngestError {
     KeyReused,
     #[error("{0}")]
     Refused(String),
+    /// What was to be replayed was replayed before, or is not there any more.
+    #[error("the run was replayed already, or is not kept any more")]
+    Replayed,
 }
 
 /// Events of one batch at most: one statement, one fsync.
@@ -102,11 +125,25 @@ const GATHER_FROM_EVENTS: usize = 8;
 /// Events that may wait for a batch; more are refused, so that the client backs off.
 const WAITING_EVENTS_MAX: usize = 20_000;
 
+type Answer = Result<Accepted, IngestError>;
+
 struct Request {
     event: NewEvent,
+    replay: Option<ReplayOf>,
     received: Instant,
     room: Room,
-    reply: oneshot::Sender<Result<Accepted, IngestError>>,
+    reply: oneshot::Sender<Answer>,
+}
+
+impl Request {
+    /// What its rows hold, roughly, in bytes.
+    fn size_bytes(&self) -> usize {
+        size_bytes(&self.event, self.replay.as_ref())
+    }
+}
+
+fn size_bytes(event: &NewEvent, replay: Option<&ReplayOf>) -> usize {
+    event.payload.len() + replay.and_then(|replay| replay.nodes.as_ref()).map_or(0, Vec::len)
 }
 
 /// Handle to ingest; cheap to clone.
@@ -136,15 +173,18 @@ impl Ingest {
     ///
     /// # Errors
     /// See [`IngestError`].
-    pub async fn accept(&self, event: NewEvent) -> Result<Accepted, IngestError> {
-        let room = self.rooms.take(event.payload.len()).ok_or(IngestError::Overloaded)?;
+    pub async fn accept(&self, event: NewEvent) -> Answer {
+        self.send(event, None).await
+    }
+
+    async fn send(&self, event: NewEvent, replay: Option<ReplayOf>) -> Answer {
+        let room = self.rooms.take(size_bytes(&event, replay.as_ref())).ok_or(IngestError::Overloaded)?;
         let (reply, answer) = oneshot::channel();
-        self.requests.try_send(Request { event, received: Instant::now(), room, reply }).map_err(
-            |error| match error {
-                mpsc::error::TrySendError::Full(_) => IngestError::Overloaded,
-                mpsc::error::TrySendError::Closed(_) => IngestError::Stopping,
-            },
-        )?;
+        let request = Request { event, replay, received: Instant::now(), room, reply };
+        self.requests.try_send(request).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => IngestError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => IngestError::Stopping,
+        })?;
         answer.await.unwrap_or(Err(IngestError::Stopping))
     }
 }
@@ -200,11 +240,20 @@ impl Batcher {
     }
 
     async fn commit(&mut self, requests: Vec<Request>) {
-        let mut requests = self.still_waiting(requests);
+        let in_time = self.still_waiting(requests);
+        let (replays, events): (Vec<Request>, Vec<Request>) =
+            in_time.into_iter().partition(|request| request.replay.is_some());
+        self.commit_events(events).await;
+        if !replays.is_empty() {
+            self.commit_replays(replays).await;
+        }
+    }
+
+    async fn commit_events(&mut self, mut requests: Vec<Request>) {
         while !requests.is_empty() {
             let mut batch = self.number_runs(std::mem::take(&mut requests));
             if !self.lease.may_start() {
-                return batch.refuse(&IngestError::Unavailable("this host holds no lease at the moment".to_owned()));
+                return batch.refuse(&no_lease());
             }
             let inserted = tokio::time::timeout(self.config.timeout, self.insert(&mut batch)).await;
             match inserted.unwrap_or(Err(IngestError::Unanswered(self.config.timeout))) {
@@ -266,10 +315,14 @@ impl Batcher {
 fn fitting(batch: &[Request]) -> usize {
     let mut bytes = 0;
     let over = batch.iter().skip(1).position(|request| {
-        bytes += request.event.payload.len();
+        bytes += request.size_bytes();
         bytes > BATCH_BYTES_MAX
     });
     over.map_or(batch.len(), |over| over + 1)
+}
+
+fn no_lease() -> IngestError {
+    IngestError::Unavailable("this host holds no lease at the moment".to_owned())
 }
 
 fn refusal(error: &StoreError) -> IngestError {

@@ -16,7 +16,7 @@ use trellis_model::{Shard, ids::SHARD_COUNT};
 use trellis_store::{Database, StoreError, hosts::Renewal, notices::Notice, shards::Holding};
 use uuid::Uuid;
 
-use crate::clock::Clock;
+use crate::{cancellations::Cancellations, canceller::bar_requested, clock::Clock};
 
 #[derive(Clone, Copy, Debug)]
 pub struct LeaseConfig {
@@ -120,6 +120,7 @@ pub struct LeaseKeeper {
     clock: Clock,
     lease: Arc<Lease>,
     changes: mpsc::Sender<ShardChange>,
+    cancellations: Arc<Cancellations>,
     /// Shards that the scheduler was asked to release and still drains.
     releasing: Vec<Shard>,
 }
@@ -134,6 +135,7 @@ impl LeaseKeeper {
         config: LeaseConfig,
         clock: Clock,
         changes: mpsc::Sender<ShardChange>,
+        cancellations: Arc<Cancellations>,
     ) -> Result<Self, StoreError> {
         if config.is_exclusive {
             database.reap_all_hosts().await?;
@@ -147,7 +149,7 @@ impl LeaseKeeper {
             is_leaving: AtomicBool::new(false),
             look: Notify::new(),
         });
-        Ok(Self { database, config, clock, lease, changes, releasing: Vec::new() })
+        Ok(Self { database, config, clock, lease, changes, cancellations, releasing: Vec::new() })
     }
 
     pub fn lease(&self) -> Arc<Lease> {
@@ -238,8 +240,10 @@ impl LeaseKeeper {
         }
         // If this fails, the shards are taken anew with the next renewal: the database has them as this host's, the lease not.
         self.database.settle_claims(&holdings).await?;
+        bar_requested(&self.database, &self.cancellations, &holdings).await?;
         tracing::info!(shards = holdings.len(), "took shards");
         self.lease.with_holdings(|held| held.extend(holdings.iter().map(|one| (one.shard, one.epoch))));
+        self.cancellations.want_look();
         let _ = self.changes.send(ShardChange::Taken(holdings)).await;
         Ok(())
     }

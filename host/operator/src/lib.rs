@@ -22,6 +22,9 @@ mod housekeeper;
 mod outbox;
 mod run_ids;
 
+pub mod cancellations;
+mod canceller;
+
 pub mod catalog;
 mod claims;
 pub mod clock;

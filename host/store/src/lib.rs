@@ -20,6 +20,7 @@ pub mod hosts;
 pub mod shards;
 pub mod targets;
 
+pub mod cancel_requests;
 pub mod dedup;
 pub mod fetch;
 pub mod jobs;
@@ -27,6 +28,7 @@ pub mod waiting;
 
 pub mod commit;
 pub mod keyvalue;
+pub mod replays;
 pub mod run_list;
 pub mod runs;
 

@@ -20,6 +20,8 @@ pub enum Notice {
     Deployed(AccountId, RevisionId),
     /// The limits of an account changed, or what else an operator sets of it.
     Limits(AccountId),
+    /// Runs of this shard are to be cancelled.
+    Cancel(Shard),
     /// The account's queue on this shard has no permit before this time, in Unix milliseconds of the database.
     Throttled(AccountId, Shard, i64),
     /// A host has come or gone, or has given shards back: every host looks at its share.
@@ -32,6 +34,7 @@ impl Notice {
             Self::Jobs(shard) => format!("jobs:{shard}"),
             Self::Deployed(account, revision) => format!("deployed:{account}:{revision}"),
             Self::Limits(account) => format!("limits:{account}"),
+            Self::Cancel(shard) => format!("cancel:{shard}"),
             Self::Throttled(account, shard, until_ms) => format!("throttled:{account}:{shard}:{until_ms}"),
             Self::Balance => "balance".to_owned(),
         }
@@ -45,6 +48,7 @@ impl Notice {
             "jobs" => Self::Jobs(Shard(number()?.try_into().ok()?)),
             "deployed" => Self::Deployed(AccountId(number()?), RevisionId(number()?)),
             "limits" => Self::Limits(AccountId(number()?)),
+            "cancel" => Self::Cancel(Shard(number()?.try_into().ok()?)),
             "throttled" => Self::Throttled(AccountId(number()?), Shard(number()?.try_into().ok()?), number()?),
             "balance" => Self::Balance,
             _ => return None,
@@ -106,6 +110,7 @@ mod tests {
             Notice::Jobs(Shard(255)),
             Notice::Deployed(AccountId(3), RevisionId(7)),
             Notice::Limits(AccountId(9)),
+            Notice::Cancel(Shard(1)),
             Notice::Throttled(AccountId(9), Shard(3), 1_800_000_000_000),
             Notice::Balance,
         ] {

@@ -10,7 +10,7 @@ use trellis_model::{AccountId, ProjectId, RunId, run::RunState};
 
 use crate::{
     Database, Result,
-    runs::{RunSummary, SummaryRow, read_summary, shards},
+    runs::{RunSummary, SummaryRow, living_claims, read_summary, shards},
 };
 
 /// Which runs to list.
@@ -19,6 +19,8 @@ pub struct RunFilter {
     pub project: Option<ProjectId>,
     pub grid: Option<String>,
     pub state: Option<RunState>,
+    /// Only runs that were replayed, or only those that were not.
+    pub replayed: Option<bool>,
     /// Runs older than this one.
     pub before: Option<RunId>,
     /// Runs accepted at this Unix time, in milliseconds, or later.
@@ -62,11 +64,12 @@ impl RunFilter {
     }
 
     fn lists_unfinished(&self) -> bool {
-        self.state.is_none_or(|state| !state.is_final())
+        self.replayed != Some(true) && self.state.is_none_or(|state| !state.is_final())
     }
 
     fn finished_statement(&self) -> &'static str {
         match self.state {
+            Some(RunState::Dead) if self.replayed == Some(false) => DEAD_LETTERS,
             Some(state) if state != RunState::Succeeded => UNSUCCESSFUL,
             _ if self.project.is_some() || self.grid.is_some() => BY_GRID,
             _ => BY_ARRIVAL,
@@ -149,6 +152,7 @@ impl Database {
             .bind(filter.limit)
             .bind(window.whole_days().first.0)
             .bind(window.whole_days().behind.0)
+            .bind(filter.replayed)
             .persistent(false)
             .fetch_all(&self.durable)
             .await?;
@@ -160,14 +164,15 @@ fn by_run(rows: Vec<SummaryRow>) -> Result<Vec<(RunId, RunSummary)>> {
     rows.into_iter().map(|row| read_summary(row).map(|summary| (summary.run, summary))).collect()
 }
 
-// What all statements take: $1 account, $2 and $3 window, $4 project, $5 grid, $6 state, $7 limit.
+// What all statements take: $1 account, $2 and $3 window, $4 project, $5 grid, $6 state, $7 limit; of finished runs also $10,
+// whether they were replayed.
 
 /// What a list shows of a finished run.
 macro_rules! finished_columns {
     () => {
         "id, project_id, revision_id, grid, state,
          (extract(epoch from started_at) * 1000)::bigint as started_at_ms,
-         (extract(epoch from ended_at) * 1000)::bigint as ended_at_ms, null::bigint as run_at_ms, error"
+         (extract(epoch from ended_at) * 1000)::bigint as ended_at_ms, null::bigint as run_at_ms, error, replayed_as"
     };
 }
 
@@ -188,6 +193,17 @@ const BY_ARRIVAL: &str = with_project_names!(
     finished_columns!(),
     " from run
      where account_id = $1 and id >= $2 and id < $3 and ($6::text is null or state = $6)
+       and ($10::bool is null or (replayed_as is not null) = $10)
+     order by id desc limit $7"
+);
+
+/// By the index of dead letters that nobody has replayed.
+const DEAD_LETTERS: &str = with_project_names!(
+    "select ",
+    finished_columns!(),
+    " from run
+     where account_id = $1 and id >= $2 and id < $3 and state = 'dead' and replayed_as is null
+       and ($4::bigint is null or project_id = $4) and ($5::text is null or grid = $5)
      order by id desc limit $7"
 );
 
@@ -218,7 +234,7 @@ macro_rules! by_grid {
                 finished_columns!(),
                 " from run
                  where account_id = $1 and project_id = stream.project_id and grid = stream.grid and id >= $2 and id < $3
-                   and ($6::text is null or state = $6) and ",
+                   and ($6::text is null or state = $6) and ($10::bool is null or (replayed_as is not null) = $10) and ",
                 $which,
                 " order by id desc limit $7) as found
                  where $5::text is null or stream.grid = $5
@@ -233,20 +249,22 @@ const BY_GRID: &str = by_grid!("true");
 /// The same over the index of what did not succeed, which is small.
 const UNSUCCESSFUL: &str = by_grid!("state <> 'succeeded'");
 
-/// What is being run is told by the claims of the shards' present epochs: looked up once, not row by row. $8 are the shards
+/// What is being run is told by the living claims of the shards: looked up once, not row by row. $8 are the shards
 /// that the account can have jobs on; each lane of each is read backwards by the key.
 const UNFINISHED: &str = concat!(
     "with part as materialized (
          select unnest(($8::smallint[])[1:(select spread_max from account where id = $1)]) as shard
      ), claimed as materialized (
          select distinct claim.shard, u.id
-         from part join claim using (shard) join shard using (shard, epoch), unnest(claim.accounts, claim.ids) as u (account_id, id)
+         from ",
+    living_claims!(),
+    " join part using (shard), unnest(claim.accounts, claim.ids) as u (account_id, id)
          where u.account_id = $1
      )",
     with_project_names!(
         "(select running.id, running.project_id, running.revision_id, running.grid, 'running' as state,
                  null::bigint as started_at_ms, null::bigint as ended_at_ms, null::bigint as run_at_ms,
-                 null::text as error
+                 null::text as error, null::bigint as replayed_as
           from claimed, unnest('{0,1,2,3}'::smallint[]) as line (lane), lateral (
               select * from job
               where job.shard = claimed.shard and job.account_id = $1 and job.lane = line.lane and job.id = claimed.id
@@ -257,7 +275,7 @@ const UNFINISHED: &str = concat!(
           order by running.id desc limit $7)
          union all
          (select queued.* from part, unnest('{0,1,2,3}'::smallint[]) as line (lane), lateral (
-              select id, project_id, revision_id, grid, 'queued', null::bigint, null::bigint, null::bigint, null::text
+              select id, project_id, revision_id, grid, 'queued', null::bigint, null::bigint, null::bigint, null::text, null::bigint
               from job
               where shard = part.shard and account_id = $1 and lane = line.lane and id >= $2 and id < $3
                 and ($4::bigint is null or project_id = $4) and ($5::text is null or grid = $5)
@@ -267,7 +285,7 @@ const UNFINISHED: &str = concat!(
          union all
          (select later.* from part, lateral (
               select id, project_id, revision_id, grid, 'waiting', null::bigint, null::bigint,
-                     (extract(epoch from run_at) * 1000)::bigint, last_error
+                     (extract(epoch from run_at) * 1000)::bigint, last_error, null::bigint
               from job_later
               where shard = part.shard and account_id = $1 and id >= $2 and id < $3
                 and ($4::bigint is null or project_id = $4) and ($5::text is null or grid = $5)

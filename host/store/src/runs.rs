@@ -4,6 +4,28 @@ use trellis_model::{AccountId, ProjectId, Queue, RevisionId, RunId, ids::SPREAD_
 
 use crate::{Database, Result, StoreError};
 
+/// SQL: the claims of hosts that have both the shard and a live lease. Others do not count: nothing is shown to be running
+/// past its lease.
+macro_rules! living_claims {
+    () => {
+        "claim join shard using (shard, epoch)
+               join host on host.id = shard.owner and host.expires_at > clock_timestamp()"
+    };
+}
+pub(crate) use living_claims;
+
+/// SQL: whether a row of `job` is being run or waits to be.
+macro_rules! job_state {
+    () => {
+        concat!(
+            "case when exists (select from ",
+            $crate::runs::living_claims!(),
+            " where claim.shard = job.shard and job.id = any (claim.ids)) then 'running' else 'queued' end"
+        )
+    };
+}
+pub(crate) use job_state;
+
 /// A run as a list shows it.
 #[derive(Clone, Debug)]
 pub struct RunSummary {
@@ -19,6 +41,8 @@ pub struct RunSummary {
     /// Unix milliseconds of a waiting run's next attempt.
     pub run_at_ms: Option<i64>,
     pub error: Option<String>,
+    /// The last run that was made of this one.
+    pub replayed_as: Option<RunId>,
 }
 
 /// A run whole.
@@ -44,6 +68,7 @@ pub(crate) struct SummaryRow {
     ended_at_ms: Option<i64>,
     run_at_ms: Option<i64>,
     error: Option<String>,
+    replayed_as: Option<i64>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -58,19 +83,17 @@ impl Database {
     /// One run of the account, wherever it stands. All three places are read in one snapshot, so that a run on its way
     /// from one to another is never missed.
     pub async fn run(&self, account: AccountId, run: RunId) -> Result<Option<RunDetail>> {
-        let row: Option<DetailRow> = sqlx::query_as(
+        let row: Option<DetailRow> = sqlx::query_as(concat!(
             "select run.*, project.name as project_name from (
                  select id, project_id, revision_id, grid, state,
                         (extract(epoch from started_at) * 1000)::bigint as started_at_ms,
                         (extract(epoch from ended_at) * 1000)::bigint as ended_at_ms,
-                        null::bigint as run_at_ms, error, event, nodes
+                        null::bigint as run_at_ms, error, replayed_as, event, nodes
                  from run where account_id = $1 and id = $3
                  union all
-                 select job.id, project_id, revision_id, grid,
-                        case when exists (select from claim join shard using (shard, epoch)
-                                          where claim.shard = job.shard and job.id = any (claim.ids))
-                             then 'running' else 'queued' end,
-                        null, null, null, null, payload, checkpoint.nodes
+                 select job.id, project_id, revision_id, grid, ",
+            job_state!(),
+            ", null, null, null, null, null, payload, checkpoint.nodes
                  from unnest(($2::smallint[])[1:(select spread_max from account where id = $1)]) as part (shard),
                  unnest('{0,1,2,3}'::smallint[]) as line (lane),
                  lateral (select * from job where shard = part.shard and account_id = $1 and lane = line.lane and id = $3
@@ -78,12 +101,12 @@ impl Database {
                  left join checkpoint using (shard, account_id, id)
                  union all
                  select job_later.id, project_id, revision_id, grid, 'waiting', null, null,
-                        (extract(epoch from run_at) * 1000)::bigint, last_error, payload, checkpoint.nodes
+                        (extract(epoch from run_at) * 1000)::bigint, last_error, null, payload, checkpoint.nodes
                  from job_later left join checkpoint using (shard, account_id, id)
                  where job_later.shard = any (($2::smallint[])[1:(select spread_max from account where id = $1)])
                    and job_later.account_id = $1 and job_later.id = $3
              ) as run left join project on project.id = run.project_id",
-        )
+        ))
         .bind(account.0)
         .bind(shards(account))
         .bind(run.0)
@@ -93,6 +116,31 @@ impl Database {
         .await?;
         row.map(|row| Ok(RunDetail { summary: read_summary(row.summary)?, event: row.event, nodes: row.nodes }))
             .transpose()
+    }
+
+    /// Where one run of the account stands, without what it carries.
+    pub async fn run_state(&self, account: AccountId, run: RunId) -> Result<Option<(ProjectId, RunState)>> {
+        let row: Option<(i64, String)> = sqlx::query_as(concat!(
+            "select project_id, state from run where account_id = $1 and id = $3
+             union all
+             select project_id, ",
+            job_state!(),
+            " from unnest(($2::smallint[])[1:(select spread_max from account where id = $1)]) as part (shard),
+             unnest('{0,1,2,3}'::smallint[]) as line (lane),
+             lateral (select * from job where shard = part.shard and account_id = $1 and lane = line.lane and id = $3
+                      limit 1) as job
+             union all
+             select project_id, 'waiting' from job_later
+             where shard = any (($2::smallint[])[1:(select spread_max from account where id = $1)])
+               and account_id = $1 and id = $3",
+        ))
+        .bind(account.0)
+        .bind(shards(account))
+        .bind(run.0)
+        .persistent(false)
+        .fetch_optional(&self.durable)
+        .await?;
+        row.map(|(project, state)| Ok((ProjectId(project), read_state(state)?))).transpose()
     }
 
     /// How many runs of the account stand in the queue or wait for their time; counted up to `most` of each.
@@ -120,6 +168,11 @@ impl Database {
     }
 }
 
+fn read_state(name: String) -> Result<RunState> {
+    let state = RunState::ALL.into_iter().find(|state| state.name() == name);
+    state.ok_or_else(|| StoreError::unreadable("run state", name))
+}
+
 /// The shards of all parts that an account can have, in their order: a statement takes as many of them as the account has
 /// ever had, so that no job is overlooked after its spread was lowered.
 pub(crate) fn shards(account: AccountId) -> Vec<i16> {
@@ -127,18 +180,17 @@ pub(crate) fn shards(account: AccountId) -> Vec<i16> {
 }
 
 pub(crate) fn read_summary(row: SummaryRow) -> Result<RunSummary> {
-    let states = [RunState::Queued, RunState::Running, RunState::Waiting, RunState::Succeeded, RunState::Dead];
-    let state = states.into_iter().find(|state| state.name() == row.state);
     Ok(RunSummary {
         run: RunId(row.id),
         project: ProjectId(row.project_id),
         project_name: row.project_name.unwrap_or_default(),
         revision: RevisionId(row.revision_id),
         grid: row.grid,
-        state: state.ok_or_else(|| StoreError::unreadable("run state", row.state))?,
+        state: read_state(row.state)?,
         started_at_ms: row.started_at_ms,
         ended_at_ms: row.ended_at_ms,
         run_at_ms: row.run_at_ms,
         error: row.error,
+        replayed_as: row.replayed_as.map(RunId),
     })
 }

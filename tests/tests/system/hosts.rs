@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use trellis_model::{RunId, Shard};
+use trellis_model::RunId;
 
 use crate::support::{Account, Audit, Database, Host, HostPlan, Stage, action, eventually, eventually_within, project};
 
@@ -16,15 +16,6 @@ async fn balanced(database: &Database) {
     .await;
 }
 
-/// Which host holds a shard, by the number that is part of the run ids it hands out.
-async fn owner(database: &Database, shard: Shard) -> Option<i16> {
-    sqlx::query_scalar("select host.number from shard join host on host.id = shard.owner where shard = $1")
-        .bind(shard.0)
-        .fetch_optional(&database.pool)
-        .await
-        .expect("the schema is there")
-}
-
 /// Accounts with a project of slow runs, at least two on shards of each host.
 async fn accounts_of_both(stage: &Stage) -> Vec<Account> {
     let (mut accounts, mut owners) = (Vec::new(), Vec::new());
@@ -34,7 +25,7 @@ async fn accounts_of_both(stage: &Stage) -> Vec<Account> {
     while !is_mixed(&owners) {
         assert!(accounts.len() < 40, "accounts do not spread over the shards: {owners:?}");
         let account = stage.account(&format!("account-{}", accounts.len())).await;
-        owners.push(owner(&stage.database, account.shard()).await);
+        owners.push(stage.database.owner(account.shard()).await);
         account.deploy(&project("slow", &json!({ "wait": action(&json!({ "do": "sleep", "ms": 100 })) }))).await;
         accounts.push(account);
     }

@@ -9,6 +9,7 @@ mod dedupe;
 mod delays;
 mod faults;
 mod hosts;
+mod leases;
 mod limiter;
 mod limits;
 mod postgres_restart;
@@ -27,9 +28,11 @@ mod lists;
 mod retention;
 
 mod branches;
+mod cancel;
 mod commits;
 mod keyvalue;
 mod outbox;
+mod replay;
 mod retries;
 mod storage;
 

@@ -2,16 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Outside, Stage, action, grants, node, project, reason};
+use crate::support::{Outside, Stage, action, after, grants, node, project, reason};
 
 fn storage(operations: &Value) -> Value {
     action(&json!({ "do": "storage", "operations": operations }))
-}
-
-/// The same node, called after another one.
-fn after(mut node: Value, origin: &str) -> Value {
-    node["inputs"]["after"] = json!(origin);
-    node
 }
 
 #[tokio::test]

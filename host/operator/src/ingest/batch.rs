@@ -10,7 +10,7 @@ use trellis_store::{
     jobs::NewJob,
 };
 
-use super::{Accepted, EventKeys, IngestError, NewEvent, Request};
+use super::{Accepted, Answer, EventKeys, IngestError, NewEvent, Request};
 
 #[derive(Default)]
 pub(super) struct Batch {
@@ -26,7 +26,7 @@ pub(super) struct Batch {
 }
 
 struct Waiting {
-    reply: oneshot::Sender<Result<Accepted, IngestError>>,
+    reply: oneshot::Sender<Answer>,
     _room: super::Room,
 }
 
@@ -66,16 +66,7 @@ impl Batch {
             let (key, is_strict) = (key.digest, key.is_strict);
             self.claims.push(KeyClaim { job, key, payload: event.keys.payload, is_strict });
         }
-        self.jobs.push(NewJob {
-            shard: event.place.shard(event.account, run, spread),
-            place: event.place,
-            account: event.account,
-            run,
-            project: event.project,
-            revision: event.revision,
-            grid: event.grid,
-            payload: event.payload,
-        });
+        self.jobs.push(event.into_job(run, spread));
         self.waiting.push(Waiting { reply, _room: room });
     }
 
@@ -128,10 +119,10 @@ mod tests {
     use super::{super::Rooms, *};
     use crate::ingest::EventKey;
 
-    type Answer = oneshot::Receiver<Result<Accepted, IngestError>>;
+    type Told = oneshot::Receiver<Answer>;
 
     /// An event of an account with strict and other keys, and with these data.
-    fn request(account: i64, strict: &[u8], other: &[u8], data: u8) -> (Request, Answer) {
+    fn request(account: i64, strict: &[u8], other: &[u8], data: u8) -> (Request, Told) {
         let key = |number: &u8, is_strict| EventKey { digest: [*number; 32], is_strict };
         let keys = strict.iter().map(|one| key(one, true)).chain(other.iter().map(|one| key(one, false))).collect();
         let event = NewEvent {
@@ -145,7 +136,7 @@ mod tests {
         };
         let (reply, answer) = oneshot::channel();
         let room = Rooms::default().take(1).expect("nothing waits");
-        (Request { event, received: Instant::now(), room, reply }, answer)
+        (Request { event, replay: None, received: Instant::now(), room, reply }, answer)
     }
 
     fn batch(requests: Vec<Request>) -> Batch {
@@ -157,7 +148,7 @@ mod tests {
     }
 
     /// The run, and whether it is a repeat; none for a refusal.
-    fn told(mut answer: Answer) -> Option<(i64, bool)> {
+    fn told(mut answer: Told) -> Option<(i64, bool)> {
         let answer = answer.try_recv().expect("everyone is told");
         answer.ok().map(|Accepted { run, is_repeat }| (run.0, is_repeat))
     }

@@ -9,8 +9,8 @@ use trellis_store::Database;
 
 use super::{Callee, Conflicts};
 use crate::{
-    catalog::Catalog, claims::Claims, clock::Clock, committer::Committer, lease::Lease, limiter::Limiter, slots::Slots,
-    spreads::Spreads, targets::Targets,
+    cancellations::Cancellations, catalog::Catalog, claims::Claims, clock::Clock, committer::Committer, lease::Lease,
+    limiter::Limiter, slots::Slots, spreads::Spreads, targets::Targets,
 };
 
 pub struct RunContext {
@@ -27,6 +27,7 @@ pub struct RunContext {
     pub claims: Arc<Claims>,
     /// Held by the suspect that is running; see [`trellis_model::run::LOST_HOSTS_SUSPECT`].
     pub suspects: Semaphore,
+    pub cancellations: Arc<Cancellations>,
     pub lease: Arc<Lease>,
     pub clock: Clock,
     /// The operator's limits of one call; a node can lower them.

@@ -2,12 +2,14 @@
 //! not committed yet.
 
 mod begin;
+mod cancel;
+mod suspension;
 mod waiting;
 
 use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use trellis_engine::{CallReport, Outcome};
 use trellis_model::{
     plan::GridPlan,
@@ -31,6 +33,7 @@ use super::{
 use crate::{catalog::LoadedRevision, committer::CommitEnd};
 
 pub use begin::NotBegun;
+use suspension::Suspension;
 
 /// Conflicts after which a run makes room for others before it tries again.
 const CONFLICTS_MAX: u32 = 50;
@@ -59,6 +62,8 @@ pub struct Execution<'c> {
     calls: FuturesUnordered<CallFuture>,
     busy: HashSet<usize>,
     suspension: Option<Suspension>,
+    /// Somebody wants the run to end.
+    cancellation: CancellationToken,
     /// Raised by every roll-back: what a call of an older generation comes to is void.
     generation: u32,
     conflicts: u32,
@@ -83,21 +88,10 @@ enum Next {
     Ended(Box<(NodeCall, CallEnd)>),
     /// The time of a pending node has come.
     Due,
+    /// The run is to end now.
+    Cancelled,
     /// Nothing is being called, and nothing can be for some time.
     Idle,
-}
-
-/// Why no further node is started now.
-#[derive(Clone)]
-enum Suspension {
-    /// The account is over its limits for this long.
-    Throttled(Duration),
-    /// Another host owns the shard by now.
-    Fenced,
-    /// A node failed for good.
-    Failed,
-    /// What the nodes have written can never be committed.
-    Impossible,
 }
 
 impl<'c> Execution<'c> {
@@ -112,6 +106,7 @@ impl<'c> Execution<'c> {
                     self.settle(&call, end).await;
                 }
                 Next::Due => {}
+                Next::Cancelled => self.cancel(),
                 Next::Idle => match self.conclude().await {
                     Some(end) => return end,
                     None => self.make_room().await,
@@ -121,11 +116,15 @@ impl<'c> Execution<'c> {
     }
 
     async fn next(&mut self) -> Next {
+        if self.must_cancel() {
+            return Next::Cancelled;
+        }
         let due = self.due_after();
         if self.calls.is_empty() && due.is_none_or(|after| after > WAIT_IN_PLACE_MAX) {
             return Next::Idle;
         }
         tokio::select! {
+            () = self.cancellation.cancelled(), if !self.cancellation.is_cancelled() => Next::Cancelled,
             Some(ended) = self.calls.next() => Next::Ended(Box::new(ended)),
             () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => Next::Due,
         }
@@ -155,7 +154,7 @@ impl<'c> Execution<'c> {
             // A paused host that wakes up late starts nothing: somebody else may have begun already.
             self.suspend(Suspension::Throttled(LEASE_PAUSE));
         }
-        if self.suspension.is_some() {
+        if self.suspension.is_some() || self.must_cancel() {
             return;
         }
         self.looked_at_ms = self.context.clock.now_ms();
@@ -281,17 +280,9 @@ impl<'c> Execution<'c> {
         }
     }
 
-    /// The stronger of two suspensions stays; of two throttles the longer one.
+    /// The stronger of two suspensions stays.
     fn suspend(&mut self, suspension: Suspension) {
-        let is_stronger = match (&self.suspension, &suspension) {
-            (None, _) => true,
-            (Some(Suspension::Fenced | Suspension::Impossible), _) => false,
-            (Some(_), Suspension::Fenced | Suspension::Impossible) => true,
-            (Some(Suspension::Failed), _) => false,
-            (Some(_), Suspension::Failed) => true,
-            (Some(Suspension::Throttled(before)), Suspension::Throttled(wait)) => wait > before,
-        };
-        if is_stronger {
+        if self.suspension.as_ref().is_none_or(|present| suspension.is_stronger_than(present)) {
             self.suspension = Some(suspension);
         }
     }
@@ -361,6 +352,7 @@ impl<'c> Execution<'c> {
         let conclusion = match suspension.clone() {
             Some(Suspension::Fenced) => return Some(RunEnd::Fenced),
             Some(Suspension::Impossible) => self.impossible(),
+            Some(Suspension::Cancelled) => self.cancelled(),
             Some(Suspension::Throttled(wait)) if self.is_untouched() => return Some(RunEnd::Released(wait)),
             Some(Suspension::Throttled(wait)) => self.later(wait, None),
             Some(Suspension::Failed) => self.finished(),

@@ -32,7 +32,7 @@ use crate::committer::CommitEnd;
 /// What has become of a run that was started on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunEnd {
-    /// Committed: its job is gone.
+    /// Committed: its job is gone, or being cancelled.
     Concluded,
     /// Committed: its job waits for this long.
     Waiting(Duration),
@@ -75,7 +75,11 @@ async fn execute_alone(context: &Arc<RunContext>, job: FetchedJob) -> RunEnd {
 }
 
 async fn execute(context: &Arc<RunContext>, job: FetchedJob) -> RunEnd {
-    match Execution::begin(context, job).await {
+    let Some(in_flight) = context.cancellations.enter(job.account, job.run) else {
+        // The canceller ends it.
+        return RunEnd::Concluded;
+    };
+    match Execution::begin(context, job, in_flight.cancellation()).await {
         Ok(execution) => execution.run().await,
         Err(NotBegun::NotNow) => RunEnd::Released(NOT_NOW_PAUSE),
         Err(NotBegun::Never(commit)) => match context.committer.commit(*commit).await {

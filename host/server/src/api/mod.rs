@@ -4,6 +4,7 @@
 
 mod accounts;
 mod auth;
+mod cancel;
 mod dedupe;
 mod events;
 mod health;
@@ -14,6 +15,7 @@ mod plugins;
 mod problem;
 mod projects;
 mod rate_limit;
+mod replay;
 mod request;
 mod runs;
 mod tokens;
@@ -95,7 +97,11 @@ fn v1(api: &Arc<Api>) -> Router<Arc<Api>> {
     Router::new()
         .route("/v1/projects/{project}/grids/{grid}/events", needs(Scope::EventsWrite, post(events::send)))
         .route("/v1/runs", needs(Scope::RunsRead, get(runs::list)))
+        .route("/v1/runs/cancel", needs(Scope::RunsWrite, post(cancel::cancel_many)))
+        .route("/v1/runs/replay", needs(Scope::RunsWrite, post(replay::replay_many)))
         .route("/v1/runs/{run}", needs(Scope::RunsRead, get(runs::show)))
+        .route("/v1/runs/{run}/cancel", needs(Scope::RunsWrite, post(cancel::cancel)))
+        .route("/v1/runs/{run}/replay", needs(Scope::RunsWrite, post(replay::replay)))
         .route("/v1/plugins", needs(Scope::RunsRead, get(plugins::list)))
         .route(
             "/v1/plugins/{name}/{version}",

@@ -67,6 +67,16 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "conflict", "something else is there already", detail)
     }
 
+    /// The run is not in a state in which this can be done.
+    pub fn run_state(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "run-state", "the run's state does not allow this", detail)
+    }
+
+    /// A run that cannot be replayed as it was asked for.
+    pub fn not_replayable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "not-replayable", "the run cannot be replayed like this", detail)
+    }
+
     pub fn too_large(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "the body is too large", detail)
     }
@@ -164,6 +174,7 @@ impl From<IngestError> for Problem {
                 Self::unavailable(format!("{error}: {fate}"), DATABASE_RETRY)
             }
             IngestError::KeyReused => Self::key_reused(),
+            IngestError::Replayed => Self::run_state(error.to_string()),
             IngestError::Refused(reason) => {
                 tracing::error!(reason, "an event was refused");
                 Self::internal()

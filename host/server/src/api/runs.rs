@@ -41,6 +41,9 @@ pub struct RunItem {
     pub run_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The last run that was made of this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replayed_as: Option<RunId>,
 }
 
 /// A run whole.
@@ -64,6 +67,8 @@ pub struct RunsQuery {
     project: Option<String>,
     grid: Option<String>,
     state: Option<RunState>,
+    /// Only runs that were replayed, or only those that were not. Of dead letters, if it is not given, those that were not.
+    replayed: Option<bool>,
     /// Runs older than this one: the `next` of the page before.
     before: Option<RunId>,
     /// RFC 3339: runs accepted then or later.
@@ -84,10 +89,12 @@ pub async fn list(
         Some(name) => Some(projects::find(&api, &caller, name).await?.id),
         None => caller.project,
     };
+    let replayed = query.replayed.or((query.state == Some(RunState::Dead)).then_some(false));
     let filter = RunFilter {
         project,
         grid: query.grid,
         state: query.state,
+        replayed,
         before: query.before,
         accepted_from_ms: unix_ms("accepted_after", query.accepted_after.as_deref())?,
         accepted_until_ms: unix_ms("accepted_before", query.accepted_before.as_deref())?,
@@ -98,7 +105,7 @@ pub async fn list(
 }
 
 /// A time of the query, in Unix milliseconds.
-fn unix_ms(name: &str, text: Option<&str>) -> Result<Option<i64>, Problem> {
+pub fn unix_ms(name: &str, text: Option<&str>) -> Result<Option<i64>, Problem> {
     let Some(text) = text else { return Ok(None) };
     let time: Result<jiff::Timestamp, _> = text.parse();
     time.map(|time| Some(time.as_millisecond())).map_err(|_| {
@@ -113,12 +120,10 @@ pub async fn show(
     Extension(caller): Extension<Caller>,
     PathOf(run): PathOf<String>,
 ) -> Result<Json<RunView>, Problem> {
-    let unknown = || Problem::not_found(format!("there is no run `{run}`"));
-    let id: RunId = run.parse().map_err(|_| unknown())?;
-    let detail = api.host.database.run(caller.account()?, id).await?;
+    let detail = api.host.database.run(caller.account()?, id(&run)?).await?;
     match detail.filter(|detail| caller.may_see(detail.summary.project)) {
         Some(detail) => view(detail).map(Json),
-        None => Err(not_kept(&api, caller.account()?, &run).await?.unwrap_or_else(unknown)),
+        None => Err(not_kept(&api, caller.account()?, &run).await?.unwrap_or_else(|| unknown(&run))),
     }
 }
 
@@ -136,6 +141,16 @@ async fn not_kept(api: &Api, account: AccountId, run: &str) -> Result<Option<Pro
     Ok(Some(Problem::not_found(detail)))
 }
 
+/// The id in the address of a run. Text that is none names no run.
+pub fn id(run: &str) -> Result<RunId, Problem> {
+    run.parse().map_err(|_| unknown(run))
+}
+
+/// A run that is not there, or of which the caller must not know.
+pub fn unknown(run: &str) -> Problem {
+    Problem::not_found(format!("there is no run `{run}`"))
+}
+
 fn item(summary: RunSummary) -> RunItem {
     RunItem {
         run: summary.run,
@@ -148,6 +163,7 @@ fn item(summary: RunSummary) -> RunItem {
         ended_at: summary.ended_at_ms.map(time_ms),
         run_at: summary.run_at_ms.map(time_ms),
         error: summary.error,
+        replayed_as: summary.replayed_as,
     }
 }
 

@@ -1,11 +1,13 @@
 //! The command line: what a person or a script types, and what it is answered.
 
 mod account;
+mod cancel;
 mod deploy;
 mod dev;
 mod doctor;
 pub mod new;
 mod plugin;
+mod replay;
 mod runs;
 mod send;
 mod serve;
@@ -60,7 +62,7 @@ enum Command {
     Send(send::SendArgs),
     /// List runs, newest first
     Runs(runs::RunsArgs),
-    /// Look at one run
+    /// Look at a run, cancel it, replay it
     #[command(subcommand)]
     Run(runs::RunCommand),
     /// Make accounts
@@ -97,7 +99,7 @@ async fn run(command: Command, output: &mut Output, progress: &Progress) -> Comm
         Command::Deploy(args) => deploy::run(args, output, progress).await,
         Command::Send(args) => send::run(args, output, progress).await,
         Command::Runs(args) => runs::list(args, output).await,
-        Command::Run(command) => runs::run(command, output).await,
+        Command::Run(command) => runs::run(command, output, progress).await,
         Command::Account(command) => account::run(command, output).await,
         Command::Token(command) => token::run(command, output).await,
         Command::Migrate(args) => serve::migrate(args, output).await,

@@ -1,4 +1,4 @@
-//! `trellis runs`, `trellis run show`, and waiting for a run.
+//! `trellis runs`, `trellis run show`, and waiting for a run. What else can be done with one has files of its own.
 
 use std::{collections::BTreeMap, fmt::Write as _, path::Path, time::Duration};
 
@@ -7,10 +7,12 @@ use serde_json::Value;
 use trellis_model::run::{LogLine, Metering, NodeState, Reason, RunState};
 
 use super::{
+    cancel,
     connection::ConnectionArgs,
     failure::{CommandResult, Failure},
     output::{Exit, Output, Table, printable, printable_lines},
     progress::Progress,
+    replay,
 };
 use crate::client::{Client, ClientError};
 
@@ -23,8 +25,11 @@ pub struct RunsArgs {
     #[arg(long)]
     pub grid: Option<String>,
     /// Runs in this state alone
-    #[arg(long, value_parser = ["queued", "running", "waiting", "succeeded", "dead"])]
+    #[arg(long, value_parser = ["queued", "running", "waiting", "succeeded", "dead", "cancelled"])]
     pub state: Option<String>,
+    /// Runs that were replayed; dead letters that were are not listed otherwise
+    #[arg(long)]
+    pub replayed: bool,
     /// Runs older than this one
     #[arg(long, value_name = "RUN")]
     pub before: Option<String>,
@@ -50,6 +55,10 @@ pub enum RunCommand {
         #[command(flatten)]
         connection: ConnectionArgs,
     },
+    /// End a run, or all unfinished runs of a project
+    Cancel(cancel::CancelArgs),
+    /// Make a new run of one that is over, or of all dead letters of a project
+    Replay(replay::ReplayArgs),
 }
 
 /// A page of runs.
@@ -77,6 +86,8 @@ pub struct RunAnswer {
     pub run_at: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed_as: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Value>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -111,6 +122,9 @@ pub async fn list(args: RunsArgs, output: &mut Output) -> CommandResult {
     let mut query: Vec<(&str, String)> =
         filters.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect();
     query.push(("limit", args.limit.to_string()));
+    if args.replayed {
+        query.push(("replayed", true.to_string()));
+    }
     let page: RunPage = client.get(&["v1", "runs"], &query).await?;
     output.show(&page, |page| {
         let mut table = Table::new(["RUN", "PROJECT", "GRID", "STATE", "ACCEPTED", "ERROR"]);
@@ -125,15 +139,19 @@ pub async fn list(args: RunsArgs, output: &mut Output) -> CommandResult {
 }
 
 /// As much of an error as a row of a table holds.
-fn first_line(error: &str) -> String {
+pub fn first_line(error: &str) -> String {
     const LETTERS_MAX: usize = 100;
     let line = error.lines().next().unwrap_or_default();
     let cut: String = line.chars().take(LETTERS_MAX).collect();
     if cut.len() < error.len() { format!("{cut}…") } else { cut }
 }
 
-pub async fn run(command: RunCommand, output: &mut Output) -> CommandResult {
-    let RunCommand::Show { run, connection } = command;
+pub async fn run(command: RunCommand, output: &mut Output, progress: &Progress) -> CommandResult {
+    let (run, connection) = match command {
+        RunCommand::Show { run, connection } => (run, connection),
+        RunCommand::Cancel(args) => return cancel::run(args, output, progress).await,
+        RunCommand::Replay(args) => return replay::run(args, output, progress).await,
+    };
     let answer = fetch(&connection.client(Path::new("."))?, &run).await?;
     output.show(&answer, human)?;
     Ok(())
@@ -194,6 +212,15 @@ pub async fn wait(client: &Client, run: &str, at_most: Duration, progress: &Prog
     }
 }
 
+/// Whether a run that has ended has come to what was wanted of it.
+pub fn check(run: &RunAnswer) -> CommandResult {
+    match (run.state, &run.error) {
+        (RunState::Cancelled, _) => Err(Failure::new(Exit::Failed, format!("{} was cancelled", run.run))),
+        (_, Some(error)) => Err(Failure::new(Exit::Failed, format!("the run is a dead letter: {error}"))),
+        (_, None) => Ok(()),
+    }
+}
+
 /// A run as a person reads it.
 pub fn human(run: &RunAnswer) -> String {
     let mut text =
@@ -201,6 +228,9 @@ pub fn human(run: &RunAnswer) -> String {
     let _ = writeln!(text, "accepted {}{}", run.accepted_at, ended(run));
     if let Some(error) = &run.error {
         let _ = writeln!(text, "error: {}", printable_lines(error));
+    }
+    if let Some(replay) = &run.replayed_as {
+        let _ = writeln!(text, "replayed as {replay}");
     }
     if let Some(data) = run.event.as_ref().and_then(|event| event.get("data")) {
         let _ = writeln!(text, "event: {}", printable(&data.to_string()));

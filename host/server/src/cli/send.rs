@@ -92,10 +92,7 @@ pub async fn wait_and_show(
         Waited::NotKept(told) => return show_not_kept(run, &told, output),
     };
     output.show(&*run, runs::human)?;
-    match &run.error {
-        Some(error) => Err(Failure::new(Exit::Failed, format!("the run is a dead letter: {error}"))),
-        None => Ok(()),
-    }
+    runs::check(&run)
 }
 
 fn project_here(here: &Path) -> Result<String, Failure> {

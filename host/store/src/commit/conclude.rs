@@ -30,11 +30,12 @@ pub(super) async fn write(
     }
     keep_checkpoints(connection, &checkpoints).await?;
     move_to_later(connection, &later).await?;
+    super::cancel::settle(connection, &finished).await?;
     finish(connection, &finished).await
 }
 
 /// Shard, account and id of some commits, as statements take them.
-fn columns<'c>(commits: impl Iterator<Item = &'c RunCommit> + Clone) -> (Vec<i16>, Vec<i64>, Vec<i64>) {
+pub(super) fn columns<'c>(commits: impl Iterator<Item = &'c RunCommit> + Clone) -> (Vec<i16>, Vec<i64>, Vec<i64>) {
     (
         commits.clone().map(|commit| commit.holding.shard.0).collect(),
         commits.clone().map(|commit| commit.account.0).collect(),

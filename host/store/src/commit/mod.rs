@@ -3,6 +3,7 @@
 //! Either all of a run's effects (storage writes, emitted events, checkpoint, history) are written or none. A commit whose answer was lost
 //! can be sent again: what is already there is not applied twice.
 
+mod cancel;
 mod conclude;
 mod fence;
 mod outbox;
@@ -113,7 +114,7 @@ pub enum Conclusion {
 
 #[derive(Clone, Debug)]
 pub struct Finished {
-    /// Succeeded or dead.
+    /// Succeeded, dead or cancelled.
     pub state: RunState,
     /// Unix milliseconds.
     pub started_at_ms: i64,
@@ -135,6 +136,11 @@ impl Finished {
             nodes: nodes.unwrap_or_else(|| b"[]".to_vec()),
             has_checkpoint: true,
         }
+    }
+
+    /// The end of a run that was cancelled while nobody ran it. `nodes`: what its last checkpoint held.
+    pub fn cancelled(run: RunId, nodes: Option<Vec<u8>>) -> Self {
+        Self { state: RunState::Cancelled, error: None, ..Self::dead_letter(run, "", nodes) }
     }
 }
 

@@ -75,7 +75,7 @@ impl Account {
         let what = format!("{run} of {} ends", self.name);
         eventually(&what, async || {
             let shown = self.show(run).await;
-            matches!(shown["state"].as_str(), Some("succeeded" | "dead")).then_some(shown)
+            matches!(shown["state"].as_str(), Some("succeeded" | "dead" | "cancelled")).then_some(shown)
         })
         .await
     }

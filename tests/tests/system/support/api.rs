@@ -52,6 +52,11 @@ impl Api {
         Self { acting_for: Some(account.to_owned()), ..self.clone() }
     }
 
+    /// What a command needs to be this caller: address and token.
+    pub fn credentials(&self) -> (&str, &str) {
+        (&self.base, self.token.as_deref().unwrap_or_default())
+    }
+
     pub async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, "", Bytes::new()).await
     }

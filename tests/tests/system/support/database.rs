@@ -14,7 +14,7 @@ use std::{
 
 use sqlx::{Connection, PgConnection, PgPool, postgres::PgPoolOptions};
 use trellis::postgres::{EmbeddedPostgres, StartOptions};
-use trellis_model::RunId;
+use trellis_model::{RunId, Shard};
 
 use super::{Account, eventually, scratch};
 
@@ -124,6 +124,15 @@ impl Database {
                 .await
                 .expect("the schema is there");
         value.map(|value| String::from_utf8(value).expect("text"))
+    }
+
+    /// Which host holds a shard, by the number that is part of the run ids it hands out.
+    pub async fn owner(&self, shard: Shard) -> Option<i16> {
+        sqlx::query_scalar("select host.number from shard join host on host.id = shard.owner where shard = $1")
+            .bind(shard.0)
+            .fetch_optional(&self.pool)
+            .await
+            .expect("the schema is there")
     }
 
     /// Makes the lease of a dead host run out now, instead of after its time.

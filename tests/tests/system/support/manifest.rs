@@ -34,6 +34,12 @@ pub fn action(action: &Value) -> Value {
     })
 }
 
+/// The same node, called after another one.
+pub fn after(mut node: Value, origin: &str) -> Value {
+    node["inputs"]["after"] = json!(origin);
+    node
+}
+
 /// Grants of requests to the world outside.
 pub fn grants(outside: &Outside) -> Value {
     json!({ "http": [format!("GET {}/*", outside.url), format!("POST {}/*", outside.url)] })

@@ -2,6 +2,7 @@
 
 mod account;
 mod api;
+mod command;
 mod database;
 mod guests;
 mod host;
@@ -16,12 +17,13 @@ mod wait;
 
 pub use account::{Account, node, reason};
 pub use api::{Answer, Api};
+pub use command::command;
 pub use database::{Audit, Database, crash, private_postgres, private_postgres_with};
 pub use guests::guest;
 pub use host::{Host, HostPlan, PROGRAM, without_settings};
 pub use janitor::scratch;
 pub use ledger::{Books, LATE, LOUD, Ledger, QUIET, Told};
-pub use manifest::{action, grants, project};
+pub use manifest::{action, after, grants, project};
 pub use outside::Outside;
 pub use proxy::{Cut, Proxy, Weather};
 pub use small_disk::SmallDisk;

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use futures_util::stream::FuturesUnordered;
+use tokio_util::sync::CancellationToken;
 use trellis_model::{
     RunId,
     plan::GridPlan,
@@ -26,8 +27,12 @@ pub enum NotBegun {
 }
 
 impl<'c> Execution<'c> {
-    /// Loads the revision, the event and the checkpoint.
-    pub async fn begin(context: &'c Arc<RunContext>, job: FetchedJob) -> Result<Self, NotBegun> {
+    /// Loads the revision, the event and the checkpoint. `cancellation` says when somebody wants the run to end.
+    pub async fn begin(
+        context: &'c Arc<RunContext>,
+        job: FetchedJob,
+        cancellation: CancellationToken,
+    ) -> Result<Self, NotBegun> {
         let holding = Holding { shard: job.shard, epoch: job.epoch };
         let checkpoint = load_checkpoint(context, &job).await?;
         let never = |error: String| never(&job, holding, &error, checkpoint.as_ref());
@@ -70,6 +75,7 @@ impl<'c> Execution<'c> {
             calls: FuturesUnordered::new(),
             busy: HashSet::new(),
             suspension: None,
+            cancellation,
             generation: 0,
             conflicts: 0,
             turn: None,

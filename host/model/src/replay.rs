@@ -1,0 +1,147 @@
+//! Replaying a run that is over: what the new run is told of the old one, and which of its nodes it need not call again.
+//!
+//! ```text
+//!   from start:   event ──► every node is called
+//!   from failed:  event ──► nodes that succeeded keep their outputs ──► the others are called
+//! ```
+//!
+//! Knows nothing of where runs are kept.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    RunId,
+    plan::{GridPlan, PlannedOrigin},
+    run::{Event, NodeResult, NodeState},
+};
+
+/// The attribute of an event that names the run whose replay this is.
+pub const REPLAY_OF: &str = "replay-of";
+
+/// Where a replay begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplayFrom {
+    /// With the event alone: every node is called.
+    Start,
+    /// Where the run came to its end: what succeeded is not called again.
+    #[default]
+    Failed,
+}
+
+/// Which revision a replay runs on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplayRevision {
+    /// The run's own.
+    Same,
+    /// What the project runs now: it may have been mended since.
+    #[default]
+    Current,
+}
+
+/// The event of a replay: the old one, and whose it was.
+pub fn replayed_event(mut event: Event, of: RunId) -> Event {
+    event.attributes.retain(|(name, _)| name != REPLAY_OF);
+    event.attributes.push((REPLAY_OF.to_owned(), of.to_string()));
+    event
+}
+
+/// Which results of a run that is over a replay keeps: those of nodes that succeeded, by the name of the node. A node that
+/// has changed since (another plugin, config or inputs) is kept all the same: what it did to the outside world is not done
+/// twice, and who wants it done again replays from the start.
+///
+/// Not kept are nodes that `plan` does not know, and those of which it needs a port that they never had: `before`, the plan
+/// of the old run, took nothing from that port, and nothing was emitted to it. They are called.
+pub fn kept_results(results: Vec<NodeResult>, plan: &GridPlan, before: Option<&GridPlan>) -> Vec<NodeResult> {
+    let is_kept = |result: &NodeResult| {
+        result.state == NodeState::Succeeded
+            && plan.nodes.iter().any(|node| node.name == result.node)
+            && ports_taken(plan, &result.node).all(|port| {
+                result.outputs.contains_key(port)
+                    || before.is_some_and(|before| ports_taken(before, &result.node).any(|taken| taken == port))
+            })
+    };
+    results.into_iter().filter(is_kept).collect()
+}
+
+/// The ports of a node that others take their inputs from.
+fn ports_taken<'p>(plan: &'p GridPlan, name: &'p str) -> impl Iterator<Item = &'p str> {
+    let inputs = plan.nodes.iter().flat_map(|node| &node.inputs);
+    inputs.filter_map(move |input| match &input.origin {
+        PlannedOrigin::Port { node, port, .. } if plan.nodes[*node].name == name => Some(port.as_str()),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use super::*;
+    use crate::{PluginId, description::Description, manifest::Manifest, plan};
+
+    /// A grid whose nodes are written as in a manifest.
+    fn grid(nodes: &str) -> GridPlan {
+        let description = r#"{"inputs":{"in":{}},"outputs":{"out":{},"rare":{}}}"#;
+        let plugin = plan::ResolvedPlugin {
+            id: PluginId(1),
+            description: Arc::new(Description::parse(description).expect("valid")),
+        };
+        let manifest = format!("[project]\nname = \"p\"\n[plugins]\np = \"p@1\"\n[grids.g.nodes]\n{nodes}");
+        let manifest = Manifest::from_toml(&manifest).expect("valid");
+        let plugins = BTreeMap::from([("p".to_owned(), plugin)]);
+        plan::plan_grids(&manifest, &plugins).expect("plans").remove("g").expect("grid g")
+    }
+
+    fn succeeded(node: &str, ports: &[&str]) -> NodeResult {
+        let json = serde_json::value::RawValue::from_string("1".to_owned()).expect("JSON");
+        let outputs = ports.iter().map(|port| ((*port).to_owned(), json.clone())).collect();
+        NodeResult { attempts: 1, outputs, ..NodeResult::new(node, NodeState::Succeeded) }
+    }
+
+    fn names(results: &[NodeResult]) -> Vec<&str> {
+        results.iter().map(|result| result.node.as_str()).collect()
+    }
+
+    const CHAIN: &str = "a = { plugin = \"p\", inputs = { in = \"event\" } }\n\
+                         b = { plugin = \"p\", inputs = { in = \"a.out\" } }\n\
+                         c = { plugin = \"p\", inputs = { in = \"b.rare\" } }\n";
+
+    #[test]
+    fn what_succeeded_is_kept_and_the_rest_is_called() {
+        let plan = grid(CHAIN);
+        let results = vec![
+            succeeded("a", &["out"]),
+            NodeResult { attempts: 3, ..NodeResult::new("b", NodeState::Failed) },
+            NodeResult::new("c", NodeState::Skipped),
+        ];
+        assert_eq!(names(&kept_results(results, &plan, Some(&plan))), ["a"]);
+    }
+
+    #[test]
+    fn a_port_that_stayed_empty_is_no_reason_to_call_a_node_again() {
+        let plan = grid(CHAIN);
+        let results = vec![succeeded("a", &["out"]), succeeded("b", &["out"])];
+        assert_eq!(names(&kept_results(results, &plan, Some(&plan))), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_node_that_is_gone_is_dropped_and_one_that_lacks_a_port_now_needed_is_called_again() {
+        let (before, now) = (grid(CHAIN), grid(&CHAIN.replace("b.rare", "a.rare").replace("b =", "other =")));
+        let results = vec![succeeded("a", &["out"]), succeeded("b", &["rare"])];
+        assert!(kept_results(results.clone(), &now, Some(&before)).is_empty());
+        assert!(kept_results(results, &now, None).is_empty(), "nothing is known of what the ports meant");
+        let results = vec![succeeded("a", &["out", "rare"])];
+        assert_eq!(names(&kept_results(results, &now, None)), ["a"], "all that is needed is there");
+    }
+
+    #[test]
+    fn the_replay_of_a_replay_names_the_run_it_was_made_of() {
+        let data = serde_json::value::RawValue::from_string("1".to_owned()).expect("JSON");
+        let event = Event { attributes: vec![("trigger".to_owned(), "api".to_owned())], data };
+        let event = replayed_event(replayed_event(event, RunId(1)), RunId(2));
+        let expected = [("trigger", "api".to_owned()), (REPLAY_OF, RunId(2).to_string())];
+        assert_eq!(event.attributes, expected.map(|(name, value)| (name.to_owned(), value)));
+    }
+}

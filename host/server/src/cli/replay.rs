@@ -1,0 +1,155 @@
+//! `trellis run replay`: one run, or the dead letters of a project.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{
+    connection::ConnectionArgs,
+    failure::{CommandResult, Failure},
+    output::{Exit, Output, Table},
+    progress::Progress,
+    runs::first_line,
+};
+use crate::client::Client;
+
+#[derive(Debug, clap::Args)]
+pub struct ReplayArgs {
+    /// A run that is over, such as run_01hzx5v9k3qaf
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    run: Option<String>,
+    /// Where to begin: what succeeded is not called again, or with everything
+    #[arg(long, default_value = "failed", value_parser = ["failed", "start"])]
+    from: String,
+    /// What to run on: what the project runs now, or the run's own revision
+    #[arg(long, default_value = "current", value_parser = ["current", "same"])]
+    revision: String,
+    /// Even if it was replayed before
+    #[arg(long, conflicts_with = "all")]
+    again: bool,
+    /// All dead letters of a project that were not replayed yet, oldest first
+    #[arg(long, requires = "project")]
+    all: bool,
+    /// The project whose dead letters are meant
+    #[arg(long, requires = "all")]
+    project: Option<String>,
+    /// Of this grid alone
+    #[arg(long, requires = "all")]
+    grid: Option<String>,
+    /// With this text in the error
+    #[arg(long, requires = "all", value_name = "TEXT")]
+    error_contains: Option<String>,
+    /// Accepted at or after this time, such as 2026-01-31T12:00:00Z
+    #[arg(long, requires = "all", value_name = "TIME")]
+    accepted_after: Option<String>,
+    /// Accepted before this time
+    #[arg(long, requires = "all", value_name = "TIME")]
+    accepted_before: Option<String>,
+    /// List what would be replayed, and replay nothing
+    #[arg(long, requires = "all")]
+    dry_run: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Replayed {
+    run: String,
+    replay_of: String,
+}
+
+/// What became of a number of dead letters.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct ReplayedMany {
+    replayed: usize,
+    runs: Vec<ReplayedItem>,
+    #[serde(default, skip_serializing)]
+    next: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ReplayedItem {
+    run: String,
+    grid: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replayed_as: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
+}
+
+pub async fn run(args: ReplayArgs, output: &mut Output, progress: &Progress) -> CommandResult {
+    let client = args.connection.client(Path::new("."))?;
+    match &args.run {
+        Some(run) => one(&client, run, &args, output).await,
+        None => all(&client, &args, output, progress).await,
+    }
+}
+
+async fn one(client: &Client, run: &str, args: &ReplayArgs, output: &mut Output) -> CommandResult {
+    let body = json!({ "from": args.from, "revision": args.revision, "again": args.again });
+    let answer: Replayed = client.post_json(&["v1", "runs", run, "replay"], &body).await?;
+    output.show(&answer, |answer| answer.run.clone())?;
+    Ok(())
+}
+
+/// Dead letters of one request.
+const AT_ONCE: u16 = 100;
+
+async fn all(client: &Client, args: &ReplayArgs, output: &mut Output, progress: &Progress) -> CommandResult {
+    let task = progress.task("replaying");
+    let mut total = ReplayedMany::default();
+    let mut body = filter(args);
+    loop {
+        let answer: ReplayedMany = client.post_json(&["v1", "runs", "replay"], &body).await?;
+        total.replayed += answer.replayed;
+        total.runs.extend(answer.runs);
+        task.detail(&format!("{} of {} dead letters", total.replayed, total.runs.len()));
+        match answer.next {
+            Some(next) => body["after"] = json!(next),
+            None => break,
+        }
+    }
+    let refused = total.runs.iter().filter(|item| item.refused.is_some()).count();
+    task.done(&format!("{} dead letters", total.replayed));
+    output.show(&total, |total| human(total, args.dry_run))?;
+    if refused > 0 {
+        return Err(Failure::new(Exit::Failed, format!("{refused} dead letters were not replayed")));
+    }
+    Ok(())
+}
+
+/// The body of a request, without what was not asked for.
+fn filter(args: &ReplayArgs) -> Value {
+    let wanted = [
+        ("project", &args.project),
+        ("grid", &args.grid),
+        ("error_contains", &args.error_contains),
+        ("accepted_after", &args.accepted_after),
+        ("accepted_before", &args.accepted_before),
+    ];
+    let mut body = json!({ "from": args.from, "revision": args.revision, "dry_run": args.dry_run, "limit": AT_ONCE });
+    for (name, value) in wanted {
+        if let Some(value) = value {
+            body[name] = json!(value);
+        }
+    }
+    body
+}
+
+fn human(total: &ReplayedMany, is_dry: bool) -> String {
+    let mut table = Table::new(["RUN", "GRID", "REPLAYED AS", "ERROR"]);
+    for item in &total.runs {
+        let told = item.refused.as_ref().map(|refused| format!("not replayed: {refused}"));
+        let error = told.or_else(|| item.error.as_deref().map(first_line)).unwrap_or_default();
+        table.row([item.run.as_str(), &item.grid, item.replayed_as.as_deref().unwrap_or("–"), &error]);
+    }
+    let sum = match (is_dry, total.runs.len()) {
+        (_, 0) => return "there are no such dead letters".to_owned(),
+        (true, count) => format!("{count} dead letters would be replayed"),
+        (false, _) => format!("{} dead letters replayed", total.replayed),
+    };
+    format!("{table}{sum}")
+}
