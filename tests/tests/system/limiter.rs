@@ -51,8 +51,9 @@ impl Rig {
         store.set_account_limits(account, limits).await.expect("the server is up");
         let (sender, changes) = mpsc::channel(64);
         let config = LeaseConfig { duration: Duration::from_secs(10), is_exclusive: false };
-        let keeper =
-            LeaseKeeper::register(store.clone(), config, Clock::default(), sender, Arc::default()).await.expect("a free number");
+        let keeper = LeaseKeeper::register(store.clone(), config, Clock::default(), sender, Arc::default())
+            .await
+            .expect("a free number");
         let (lease, stop, clock) = (keeper.lease(), CancellationToken::new(), Clock::default());
         tokio::spawn(keeper.run(stop.clone()));
         eventually("the shards are taken", async || lease.holds(Shard::of(account)).then_some(())).await;
