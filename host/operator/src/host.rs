@@ -248,9 +248,9 @@ impl Host {
         }
     }
 
-    /// Whether this host holds a live lease: events it accepts will be run.
+    /// Whether this host holds a live lease and is not about to stop: a place to send events to.
     pub fn is_ready(&self) -> bool {
-        self.lease.may_start()
+        self.lease.may_start() && !self.lease.is_leaving()
     }
 
     pub fn shard_count(&self) -> usize {
@@ -292,15 +292,27 @@ impl Host {
 }
 
 impl HostStop {
-    /// Stops in order: no new events, no new runs, running nodes finish within `grace` or are left to the next owner
-    /// without counting against their run. Shards without a run in flight are free at once, the others as theirs end.
+    /// The first act of a stop, while events are still accepted: the host is not ready any more and starts no run. Shards
+    /// without a run in flight are free at once, the others as theirs end.
+    pub async fn leave(&self) {
+        self.lease.leave();
+        if let Err(error) = self.database.announce_leaving(self.lease.identity().host).await {
+            tracing::warn!(%error, "other hosts are not told before this one has stopped");
+        }
+        let (done, is_done) = oneshot::channel();
+        self.wakeups.tell(Message::Leave(done)).await;
+        // No answer: the scheduler has ended, which is as good.
+        let _ = is_done.await;
+    }
+
+    /// The rest of it, after [`HostStop::leave`], in order: no new events, running nodes finish within `grace` or are left to
+    /// the next owner without counting against their run.
     ///
     /// # Errors
     /// The database could not be told; other hosts take over when the lease has run out.
     pub async fn shutdown(self, grace: Duration) -> Result<(), StoreError> {
         self.ingest.end().await;
         let ended = async {
-            leave(&self.database, &self.lease, &self.wakeups).await;
             self.runs.close();
             self.runs.wait().await;
         };
@@ -321,18 +333,6 @@ impl HostStop {
         self.database.deregister_host(self.lease.identity().host).await?;
         self.database.notify(&[Notice::Balance]).await
     }
-}
-
-/// Tells the other hosts that this one is stopping, and makes its scheduler start nothing more.
-async fn leave(database: &Database, lease: &Lease, wakeups: &Wakeups) {
-    lease.leave();
-    if let Err(error) = database.announce_leaving(lease.identity().host).await {
-        tracing::warn!(%error, "other hosts are not told before this one has stopped");
-    }
-    let (done, is_done) = oneshot::channel();
-    wakeups.tell(Message::Leave(done)).await;
-    // No answer: the scheduler has ended, which is as good.
-    let _ = is_done.await;
 }
 
 /// Heeds what other hosts tell.

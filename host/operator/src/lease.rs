@@ -103,6 +103,10 @@ impl Lease {
         self.is_leaving.store(true, Ordering::Release);
     }
 
+    pub fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Acquire)
+    }
+
     /// Makes the keeper look at this host's share of the shards now.
     pub fn look(&self) {
         self.look.notify_one();
@@ -179,7 +183,7 @@ impl LeaseKeeper {
             Ok(renewal) => {
                 self.clock.synchronise(renewal.now_ms);
                 self.lease.set_start_until(Some(asked_at + start_span(self.config.duration)));
-                if !self.lease.is_leaving.load(Ordering::Acquire)
+                if !self.lease.is_leaving()
                     && let Err(error) = self.balance(&renewal).await
                 {
                     tracing::warn!(%error, "shards were not balanced; trying again with the next renewal");

@@ -1,6 +1,11 @@
 //! One host with all its rooms: Postgres, schema, engine, heart, API and edge, opened in order and closed in order.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -98,12 +103,14 @@ impl Server {
         create_operator_token(&self.host.database, "first").await.map(Some)
     }
 
-    /// Closes in order: no new connections, running requests finish, running nodes finish, shards are given back, the
-    /// private Postgres stops.
+    /// Closes in order: no run is started any more, no new connections, running requests finish, running nodes finish, shards
+    /// are given back, the private Postgres stops.
     ///
     /// # Errors
     /// What did not end as it should; nothing that was accepted is lost by it.
     pub async fn shutdown(self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        self.stop.leave().await;
         self.edge_stop.cancel();
         match self.edge.await {
             Ok(Drained { cut_off: 0 }) => {}
@@ -111,7 +118,7 @@ impl Server {
             Err(error) => tracing::error!(%error, "the HTTP server had failed"),
         }
         let database = self.host.database.clone();
-        let stopped = self.stop.shutdown(self.drain).await;
+        let stopped = self.stop.shutdown(self.drain.saturating_sub(began.elapsed())).await;
         database.close().await;
         if let Some(postgres) = self.postgres {
             postgres.stop().await?;
