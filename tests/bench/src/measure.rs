@@ -67,15 +67,11 @@ impl Measure {
     pub fn seconds_default(self) -> u64 {
         match self {
             Self::DurableEcho => 60,
-            Self::Ingest | Self::Backlog => 20,
-            Self::StartLatency | Self::Fairness | Self::Throttled | Self::Idle => 15,
-            Self::CallOverhead
-            | Self::Cold
-            | Self::Graph
-            | Self::Storage
-            | Self::TwoHosts
-            | Self::Queue
-            | Self::All => 10,
+            Self::Backlog => 16,
+            Self::Ingest | Self::Fairness | Self::Throttled | Self::Idle => 15,
+            Self::StartLatency | Self::Cold | Self::Graph | Self::All => 10,
+            Self::Storage | Self::TwoHosts => 9,
+            Self::CallOverhead | Self::Queue => 5,
         }
     }
 
