@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use trellis_model::{call_limits::CallLimits, description::Description};
+use trellis_model::{call_limits::CallLimits, description::Description, json};
 
 use crate::{
     bindings::trellis::plugin::events,
@@ -137,7 +137,7 @@ pub(crate) fn parse_json(text: String) -> Result<Box<RawValue>, String> {
     if nesting(&text) > JSON_DEPTH_MAX {
         return Err(format!("JSON that is nested deeper than {JSON_DEPTH_MAX} levels"));
     }
-    RawValue::from_string(text).map_err(|error| format!("no JSON: {error}"))
+    json::readable(text).map_err(|error| format!("no JSON: {error}"))
 }
 
 /// How deep arrays and objects are nested. Exact for valid JSON.

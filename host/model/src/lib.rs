@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod plan;
 
 pub mod backoff;
+pub mod json;
 pub mod outbox;
 pub mod place;
 pub mod replay;

@@ -31,6 +31,11 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Whether a run is over and not kept, rather than unknown.
+    pub fn is_not_kept(&self) -> bool {
+        matches!(self, Self::Problem(problem) if problem.is_not_kept())
+    }
+
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Problem(problem) => Some(problem.status),

@@ -82,7 +82,7 @@ async fn send(
     options: RequestOptions,
 ) -> Result<http::Response<WasiBody>, SendError> {
     // Waiting for room is no time of the target's: the deadline begins afterwards.
-    let passed = guard.pass(prepared).await?;
+    let passed = guard.pass(prepared).await;
     let sending = guard.send(passed, outbound_body(body), None);
     let response = match head_deadline(options) {
         Some(deadline) => {

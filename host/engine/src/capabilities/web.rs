@@ -38,7 +38,7 @@ impl Web {
         };
         let prepared = self.guard.prepare(method, &request.url, headers)?;
         // Waiting for room is no time of the target's.
-        let passed = self.guard.pass(prepared).await?;
+        let passed = self.guard.pass(prepared).await;
         let exchange = async {
             let response = self.guard.send(passed, body, deadline).await?;
             let headers = header_list(&response.headers);

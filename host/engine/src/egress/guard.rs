@@ -167,9 +167,9 @@ impl EgressGuard {
     /// Waits until a request may go: for one of the call's own requests to be answered, and for its target to have room.
     /// The time that this takes is no time of the target's, so deadlines of the guest begin afterwards.
     ///
-    /// # Errors
-    /// The call is over. Where a target has no room for too long, this never returns: see [`EgressGuard::broken_off`].
-    pub async fn pass(&self, prepared: PreparedRequest) -> Result<PassedRequest, SendError> {
+    /// Where a target has no room for too long, and once the call is over, this never returns: see
+    /// [`EgressGuard::broken_off`]. The guest must not see that its call was broken off: it could take it for an answer.
+    pub async fn pass(&self, prepared: PreparedRequest) -> PassedRequest {
         let at_once = Arc::clone(&self.at_once).acquire_owned().await.expect("the semaphore is never closed");
         let passage = match &self.targets {
             Some(gate) => self.pass_target(gate.as_ref(), &prepared.url).await,
@@ -177,10 +177,12 @@ impl EgressGuard {
         };
         let changes_something = !is_reading(&prepared.method);
         if !self.departure.leave(changes_something || passage.is_some()) {
-            return Err(SendError::Denied("the call is over".to_owned()));
+            // Whoever waits at the same target need not wait for this call's end.
+            drop(passage);
+            return std::future::pending().await;
         }
         self.outside_effect.fetch_or(changes_something, Relaxed);
-        Ok(PassedRequest { prepared, at_once, passage })
+        PassedRequest { prepared, at_once, passage }
     }
 
     async fn pass_target(&self, gate: &dyn TargetGate, url: &Url) -> Option<Box<dyn Passage>> {
@@ -344,8 +346,10 @@ mod tests {
 
     use http::StatusCode;
     use http_body_util::Full;
+    use tokio::time::timeout;
 
     use super::*;
+    use crate::TargetFull;
 
     /// Answers 200 with a body, and keeps what it was sent.
     #[derive(Default)]
@@ -361,6 +365,33 @@ mod tests {
             let body = Full::new(vec![b'x'; self.answer].into()).map_err(|never| match never {}).boxed_unsync();
             Ok(OutboundResponse { status: StatusCode::OK, headers: HeaderMap::new(), body })
         }
+    }
+
+    /// Has no room for anything at one host.
+    struct Closed(&'static str);
+
+    #[async_trait::async_trait]
+    impl TargetGate for Closed {
+        async fn pass(&self, url: &Url, _: Patience) -> Result<Option<Box<dyn Passage>>, TargetFull> {
+            if url.host_str() != Some(self.0) {
+                return Ok(None);
+            }
+            let (target, host, wait) = ("closed".to_owned(), self.0.to_owned(), Duration::from_secs(600));
+            Err(TargetFull { target, host, wait, until_ms: 42 })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_guest_with_several_requests_does_not_see_that_one_of_them_broke_its_call_off() {
+        let (guard, recorder) = guard(&ANYWHERE, CallLimits::default());
+        let mut guard = Arc::into_inner(guard).expect("nobody else has it");
+        guard.targets = Some(Arc::new(Closed("api.example.com")));
+        let pass = |url| guard.pass(guard.prepare(Method::POST, url, HeaderMap::new()).expect("granted"));
+        let moment = Duration::from_millis(20);
+        assert!(timeout(moment, pass("https://api.example.com/")).await.is_err(), "it has no room");
+        assert!(matches!(guard.broken_off().await, BrokenOff::Suspended(full) if full.until_ms == 42));
+        assert!(timeout(moment, pass("https://1.1.1.1/")).await.is_err(), "the call is over, and nobody is told");
+        assert!(recorder.sent.lock().expect("not poisoned").is_empty());
     }
 
     fn guard(grants: &[&str], limits: CallLimits) -> (Arc<EgressGuard>, Arc<Recorder>) {
@@ -445,7 +476,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.parse::<HeaderName>().expect("valid"), value.parse().expect("valid")))
             .collect();
-        let passed = guard.pass(guard.prepare(method, "https://api.example.com/", headers)?).await?;
+        let passed = guard.pass(guard.prepare(method, "https://api.example.com/", headers)?).await;
         guard.send(passed, OutboundBody::Full("abc".into()), None).await
     }
 

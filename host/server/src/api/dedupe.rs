@@ -57,7 +57,8 @@ fn declared(
             header(headers, &name)?.map(|key| digest(place, "header", key))
         }
         Dedupe::Pointer(pointer) => {
-            let data: Value = serde_json::from_str(data.get()).map_err(|_| Problem::internal())?;
+            let unreadable = |error| Problem::bad_request(format!("the event's data cannot be read: {error}"));
+            let data: Value = serde_json::from_str(data.get()).map_err(unreadable)?;
             let key = data.pointer(pointer).filter(|value| !value.is_null()).map(Value::to_string);
             if let Some(key) = &key {
                 check_length(&format!("the key of the event, at `{pointer}`,"), key.len())?;

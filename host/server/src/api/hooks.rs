@@ -9,6 +9,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
 use serde_json::value::RawValue;
 use trellis_model::{
+    json,
     manifest::{OnLimit, Trigger, TriggerAuth},
     run::Event,
     token::Scope,
@@ -148,9 +149,9 @@ fn attributes(trigger: &Trigger, parts: &Parts) -> Vec<(String, String)> {
     attributes
 }
 
-/// The body as it is, once it is known to be JSON. No body is `null`.
+/// The body as it is, once it is known to be JSON that can be read. No body is `null`.
 pub fn json_data(body: &[u8]) -> Result<Box<RawValue>, Problem> {
     let body = text(body)?;
     let body = if body.trim().is_empty() { "null" } else { body };
-    serde_json::from_str(body).map_err(|error| Problem::bad_request(format!("the body is not JSON: {error}")))
+    json::readable(body.to_owned()).map_err(|error| Problem::bad_request(format!("the body is not JSON: {error}")))
 }

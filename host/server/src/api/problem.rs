@@ -14,6 +14,9 @@ use trellis_store::StoreError;
 
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
+/// What the type of every problem begins with.
+const KIND_BEGIN: &str = "urn:trellis:problem:";
+
 /// An error answer.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Problem {
@@ -32,9 +35,16 @@ pub struct Problem {
 }
 
 impl Problem {
+    const NOT_KEPT: &str = "not-kept";
+
+    /// See [`Problem::not_kept`].
+    pub fn is_not_kept(&self) -> bool {
+        self.kind.strip_prefix(KIND_BEGIN) == Some(Self::NOT_KEPT)
+    }
+
     fn new(status: StatusCode, kind: &str, title: &str, detail: impl Into<String>) -> Self {
         Self {
-            kind: format!("urn:trellis:problem:{kind}"),
+            kind: format!("{KIND_BEGIN}{kind}"),
             title: title.to_owned(),
             status: status.as_u16(),
             detail: detail.into(),
@@ -57,6 +67,11 @@ impl Problem {
 
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", "there is no such thing", detail)
+    }
+
+    /// A run that may have been here, and is over: what its account keeps does not include it.
+    pub fn not_kept(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, Self::NOT_KEPT, "the run is not kept, if there was one", detail)
     }
 
     pub fn method_not_allowed(detail: impl Into<String>) -> Self {

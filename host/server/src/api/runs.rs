@@ -138,7 +138,7 @@ async fn not_kept(api: &Api, account: AccountId, run: &str) -> Result<Option<Pro
     let history = retention.history.name();
     let detail =
         format!("there is no run `{run}`, or it is over: this account keeps {kept} alone (history `{history}`)");
-    Ok(Some(Problem::not_found(detail)))
+    Ok(Some(Problem::not_kept(detail)))
 }
 
 /// The id in the address of a run. Text that is none names no run.

@@ -184,7 +184,7 @@ pub async fn wait(client: &Client, run: &str, at_most: Duration, progress: &Prog
             let answer = match fetch(client, run).await {
                 Ok(answer) => answer,
                 // An accepted run stands somewhere until it is over.
-                Err(error) if error.status() == Some(404) => return Ok(Waited::NotKept(error.to_string())),
+                Err(error) if error.is_not_kept() => return Ok(Waited::NotKept(error.to_string())),
                 Err(error) => return Err(error),
             };
             if answer.state.is_final() {
