@@ -334,6 +334,7 @@ async fn what_is_over_or_not_there_or_not_allowed_is_refused() {
         (json!({ "project": "bad", "stat": "queued" }), "unknown field `stat`"),
         (json!({ "project": "bad", "state": "dead" }), "runs in the state `dead` are over"),
         (json!({ "project": "bad", "limit": 501 }), "from 1 to 500"),
+        (json!({ "project": "bad", "grid": "g".repeat(65) }), "grid has 65 bytes; at most 64"),
         (json!({ "project": "bad", "after": "run_nonsense" }), "`after` is not the `next` of an answer"),
     ] {
         let problem = account.api.post("/v1/runs/cancel", &body).await.problem(400);

@@ -20,7 +20,7 @@ use super::{
     auth::Caller,
     cursor::Cursor,
     page, projects,
-    request::{PathOf, json, read_body},
+    request::{PathOf, grid_name, json, read_body},
     runs,
 };
 
@@ -117,6 +117,7 @@ pub async fn cancel_many(
     let account = caller.account()?;
     let wanted: CancelMany = json(&read_body(request.into_body(), api.config.body_bytes_max).await?)?;
     let limit = page::limit(wanted.limit)?;
+    grid_name(wanted.grid.as_deref())?;
     if let Some(state) = wanted.state.filter(|state| state.is_final()) {
         return Err(Problem::bad_request(format!(
             "runs in the state `{}` are over; queued, running and waiting ones can be cancelled",

@@ -32,7 +32,7 @@ use super::{
     auth::Caller,
     cursor::Cursor,
     page, projects,
-    request::{PathOf, json, read_body},
+    request::{PathOf, at_most, grid_name, json, read_body},
     runs,
 };
 
@@ -239,6 +239,8 @@ type Attempt = Result<ReplayedItem, Problem>;
 
 /// Dead letters that one request looks at, whether their errors match or not.
 const LOOKED_AT_MAX: i64 = 2_000;
+/// Bytes of the text that is looked for in every error.
+const ERROR_TEXT_BYTES_MAX: usize = 256;
 /// Dead letters that are being replayed at the same time: each is held in memory whole.
 const AT_ONCE: usize = 8;
 
@@ -250,6 +252,8 @@ pub async fn replay_many(
 ) -> Result<Json<ReplayedMany>, Problem> {
     let wanted: ReplayMany = json(&read_body(request.into_body(), api.config.body_bytes_max).await?)?;
     let limit = page::limit(wanted.limit)?;
+    grid_name(wanted.grid.as_deref())?;
+    at_most("error_contains", wanted.error_contains.as_deref(), ERROR_TEXT_BYTES_MAX)?;
     let filter = filter(&api, &caller, &wanted).await?;
     let looked_at = api.host.database.dead_letters(caller.account()?, &filter, LOOKED_AT_MAX).await?;
     let (matches, last) = page_of(looked_at, usize::try_from(limit).unwrap_or(usize::MAX));
