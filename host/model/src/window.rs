@@ -123,6 +123,57 @@ impl AccountLimits {
     }
 }
 
+/// What an operator has set of an account's limits. What is absent is as the host has it for every account, now and when
+/// the host's configuration changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OwnLimits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst: Option<WindowLimit>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub long: Option<WindowLimit>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smoothing: Option<Smoothing>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub running_max: Option<u32>,
+}
+
+impl OwnLimits {
+    /// Both windows, if the account has its own: they are set together.
+    fn windows(&self) -> Option<(WindowLimit, WindowLimit)> {
+        self.burst.zip(self.long)
+    }
+
+    /// Whether the account has windows of its own.
+    pub fn has_windows(&self) -> bool {
+        self.windows().is_some()
+    }
+
+    /// The account's limits on a host with these defaults. How windows are read belongs to them: windows of its own are
+    /// not read as the host's.
+    pub fn over(&self, defaults: AccountLimits) -> AccountLimits {
+        let limits = match self.windows() {
+            Some((burst, long)) => AccountLimits {
+                burst,
+                long,
+                exact: self.exact.unwrap_or_default(),
+                smoothing: self.smoothing.unwrap_or_default(),
+                ..defaults
+            },
+            None => defaults,
+        };
+        AccountLimits {
+            weight: self.weight.unwrap_or(limits.weight),
+            running_max: self.running_max.or(limits.running_max),
+            ..limits
+        }
+    }
+}
+
 /// How a window is read: against which limit, and how smoothed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {

@@ -266,15 +266,16 @@ impl Host {
         self.database.notify(&[Notice::Deployed(account, revision)]).await
     }
 
-    /// An account's limits or its spread were changed through this host: heed them, and tell the others.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`].
-    pub async fn limits_changed(&self, account: AccountId) -> Result<(), StoreError> {
-        self.limiter.reload_limits(account).await?;
-        self.spreads.reload(account).await?;
+    /// An account's limits or its spread were changed through this host: heed them, and tell the others, as far as the
+    /// database answers. What was changed is stored: whoever misses it here reads it with the next look at all accounts.
+    pub async fn limits_changed(&self, account: AccountId) {
+        let limits = self.limiter.reload_limits(account).await;
+        let spread = self.spreads.reload(account).await;
         self.wakeups.tell(Message::LimitsChanged(account)).await;
-        self.database.notify(&[Notice::Limits(account)]).await
+        let notice = self.database.notify(&[Notice::Limits(account)]).await;
+        if let Err(error) = limits.and(spread).and(notice) {
+            tracing::warn!(%account, %error, "changed limits are not heeded everywhere yet");
+        }
     }
 
     /// Cancelling runs of these shards was requested through this host: tell their owners, who may be this host itself.

@@ -1,8 +1,10 @@
 //! Accounts: the tenants.
+//!
+//! How their settings are changed is [`crate::account_change`]'s part.
 
-use trellis_model::{AccountId, retention::Retention};
+use trellis_model::{AccountId, retention::Retention, window::OwnLimits};
 
-use crate::{Database, Result, retention::read_retention};
+use crate::{Database, Result, limits::read_limits, retention::read_retention};
 
 #[derive(Clone, Debug)]
 pub struct Account {
@@ -11,9 +13,11 @@ pub struct Account {
     pub retention: Retention,
     /// On how many shards new jobs are put.
     pub spread: u8,
+    pub limits: OwnLimits,
 }
 
-type AccountRow = (i64, String, String, i32, i16);
+/// Id, name, history, its days, spread, limits.
+pub(crate) type AccountRow = (i64, String, String, i32, i16, Option<serde_json::Value>);
 
 impl Database {
     /// Makes an account, or returns the one that has the name.
@@ -43,16 +47,6 @@ impl Database {
             .await?)
     }
 
-    /// Sets over how many shards new jobs of an account are spread; 1 to [`trellis_model::ids::SPREAD_MAX`].
-    pub async fn set_spread(&self, account: AccountId, spread: u8) -> Result<()> {
-        sqlx::query("update account set spread = $2, spread_max = greatest(spread_max, $2) where id = $1")
-            .bind(account.0)
-            .bind(i16::from(spread))
-            .execute(&self.durable)
-            .await?;
-        Ok(())
-    }
-
     /// The spread of every account that is spread over more than its home shard, or of these accounts whatever it is.
     pub async fn spreads(&self, of: Option<&[AccountId]>) -> Result<Vec<(AccountId, u8)>> {
         let ids: Option<Vec<i64>> = of.map(|accounts| accounts.iter().map(|account| account.0).collect());
@@ -67,7 +61,8 @@ impl Database {
     /// At most `limit` accounts with ids behind `after`.
     pub async fn accounts(&self, after: Option<AccountId>, limit: i64) -> Result<Vec<Account>> {
         let rows: Vec<AccountRow> = sqlx::query_as(
-            "select id, name, history, history_days, spread from account where id > $1 order by id limit $2",
+            "select id, name, history, history_days, spread, limits
+             from account left join account_limit on account_id = id where id > $1 order by id limit $2",
         )
         .bind(after.map_or(0, |account| account.0))
         .bind(limit)
@@ -77,16 +72,18 @@ impl Database {
     }
 
     pub async fn account(&self, name: &str) -> Result<Option<Account>> {
-        let row: Option<AccountRow> =
-            sqlx::query_as("select id, name, history, history_days, spread from account where name = $1")
-                .bind(name)
-                .fetch_optional(&self.durable)
-                .await?;
+        let row: Option<AccountRow> = sqlx::query_as(
+            "select id, name, history, history_days, spread, limits
+             from account left join account_limit on account_id = id where name = $1",
+        )
+        .bind(name)
+        .fetch_optional(&self.durable)
+        .await?;
         row.map(read_account).transpose()
     }
 }
 
-fn read_account((id, name, history, days, spread): AccountRow) -> Result<Account> {
+pub(crate) fn read_account((id, name, history, days, spread, limits): AccountRow) -> Result<Account> {
     let (retention, spread) = (read_retention(&history, days)?, u8::try_from(spread).unwrap_or(1));
-    Ok(Account { id: AccountId(id), name, retention, spread })
+    Ok(Account { id: AccountId(id), name, retention, spread, limits: read_limits(limits)? })
 }

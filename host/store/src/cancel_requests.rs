@@ -38,6 +38,8 @@ pub struct CancelFilter {
     pub state: Option<RunState>,
     /// Runs younger than this one.
     pub after: RunId,
+    /// And older than this one.
+    pub before: RunId,
     pub limit: i64,
 }
 
@@ -93,7 +95,7 @@ impl Database {
                  select shard, id from (
                      (select queued.* from part, unnest('{0,1,2,3}'::smallint[]) as line (lane), lateral (
                           select shard, id from job
-                          where shard = part.shard and account_id = $1 and lane = line.lane and id > $3 and project_id = $4
+                          where shard = part.shard and account_id = $1 and lane = line.lane and id > $3 and id < $8 and project_id = $4
                             and ($5::text is null or grid = $5) and ($6::text is null or $6 = ",
             job_state!(),
             ") order by id limit $7
@@ -101,7 +103,7 @@ impl Database {
                      union all
                      (select later.* from part, lateral (
                           select shard, id from job_later
-                          where shard = part.shard and account_id = $1 and id > $3 and project_id = $4
+                          where shard = part.shard and account_id = $1 and id > $3 and id < $8 and project_id = $4
                             and ($5::text is null or grid = $5) and ($6::text is null or $6 = 'waiting')
                           order by id limit $7
                       ) as later)
@@ -118,6 +120,7 @@ impl Database {
         .bind(filter.grid.as_deref())
         .bind(filter.state.map(RunState::name))
         .bind(filter.limit)
+        .bind(filter.before.0)
         .fetch_all(&self.durable)
         .await?;
         Ok(rows.into_iter().map(|(shard, run)| (Shard(shard), RunId(run))).collect())

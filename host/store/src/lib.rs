@@ -8,6 +8,7 @@ pub mod error;
 pub mod fail_point;
 mod patient_pool;
 
+pub mod account_change;
 pub mod accounts;
 pub mod components;
 pub mod limits;

@@ -1,11 +1,13 @@
-//! Account limits: the operator's settings, and the limiter's snapshots of its windows.
+//! Account limits: the operator's settings as hosts read them, and the limiter's snapshots of its windows.
+//!
+//! How they are changed is [`crate::account_change`]'s part.
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use trellis_model::{
     AccountId, Queue, Shard,
-    window::{AccountLimits, Window},
+    window::{OwnLimits, Window},
 };
 
 use crate::{Database, Result, StoreError, fail_point};
@@ -20,8 +22,7 @@ pub struct Windows {
 /// What is stored of an account's limiter.
 #[derive(Clone, Debug)]
 pub struct StoredLimit {
-    /// None: the host's defaults.
-    pub limits: Option<AccountLimits>,
+    pub limits: OwnLimits,
     /// Over how many queues the account's jobs are spread; at least 1.
     pub spread: u8,
     /// What the owners of its queues have left.
@@ -30,7 +31,7 @@ pub struct StoredLimit {
 
 impl Default for StoredLimit {
     fn default() -> Self {
-        Self { limits: None, spread: 1, queues: HashMap::new() }
+        Self { limits: OwnLimits::default(), spread: 1, queues: HashMap::new() }
     }
 }
 
@@ -97,24 +98,6 @@ impl Database {
         Ok(stored)
     }
 
-    /// Keeps the operator's settings, and takes back what owners have told under the former ones.
-    pub async fn set_account_limits(&self, account: AccountId, limits: AccountLimits) -> Result<()> {
-        let limits = serde_json::to_value(limits).map_err(|error| StoreError::unreadable("limits", error))?;
-        sqlx::query(
-            "with lifted as (
-                 update limiter_snapshot set throttled_until = null
-                 where account_id = $1 and throttled_until is not null
-             )
-             insert into account_limit (account_id, limits) values ($1, $2)
-             on conflict (account_id) do update set limits = excluded.limits",
-        )
-        .bind(account.0)
-        .bind(limits)
-        .execute(&self.durable)
-        .await?;
-        Ok(())
-    }
-
     /// Keeps the windows of the queues that changed. What a later owner wrote, or the same one later, stays: a snapshot
     /// can be late, because its host was paused or its answer was lost. An account that was deleted meanwhile is left out.
     pub async fn snapshot_windows(&self, snapshots: &[Snapshot]) -> Result<()> {
@@ -167,13 +150,18 @@ impl Database {
 
 fn read_row(stored: &mut StoredLimit, (_, spread, limits, shard, epoch, windows, until_ms): LimitRow) -> Result<()> {
     stored.spread = spread.and_then(|spread| u8::try_from(spread).ok()).unwrap_or(1).max(1);
-    stored.limits = limits.map(|value| read("limits", value)).transpose()?;
+    stored.limits = read_limits(limits)?;
     if let (Some(shard), Some(snap_epoch)) = (shard, epoch) {
         let windows = windows.map(|value| read("windows", value)).transpose()?.unwrap_or_default();
         let queue = StoredQueue { snap_epoch, windows, throttled_until_ms: until_ms.unwrap_or(0) };
         stored.queues.insert(Shard(shard), queue);
     }
     Ok(())
+}
+
+/// What is stored of an account's settings; nothing is stored of an account on defaults.
+pub(crate) fn read_limits(limits: Option<serde_json::Value>) -> Result<OwnLimits> {
+    Ok(limits.map(|value| read("limits", value)).transpose()?.unwrap_or_default())
 }
 
 fn read<T: for<'de> Deserialize<'de>>(what: &'static str, value: serde_json::Value) -> Result<T> {

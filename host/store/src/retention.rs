@@ -2,7 +2,7 @@
 
 use trellis_model::{
     AccountId,
-    retention::{History, Retention, RetentionChange},
+    retention::{History, Retention},
 };
 
 use crate::{Database, Result, StoreError};
@@ -15,19 +15,6 @@ impl Database {
             .fetch_optional(&self.durable)
             .await?;
         row.map(|(history, days)| read_retention(&history, days)).transpose()
-    }
-
-    /// Changes what is given, from the next commit on. What is in history already stays until its days are over.
-    pub async fn set_retention(&self, account: AccountId, change: RetentionChange) -> Result<()> {
-        sqlx::query(
-            "update account set history = coalesce($2, history), history_days = coalesce($3, history_days) where id = $1",
-        )
-        .bind(account.0)
-        .bind(change.history.map(History::name))
-        .bind(change.days.map(i32::from))
-        .execute(&self.durable)
-        .await?;
-        Ok(())
     }
 }
 

@@ -15,6 +15,7 @@ use trellis_operator::{
 };
 use trellis_store::{
     DatabaseOptions,
+    account_change::AccountChange,
     limits::{Snapshot, Throttle, Windows},
 };
 
@@ -44,11 +45,16 @@ async fn store() -> trellis_store::Database {
     store
 }
 
+/// Makes the account, if it is new, with these limits.
+async fn change_limits(store: &trellis_store::Database, limits: AccountLimits) -> AccountId {
+    let change = AccountChange { limits: Some(limits), ..AccountChange::default() };
+    store.change_account("acme", &change).await.expect("the server is up").id
+}
+
 impl Rig {
     async fn with(limits: AccountLimits, increment: IncrementMode) -> Self {
         let store = store().await;
-        let account = store.ensure_account("acme").await.expect("the server is up");
-        store.set_account_limits(account, limits).await.expect("the server is up");
+        let account = change_limits(&store, limits).await;
         let (sender, changes) = mpsc::channel(64);
         let config = LeaseConfig { duration: Duration::from_secs(10), is_exclusive: false };
         let keeper = LeaseKeeper::register(store.clone(), config, Clock::default(), sender, Arc::default())
@@ -157,13 +163,13 @@ async fn a_throttled_account_is_told_once_a_turn_and_taken_back_when_its_limits_
     let until_ms = eventually("it is told", async || Some(rig.stored().await.1).filter(|until| *until > 0)).await;
     assert!((until_ms - rig.clock.now_ms() - 600_000).abs() < 60_000, "{until_ms}");
 
-    rig.store.set_account_limits(rig.account, burst(3, 600_000)).await.expect("the server is up");
+    change_limits(&rig.store, burst(3, 600_000)).await;
     assert_eq!(rig.stored().await.1, 0);
     rig.limiter.reload_limits(rig.account).await.expect("the server is up");
     eventually("under the same limits it is told again", async || (rig.stored().await.1 == until_ms).then_some(()))
         .await;
 
-    rig.store.set_account_limits(rig.account, burst(9, 600_000)).await.expect("the server is up");
+    change_limits(&rig.store, burst(9, 600_000)).await;
     assert_eq!(rig.stored().await.1, 0, "the former limits hold no longer");
     rig.limiter.reload_limits(rig.account).await.expect("the server is up");
     assert_eq!(rig.limiter.take(rig.queue()).await, Permit::Granted);

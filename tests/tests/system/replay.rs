@@ -237,6 +237,8 @@ async fn what_is_not_over_or_not_there_or_not_allowed_is_refused() {
         (json!({ "project": "held", "limit": 0 }), "from 1 to 500"),
         (json!({ "project": "held", "accepted_after": "yesterday" }), "yesterday"),
         (json!({ "project": "held", "again": true }), "unknown field `again`"),
+        (json!({ "project": "held", "error_contains": "e".repeat(257) }), "error_contains has 257 bytes; at most 256"),
+        (json!({ "project": "held", "grid": "g".repeat(65) }), "grid has 65 bytes; at most 64"),
         (json!({ "project": "held", "after": run }), "`after` is not the `next` of an answer"),
     ] {
         says(&account.api.post("/v1/runs/replay", &body).await.problem(400), text);

@@ -114,7 +114,13 @@ async fn the_command_line_sets_a_retention_and_says_when_a_run_was_not_kept() {
     assert!(said.contains("history none, kept for 9 days"), "{said}");
     let said = command(&stage, token, &["account", "create", "acme", "--days", "8"]).await;
     assert!(said.contains("history none, kept for 8 days"), "{said}");
-    assert!(command(&stage, token, &["account", "show", "acme"]).await.contains("history none, kept for 8 days"));
+    command(&stage, token, &["account", "create", "acme", "--weight", "3", "--running-max", "7"]).await;
+    let said = command(&stage, token, &["account", "show", "acme"]).await;
+    for told in
+        ["history none, kept for 8 days", "weight 3, running maximum 7, spread 1", "a day (the host's defaults)"]
+    {
+        assert!(said.contains(told), "{said}");
+    }
 
     let account = stage.account("acme").await;
     account.deploy(&single("good", &json!({ "do": "echo" }))).await;

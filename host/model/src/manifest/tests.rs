@@ -74,6 +74,7 @@ fn every_fault_names_its_place_and_its_fix() {
     check("path = \"/orders\"", "path = \"orders\"", 13, "begin with `/`");
     check("dedupe = \"/id\"", "dedupe = \"id\"", 14, "is no place of a key");
     check("dedupe = \"/id\"", "dedupe = \"header:\"", 14, "header:NAME");
+    check("dedupe = \"/id\"", &format!("dedupe = \"/{}\"", "d".repeat(256)), 14, "has 257 bytes; at most 256");
     check("json-map@^0.1", "json-map", 7, "names no version");
     check("json-map@^0.1", "json-map@newest", 7, "no version range");
     check("name = \"shop\"", "name = \"my shop\"", 3, "has characters other than");

@@ -75,10 +75,27 @@ fn a_lower_limit_does_not_turn_what_was_allowed_into_an_overshoot() {
 #[test]
 fn limits_without_a_smoothing_are_fixed() {
     let stored = r#"{"burst":{"max":1,"period_ms":2},"long":{"max":3,"period_ms":4}}"#;
-    let limits: AccountLimits = serde_json::from_str(stored).expect("limits of an earlier version");
-    assert_eq!((limits.smoothing, limits.exact), (Smoothing::Fixed, false));
+    let own: OwnLimits = serde_json::from_str(stored).expect("limits of an earlier version");
+    let defaults = AccountLimits { smoothing: Smoothing::Sliding, exact: true, ..AccountLimits::default() };
+    let limits = own.over(defaults);
+    assert_eq!((limits.burst.max, limits.smoothing, limits.exact), (1, Smoothing::Fixed, false));
     let window: Window = serde_json::from_str(r#"{"start_ms":5,"used":6}"#).expect("a window of an earlier version");
     assert_eq!(window, Window { start_ms: 5, used: 6, previous: 0 });
+}
+
+#[test]
+fn what_was_not_set_is_as_the_host_has_it() {
+    let own: OwnLimits = serde_json::from_str(r#"{"weight":3}"#).expect("a part of the limits");
+    for max in [10, 20] {
+        let burst = WindowLimit { max, period_ms: 1_000 };
+        let defaults = AccountLimits { burst, smoothing: Smoothing::Sliding, ..AccountLimits::default() };
+        assert_eq!(own.over(defaults), AccountLimits { weight: 3, ..defaults });
+    }
+    let whole = AccountLimits { exact: true, weight: 7, running_max: Some(2), ..AccountLimits::default() };
+    let stored = serde_json::to_value(whole).expect("serializes");
+    let own: OwnLimits = serde_json::from_value(stored).expect("reads back");
+    let defaults = AccountLimits { burst: WindowLimit::per_minute(1), ..AccountLimits::default() };
+    assert_eq!((own.over(defaults), own.has_windows()), (whole, true));
 }
 
 /// Admissions by one who checks before each: when, and in the window that began when.

@@ -164,7 +164,7 @@ impl Manager {
     }
 
     fn learn(&mut self, account: AccountId, stored: &StoredLimit, take_up: &[Queue]) {
-        let (now_ms, limits, spread) = (self.clock.now_ms(), stored.limits.unwrap_or(self.defaults), stored.spread);
+        let (now_ms, limits, spread) = (self.clock.now_ms(), stored.limits.over(self.defaults), stored.spread);
         let told = stored.queues.iter().map(|(shard, queue)| (*shard, queue.throttled_until_ms));
         let known = Known { limits, spread, throttled_until_ms: told.collect(), learned_ms: now_ms };
         self.table.learn(account, known);

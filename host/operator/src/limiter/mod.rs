@@ -202,6 +202,11 @@ impl Limiter {
         self.table.standing(queue, self.clock.now_ms()).map_or(u32::MAX, |standing| standing.permits())
     }
 
+    /// Limits of accounts that have none of their own.
+    pub fn defaults(&self) -> AccountLimits {
+        self.config.defaults
+    }
+
     /// What an operator has set for an account; the host's defaults while it is not known here.
     pub fn limits(&self, account: AccountId) -> AccountLimits {
         self.table.account(account).map_or(self.config.defaults, |(limits, _)| limits)
@@ -245,7 +250,7 @@ impl Limiter {
     pub async fn look_up(&self, account: AccountId) -> Result<Standing, StoreError> {
         self.standing(account).await?;
         let stored = self.database.account_limit(account).await?;
-        let (limits, spread) = (stored.limits.unwrap_or(self.config.defaults), stored.spread);
+        let (limits, spread) = (stored.limits.over(self.config.defaults), stored.spread);
         let now_ms = self.clock.now_ms();
         let parts = share::queues(account, spread).map(|queue| {
             let StoredQueue { windows, throttled_until_ms, .. } =

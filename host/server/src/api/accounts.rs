@@ -14,7 +14,7 @@ use trellis_model::{
     retention::{Retention, RetentionChange},
     window::AccountLimits,
 };
-use trellis_store::accounts::Account;
+use trellis_store::{account_change::AccountChange, accounts::Account};
 
 use super::{
     Api, Problem,
@@ -30,6 +30,10 @@ pub struct AccountView {
     pub retention: Retention,
     /// Over how many shards its jobs are spread.
     pub spread: u8,
+    /// What holds for it.
+    pub limits: AccountLimits,
+    /// Whether its windows were set for it; otherwise they are the host's, and change with its configuration.
+    pub has_own_windows: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -56,55 +60,31 @@ pub async fn put(
     let body = read_body(request.into_body(), api.config.body_bytes_max).await?;
     let settings: AccountSettings = if body.is_empty() { AccountSettings::default() } else { json(&body)? };
     check_settings(&settings)?;
-    let account = api.host.database.ensure_account(&name).await?;
-    let limits = changed_limits(&api, account, &settings).await?;
-    if let Some(limits) = limits {
-        api.host.database.set_account_limits(account, limits).await?;
+    let AccountSettings { limits, weight, running_max, spread, retention } = settings;
+    let change = AccountChange { limits, weight, running_max, spread, retention };
+    let account = api.host.database.change_account(&name, &change).await?;
+    if change.concerns_limits() {
+        api.host.limits_changed(account.id).await;
     }
-    if let Some(spread) = settings.spread {
-        api.host.database.set_spread(account, spread).await?;
-    }
-    if limits.is_some() || settings.spread.is_some() {
-        api.host.limits_changed(account).await?;
-    }
-    if !settings.retention.is_empty() {
-        api.host.database.set_retention(account, settings.retention).await?;
-    }
-    find(&api, &name).await.map(Json)
+    Ok(Json(view(&api, account)))
 }
 
 /// `GET /v1/accounts/{account}`
 pub async fn show(State(api): State<Arc<Api>>, PathOf(name): PathOf<String>) -> Result<Json<AccountView>, Problem> {
-    find(&api, &name).await.map(Json)
+    let account = api.host.database.account(&name).await?;
+    let account = account.ok_or_else(|| Problem::not_found(format!("there is no account `{name}`")))?;
+    Ok(Json(view(&api, account)))
 }
 
-async fn find(api: &Api, name: &str) -> Result<AccountView, Problem> {
-    let account = api.host.database.account(name).await?;
-    account.map(view).ok_or_else(|| Problem::not_found(format!("there is no account `{name}`")))
-}
-
-fn view(account: Account) -> AccountView {
-    AccountView { id: account.id, name: account.name, retention: account.retention, spread: account.spread }
-}
-
-/// The account's limits with what the settings change of them; none: they change nothing.
-async fn changed_limits(
-    api: &Api,
-    account: AccountId,
-    settings: &AccountSettings,
-) -> Result<Option<AccountLimits>, Problem> {
-    if settings.limits.is_none() && settings.weight.is_none() && settings.running_max.is_none() {
-        return Ok(None);
+fn view(api: &Api, account: Account) -> AccountView {
+    AccountView {
+        id: account.id,
+        name: account.name,
+        retention: account.retention,
+        spread: account.spread,
+        limits: account.limits.over(api.host.limiter.defaults()),
+        has_own_windows: account.limits.has_windows(),
     }
-    let limits = match settings.limits {
-        Some(limits) => limits,
-        None => api.host.limiter.standing(account).await?.limits,
-    };
-    Ok(Some(AccountLimits {
-        weight: settings.weight.unwrap_or(limits.weight),
-        running_max: settings.running_max.map_or(limits.running_max, |most| (most > 0).then_some(most)),
-        ..limits
-    }))
 }
 
 fn check_settings(settings: &AccountSettings) -> Result<(), Problem> {
@@ -153,6 +133,6 @@ pub async fn list(
 ) -> Result<Json<Page<AccountView>>, Problem> {
     let limit = page::limit(query.limit)?;
     let accounts = api.host.database.accounts(query.after, limit + 1).await?;
-    let views = accounts.into_iter().map(view).collect();
+    let views = accounts.into_iter().map(|account| view(&api, account)).collect();
     Ok(Json(Page::new(views, limit, |view: &AccountView| view.id.to_string())))
 }

@@ -18,8 +18,9 @@ use trellis_store::cancel_requests::CancelFilter;
 use super::{
     Api, Problem,
     auth::Caller,
+    cursor::Cursor,
     page, projects,
-    request::{PathOf, json, read_body},
+    request::{PathOf, grid_name, json, read_body},
     runs,
 };
 
@@ -92,8 +93,8 @@ pub struct CancelMany {
     grid: Option<String>,
     /// Queued, running or waiting; all of them if it is not given.
     state: Option<RunState>,
-    /// Younger than this one: the `next` of the answer before.
-    after: Option<RunId>,
+    /// The `next` of the answer before.
+    after: Option<Cursor>,
     limit: Option<i64>,
 }
 
@@ -104,7 +105,7 @@ pub struct CancelRequested {
     pub requested: usize,
     /// Pass as `after` to go on; absent: there were no more.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub next: Option<RunId>,
+    pub next: Option<Cursor>,
 }
 
 /// `POST /v1/runs/cancel`: oldest first, a bounded number at a time. They end soon after the answer.
@@ -116,23 +117,26 @@ pub async fn cancel_many(
     let account = caller.account()?;
     let wanted: CancelMany = json(&read_body(request.into_body(), api.config.body_bytes_max).await?)?;
     let limit = page::limit(wanted.limit)?;
+    grid_name(wanted.grid.as_deref())?;
     if let Some(state) = wanted.state.filter(|state| state.is_final()) {
         return Err(Problem::bad_request(format!(
             "runs in the state `{}` are over; queued, running and waiting ones can be cancelled",
             state.name()
         )));
     }
+    let Cursor { after, before } = wanted.after.unwrap_or_else(|| Cursor::first(api.host.clock.now_ms()));
     let filter = CancelFilter {
         project: projects::find(&api, &caller, &wanted.project).await?.id,
         grid: wanted.grid,
         state: wanted.state,
-        after: wanted.after.unwrap_or(RunId(0)),
+        after,
+        before,
         limit,
     };
     let requested = api.host.database.request_cancels(account, &filter).await?;
     let shards: BTreeSet<Shard> = requested.iter().map(|(shard, _)| *shard).collect();
     api.host.cancel_requested(&shards.into_iter().collect::<Vec<Shard>>()).await?;
     let is_full = i64::try_from(requested.len()).is_ok_and(|count| count == limit);
-    let next = requested.last().map(|(_, run)| *run).filter(|_| is_full);
+    let next = requested.last().filter(|_| is_full).map(|(_, run)| Cursor { after: *run, before });
     Ok((StatusCode::ACCEPTED, Json(CancelRequested { requested: requested.len(), next })))
 }

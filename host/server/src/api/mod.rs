@@ -5,6 +5,7 @@
 mod accounts;
 mod auth;
 mod cancel;
+mod cursor;
 mod dedupe;
 mod events;
 mod health;

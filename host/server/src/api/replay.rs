@@ -1,17 +1,17 @@
 //! Replaying runs that are over: one, or the dead letters of a project.
 
-use std::{fmt, sync::Arc};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use axum::{
     Extension, Json,
     extract::{Request, State},
 };
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use http::StatusCode;
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{self, DeserializeOwned},
-};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use trellis_model::{
     AccountId, RunId,
     plan::GridPlan,
@@ -30,8 +30,9 @@ use trellis_store::{
 use super::{
     Api, Problem,
     auth::Caller,
+    cursor::Cursor,
     page, projects,
-    request::{PathOf, json, read_body},
+    request::{PathOf, at_most, grid_name, json, read_body},
     runs,
 };
 
@@ -214,40 +215,9 @@ pub struct ReplayMany {
 pub struct ReplayedMany {
     pub replayed: usize,
     pub runs: Vec<ReplayedItem>,
-    /// Pass as `after` to go on; absent: there were no more.
+    /// Pass as `after` to go on, after an error too; absent: there were no more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<Cursor>,
-}
-
-/// Where to go on: behind the last dead letter that was looked at, and only up to where the first request has looked. A
-/// replay that becomes a dead letter again is not replayed again by the requests that follow, or they would never end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cursor {
-    after: RunId,
-    before: RunId,
-}
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.after, self.before)
-    }
-}
-
-impl Serialize for Cursor {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Cursor {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let parse = || {
-            let (after, before) = text.split_once('-')?;
-            Some(Self { after: after.parse().ok()?, before: before.parse().ok()? })
-        };
-        parse().ok_or_else(|| de::Error::custom("`after` is not the `next` of an answer"))
-    }
 }
 
 /// One of them.
@@ -264,8 +234,13 @@ pub struct ReplayedItem {
     pub refused: Option<String>,
 }
 
+/// What became of one dead letter; an error stops all that follow.
+type Attempt = Result<ReplayedItem, Problem>;
+
 /// Dead letters that one request looks at, whether their errors match or not.
 const LOOKED_AT_MAX: i64 = 2_000;
+/// Bytes of the text that is looked for in every error.
+const ERROR_TEXT_BYTES_MAX: usize = 256;
 /// Dead letters that are being replayed at the same time: each is held in memory whole.
 const AT_ONCE: usize = 8;
 
@@ -277,18 +252,21 @@ pub async fn replay_many(
 ) -> Result<Json<ReplayedMany>, Problem> {
     let wanted: ReplayMany = json(&read_body(request.into_body(), api.config.body_bytes_max).await?)?;
     let limit = page::limit(wanted.limit)?;
+    grid_name(wanted.grid.as_deref())?;
+    at_most("error_contains", wanted.error_contains.as_deref(), ERROR_TEXT_BYTES_MAX)?;
     let filter = filter(&api, &caller, &wanted).await?;
     let looked_at = api.host.database.dead_letters(caller.account()?, &filter, LOOKED_AT_MAX).await?;
     let (matches, last) = page_of(looked_at, usize::try_from(limit).unwrap_or(usize::MAX));
-    let next = last.map(|after| Cursor { after, before: filter.before });
-    let runs = if wanted.dry_run {
-        matches.into_iter().map(|letter| item(letter, None, None)).collect()
+    let (runs, last) = if wanted.dry_run {
+        (matches.into_iter().map(|letter| item(letter, None, None)).collect(), last)
     } else {
         let how = ReplayOne { from: wanted.from, revision: wanted.revision, again: false };
-        let replays = stream::iter(matches).map(|letter| replay_letter(&api, &caller, letter, how));
-        replays.buffered(AT_ONCE).try_collect::<Vec<ReplayedItem>>().await?
+        let replays = attempts(matches, |letter| replay_letter(&api, &caller, letter, how)).await;
+        let (runs, broken_off) = made(replays, filter.after)?;
+        (runs, broken_off.or(last))
     };
     let replayed = runs.iter().filter(|item| item.replayed_as.is_some()).count();
+    let next = last.map(|after| Cursor { after, before: filter.before });
     Ok(Json(ReplayedMany { replayed, runs, next }))
 }
 
@@ -296,11 +274,7 @@ async fn filter(api: &Api, caller: &Caller, wanted: &ReplayMany) -> Result<DeadL
     let from_ms = runs::unix_ms("accepted_after", wanted.accepted_after.as_deref())?;
     let until_ms = runs::unix_ms("accepted_before", wanted.accepted_before.as_deref())?;
     let earliest = from_ms.map_or(RunId(0), |from| RunId(RunId::first_at(from).0 - 1));
-    // What is accepted from now on is none of what was asked for.
-    let (after, before) = match wanted.after {
-        Some(cursor) => (cursor.after, cursor.before),
-        None => (RunId(0), RunId::first_at(api.host.clock.now_ms().saturating_add(1))),
-    };
+    let Cursor { after, before } = wanted.after.unwrap_or_else(|| Cursor::first(api.host.clock.now_ms()));
     Ok(DeadLetterFilter {
         project: projects::find(api, caller, &wanted.project).await?.id,
         grid: wanted.grid.clone(),
@@ -320,13 +294,57 @@ fn page_of(looked_at: Vec<DeadLetter>, limit: usize) -> (Vec<DeadLetter>, Option
     (matches, next)
 }
 
+/// Tries one after the other, some at the same time, until one fails: what is under way then is seen to its end. In their
+/// order, what became of each; none: it was not begun.
+async fn attempts<F>(letters: Vec<DeadLetter>, attempt: impl Fn(DeadLetter) -> F) -> Vec<(RunId, Option<Attempt>)>
+where
+    F: Future<Output = Attempt>,
+{
+    let has_failed = AtomicBool::new(false);
+    let begun = stream::iter(letters).map(|letter| {
+        let (run, attempt, has_failed) = (letter.run, &attempt, &has_failed);
+        async move {
+            if has_failed.load(Ordering::Relaxed) {
+                return (run, None);
+            }
+            let outcome = attempt(letter).await;
+            has_failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
+            (run, Some(outcome))
+        }
+    });
+    begun.buffered(AT_ONCE).collect().await
+}
+
+/// What was made, and behind which run to go on if an error has broken it off: behind the last one before the first that is
+/// not done. What was replayed behind that is no dead letter any more when it is looked for again.
+///
+/// # Errors
+/// The first error, if nothing was replayed.
+fn made(attempts: Vec<(RunId, Option<Attempt>)>, begin: RunId) -> Result<(Vec<ReplayedItem>, Option<RunId>), Problem> {
+    let is_done = |attempt: &Option<Attempt>| matches!(attempt, Some(Ok(_)));
+    let done = attempts.iter().take_while(|(_, attempt)| is_done(attempt)).count();
+    let is_broken_off = done < attempts.len();
+    let last = attempts[..done].last().map_or(begin, |(run, _)| *run);
+    let (mut items, mut errors) = (Vec::new(), Vec::new());
+    for attempt in attempts.into_iter().filter_map(|(_, attempt)| attempt) {
+        attempt.map_or_else(|error| errors.push(error), |item| items.push(item));
+    }
+    let is_any_replayed = items.iter().any(|item: &ReplayedItem| item.replayed_as.is_some());
+    match errors.into_iter().next() {
+        Some(error) if !is_any_replayed => Err(error),
+        Some(error) => {
+            tracing::warn!(
+                error = error.detail,
+                "replaying dead letters was broken off; the client is told where to go on"
+            );
+            Ok((items, is_broken_off.then_some(last)))
+        }
+        None => Ok((items, None)),
+    }
+}
+
 /// Replays one of many. What is wrong with it alone is told with it; a host that cannot go on says so instead.
-async fn replay_letter(
-    api: &Api,
-    caller: &Caller,
-    letter: DeadLetter,
-    how: ReplayOne,
-) -> Result<ReplayedItem, Problem> {
+async fn replay_letter(api: &Api, caller: &Caller, letter: DeadLetter, how: ReplayOne) -> Attempt {
     match replay_one(api, caller, letter.run, how).await {
         Ok(run) => Ok(item(letter, Some(run), None)),
         Err(problem) if problem.status < 500 => Ok(item(letter, None, Some(problem.detail))),
@@ -340,6 +358,8 @@ fn item(letter: DeadLetter, replayed_as: Option<RunId>, refused: Option<String>)
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Mutex, time::Duration};
+
     use super::*;
 
     fn letters(matches: impl Iterator<Item = bool>) -> Vec<DeadLetter> {
@@ -350,16 +370,6 @@ mod tests {
     fn page(looked_at: Vec<DeadLetter>, limit: usize) -> (Vec<i64>, Option<i64>) {
         let (matches, next) = page_of(looked_at, limit);
         (matches.into_iter().map(|letter| letter.run.0).collect(), next.map(|run| run.0))
-    }
-
-    #[test]
-    fn a_cursor_is_read_as_it_is_written() {
-        let cursor = Cursor { after: RunId(7), before: RunId(i64::MAX) };
-        let text = serde_json::to_string(&cursor).expect("serializes");
-        assert_eq!(serde_json::from_str::<Cursor>(&text).expect("reads back"), cursor);
-        for text in ["\"\"", "\"run_0000000000007\"", "\"run_0000000000007-\"", "7"] {
-            assert!(serde_json::from_str::<Cursor>(text).is_err(), "{text}");
-        }
     }
 
     #[test]
@@ -377,5 +387,48 @@ mod tests {
     fn looking_that_was_cut_short_goes_on_although_nothing_matched() {
         let looked_at = letters(std::iter::repeat_n(false, usize::try_from(LOOKED_AT_MAX).expect("small")));
         assert_eq!(page(looked_at, 2), (Vec::new(), Some(LOOKED_AT_MAX)));
+    }
+    /// What is told of dead letters of which one cannot be replayed for now, and which were tried in the end.
+    async fn tried(failing: i64) -> (Result<(Vec<i64>, Option<i64>), u16>, Vec<i64>) {
+        let tried = Mutex::new(Vec::new());
+        let attempts = attempts(letters(std::iter::repeat_n(true, 30)), async |letter| {
+            tokio::task::yield_now().await;
+            tried.lock().expect("no panic").push(letter.run.0);
+            if letter.run.0 == failing {
+                return Err(Problem::unavailable("away", Duration::from_secs(1)));
+            }
+            Ok(item(letter, Some(RunId(100)), None))
+        })
+        .await;
+        let told = made(attempts, RunId(0)).map_err(|problem| problem.status);
+        let told = told.map(|(items, next)| (items.iter().map(|item| item.run.0).collect(), next.map(|run| run.0)));
+        (told, tried.into_inner().expect("no panic"))
+    }
+
+    #[tokio::test]
+    async fn an_error_tells_what_was_replayed_before_and_where_to_go_on() {
+        let (told, tried) = tried(11).await;
+        let (replayed, next) = told.expect("ten were replayed");
+        assert_eq!(next, Some(10));
+        assert!(replayed.starts_with(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12]), "what was under way is told: {replayed:?}");
+        assert!(
+            replayed.len() + 1 == tried.len() && tried.len() < 11 + AT_ONCE + 1,
+            "nothing more is begun: {tried:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn without_an_error_all_are_replayed() {
+        let (told, _) = tried(0).await;
+        assert_eq!(told, Ok(((1..=30).collect(), None)));
+    }
+
+    #[test]
+    fn an_error_before_anything_was_replayed_is_the_answer() {
+        let refused = |letter| Some(Ok(item(letter, None, Some("gone".to_owned()))));
+        let problem = || Problem::unavailable("away", Duration::from_secs(1));
+        let letter = letters([true].into_iter()).remove(0);
+        let attempts = vec![(RunId(1), refused(letter)), (RunId(2), Some(Err(problem()))), (RunId(3), None)];
+        assert_eq!(made(attempts, RunId(0)).expect_err("nothing was replayed").status, 503);
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http_body_util::LengthLimitError;
 use serde::de::DeserializeOwned;
+use trellis_model::description::NAME_BYTES_MAX;
 
 use super::Problem;
 
@@ -37,6 +38,21 @@ pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     }
     serde_json::from_slice(body)
         .map_err(|error| Problem::bad_request(format!("the body is not the JSON that is expected here: {error}")))
+}
+
+/// The name of a grid to look for: longer than any name, it is refused.
+pub fn grid_name(grid: Option<&str>) -> Result<(), Problem> {
+    at_most("grid", grid, NAME_BYTES_MAX)
+}
+
+/// Text to look for, of at most `bytes_max` bytes.
+pub fn at_most(name: &str, text: Option<&str>, bytes_max: usize) -> Result<(), Problem> {
+    match text.map(str::len) {
+        Some(bytes) if bytes > bytes_max => {
+            Err(Problem::bad_request(format!("{name} has {bytes} bytes; at most {bytes_max} are allowed")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Path parameters, refused as a problem.

@@ -20,7 +20,7 @@ use super::{
     auth::Caller,
     page::{self, Page, time_ms},
     projects,
-    request::{PathOf, QueryOf},
+    request::{PathOf, QueryOf, grid_name},
 };
 
 /// A run as a list shows it.
@@ -85,6 +85,7 @@ pub async fn list(
     QueryOf(query): QueryOf<RunsQuery>,
 ) -> Result<Json<Page<RunItem>>, Problem> {
     let limit = page::limit(query.limit)?;
+    grid_name(query.grid.as_deref())?;
     let project = match &query.project {
         Some(name) => Some(projects::find(&api, &caller, name).await?.id),
         None => caller.project,

@@ -1,10 +1,13 @@
-//! `trellis account`: the tenants and what is kept of their runs, for an operator.
+//! `trellis account`: the tenants, what they get of the hosts and what is kept of their runs, for an operator.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use trellis_model::retention::{DAYS_MAX, History, Retention, RetentionChange};
+use trellis_model::{
+    retention::{DAYS_MAX, History, Retention, RetentionChange},
+    window::{AccountLimits, Smoothing, WindowLimit},
+};
 
 use super::{connection::ConnectionArgs, failure::CommandResult, output::Output};
 
@@ -78,12 +81,34 @@ struct Account {
     name: String,
     retention: Retention,
     spread: u8,
+    limits: AccountLimits,
+    has_own_windows: bool,
 }
 
 impl Account {
     fn settings(&self) -> String {
-        let Self { retention, spread, .. } = self;
-        format!("history {}, kept for {} days, spread {spread}", retention.history.name(), retention.days)
+        let Self { retention, spread, limits, .. } = self;
+        let history = format!("history {}, kept for {} days", retention.history.name(), retention.days);
+        let running = limits.running_max.map_or("none".to_owned(), |most| most.to_string());
+        let shares = format!("weight {}, running maximum {running}, spread {spread}", limits.weight);
+        format!("{history}; {shares}; {}", self.windows())
+    }
+
+    /// How many modules it may instantiate, and whether that was set for it.
+    fn windows(&self) -> String {
+        let AccountLimits { burst, long, exact, smoothing, .. } = self.limits;
+        let exact = if exact { ", exact" } else { "" };
+        let sliding = if smoothing == Smoothing::Sliding { ", sliding" } else { "" };
+        let whose = if self.has_own_windows { "its own" } else { "the host's defaults" };
+        format!("limits {} and {}{exact}{sliding} ({whose})", window(burst), window(long))
+    }
+}
+
+fn window(WindowLimit { max, period_ms }: WindowLimit) -> String {
+    match period_ms {
+        WindowLimit::MINUTE_MS => format!("{max} a minute"),
+        WindowLimit::DAY_MS => format!("{max} a day"),
+        _ => format!("{max} in {period_ms} ms"),
     }
 }
 

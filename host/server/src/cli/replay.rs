@@ -46,6 +46,9 @@ pub struct ReplayArgs {
     /// Accepted before this time
     #[arg(long, requires = "all", value_name = "TIME")]
     accepted_before: Option<String>,
+    /// Go on where a former command has broken off, as it has said
+    #[arg(long, requires = "all", value_name = "CURSOR")]
+    after: Option<String>,
     /// List what would be replayed, and replay nothing
     #[arg(long, requires = "all")]
     dry_run: bool,
@@ -64,7 +67,8 @@ struct Replayed {
 struct ReplayedMany {
     replayed: usize,
     runs: Vec<ReplayedItem>,
-    #[serde(default, skip_serializing)]
+    /// Where to go on; in the end: where it has broken off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
 
@@ -103,11 +107,20 @@ async fn all(client: &Client, args: &ReplayArgs, output: &mut Output, progress: 
     let mut total = ReplayedMany::default();
     let mut body = filter(args);
     loop {
-        let answer: ReplayedMany = client.post_json(&["v1", "runs", "replay"], &body).await?;
+        let answer: ReplayedMany = match client.post_json(&["v1", "runs", "replay"], &body).await {
+            Ok(answer) => answer,
+            Err(error) if total.next.is_none() => return Err(error.into()),
+            Err(error) => {
+                task.done(&format!("{} dead letters, then an error", total.replayed));
+                output.show(&total, |total| human(total, args.dry_run))?;
+                return Err(error.into());
+            }
+        };
         total.replayed += answer.replayed;
         total.runs.extend(answer.runs);
+        total.next = answer.next;
         task.detail(&format!("{} of {} dead letters", total.replayed, total.runs.len()));
-        match answer.next {
+        match &total.next {
             Some(next) => body["after"] = json!(next),
             None => break,
         }
@@ -129,6 +142,7 @@ fn filter(args: &ReplayArgs) -> Value {
         ("error_contains", &args.error_contains),
         ("accepted_after", &args.accepted_after),
         ("accepted_before", &args.accepted_before),
+        ("after", &args.after),
     ];
     let mut body = json!({ "from": args.from, "revision": args.revision, "dry_run": args.dry_run, "limit": AT_ONCE });
     for (name, value) in wanted {
@@ -147,9 +161,12 @@ fn human(total: &ReplayedMany, is_dry: bool) -> String {
         table.row([item.run.as_str(), &item.grid, item.replayed_as.as_deref().unwrap_or("–"), &error]);
     }
     let sum = match (is_dry, total.runs.len()) {
-        (_, 0) => return "there are no such dead letters".to_owned(),
+        (_, 0) if total.next.is_none() => return "there are no such dead letters".to_owned(),
         (true, count) => format!("{count} dead letters would be replayed"),
         (false, _) => format!("{} dead letters replayed", total.replayed),
     };
-    format!("{table}{sum}")
+    match &total.next {
+        None => format!("{table}{sum}"),
+        Some(next) => format!("{table}{sum}; there are more: the same command with `--after {next}` goes on"),
+    }
 }

@@ -40,6 +40,7 @@ async fn an_account_has_no_more_modules_running_than_its_maximum() {
     // Lifted while everything runs: all go on, none has to be started again.
     let changed = operator.put("/v1/accounts/acme", &json!({ "running_max": 0, "weight": 3 })).await.expect(200);
     assert_eq!(changed["name"], "acme");
+    assert_eq!((&changed["limits"]["weight"], &changed["has_own_windows"]), (&json!(3), &json!(false)));
     let limits = account.api.get("/v1/limits").await.expect(200)["limits"].clone();
     assert_eq!((&limits["weight"], &limits["running_max"]), (&json!(3), &Value::Null));
     (0..RUNS).for_each(|number| outside.release(&format!("/hold/{number}")));
@@ -92,6 +93,49 @@ async fn a_weight_takes_effect_at_once_and_without_a_restart() {
     .await;
     (0..RUNS + 4).for_each(|number| outside.release(&format!("/hold/{number}")));
     eventually("every run has ended", async || (stage.database.unfinished_count().await == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_weight_or_a_maximum_alone_changes_nothing_else_of_the_limits() {
+    let stage = Stage::with(|plan| plan.set("limiter.burst_per_minute", "77")).await;
+    let operator = stage.host.operator();
+    let put = async |settings: Value| operator.put("/v1/accounts/acme", &settings).await.expect(200);
+    let stored = async || stage.database.number("select count(*) from account_limit where limits ? 'burst'").await;
+
+    let made = put(json!({ "weight": 3, "spread": 2, "retention": { "days": 9 } })).await;
+    assert_eq!((&made["limits"]["weight"], &made["limits"]["burst"]["max"]), (&json!(3), &json!(77)), "{made:#}");
+    assert_eq!((&made["spread"], &made["retention"]["days"]), (&json!(2), &json!(9)), "{made:#}");
+    let both = put(json!({ "running_max": 5 })).await;
+    assert_eq!((&both["limits"]["weight"], &both["limits"]["running_max"]), (&json!(3), &json!(5)), "{both:#}");
+    assert_eq!((&both["has_own_windows"], stored().await), (&json!(false), 0), "the host's defaults are not pinned");
+
+    let window = json!({ "max": 5, "period_ms": 1_000 });
+    let whole = put(json!({ "limits": { "burst": window, "long": window, "exact": true } })).await;
+    assert_eq!((&whole["limits"]["weight"], &whole["limits"]["running_max"]), (&json!(1), &Value::Null), "{whole:#}");
+    put(json!({ "running_max": 4, "weight": 2 })).await;
+    put(json!({ "running_max": 0 })).await;
+    let shown = operator.get("/v1/accounts/acme").await.expect(200);
+    let limits = json!({ "burst": window, "long": window, "exact": true, "smoothing": "fixed", "weight": 2 });
+    assert_eq!((&shown["limits"], &shown["has_own_windows"]), (&limits, &json!(true)));
+}
+
+#[tokio::test]
+async fn settings_changed_at_the_same_time_are_all_kept() {
+    let stage = Stage::new().await;
+    let operator = &stage.host.operator();
+    for round in 1..=10 {
+        let put = |settings: Value| async move { operator.put("/v1/accounts/acme", &settings).await.expect(200) };
+        tokio::join!(
+            put(json!({ "weight": round })),
+            put(json!({ "running_max": 10 + round })),
+            put(json!({ "spread": round })),
+            put(json!({ "retention": { "days": 20 + round } })),
+        );
+        let shown = operator.get("/v1/accounts/acme").await.expect(200);
+        let limits = &shown["limits"];
+        let set = [&limits["weight"], &limits["running_max"], &shown["spread"], &shown["retention"]["days"]];
+        assert_eq!(set, [&json!(round), &json!(10 + round), &json!(round), &json!(20 + round)], "{shown:#}");
+    }
 }
 
 #[tokio::test]
