@@ -6,6 +6,7 @@ mod schedule;
 
 mod kills;
 mod late_commit;
+mod late_start;
 
 mod clocks;
 mod connections;
