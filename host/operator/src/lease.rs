@@ -105,6 +105,7 @@ impl Lease {
     }
 
     pub fn is_leaving(&self) -> bool {
+        fail_point!("leave-off", false);
         self.is_leaving.load(Ordering::Acquire)
     }
 

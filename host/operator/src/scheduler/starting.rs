@@ -62,6 +62,8 @@ impl Scheduler {
             && self.running < self.runs_max
             && self.queues.bytes_in_flight() < IN_FLIGHT_BYTES_MAX
             && self.context.lease.may_start()
+            // The others are told of a stop before this scheduler is.
+            && !self.context.lease.is_leaving()
         {
             self.context.limiter.load(self.queues.ready_queues()).await?;
             let (context, runs_max) = (&self.context, self.runs_max);

@@ -18,4 +18,5 @@ mod money;
 mod durability;
 mod fairness;
 mod leases;
+mod leaving;
 mod stopping;
