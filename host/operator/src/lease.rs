@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use trellis_model::{Shard, ids::SHARD_COUNT};
-use trellis_store::{Database, StoreError, hosts::Renewal, notices::Notice, shards::Holding};
+use trellis_store::{Database, StoreError, fail_point, hosts::Renewal, notices::Notice, shards::Holding};
 use uuid::Uuid;
 
 use crate::{cancellations::Cancellations, canceller::bar_requested, clock::Clock};
@@ -71,6 +71,7 @@ impl Lease {
     }
 
     pub fn may_start(&self) -> bool {
+        fail_point!("lease-guard-off", true);
         let until = *self.start_until.lock().unwrap_or_else(PoisonError::into_inner);
         until.is_some_and(|until| Instant::now() < until)
     }
@@ -104,6 +105,7 @@ impl Lease {
     }
 
     pub fn is_leaving(&self) -> bool {
+        fail_point!("leave-off", false);
         self.is_leaving.load(Ordering::Acquire)
     }
 

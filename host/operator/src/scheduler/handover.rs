@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Instant};
 
 use trellis_model::Shard;
-use trellis_store::{StoreError, notices::Notice, shards::Holding};
+use trellis_store::{StoreError, fail_point, notices::Notice, shards::Holding};
 
 use super::Scheduler;
 use crate::lease::ShardChange;
@@ -39,6 +39,7 @@ impl Scheduler {
 
     /// The host is stopping: nothing is started any more, and every shard is given back as soon as it is drained.
     pub(super) fn leave(&mut self) {
+        fail_point!("leave-off", ());
         self.is_leaving = true;
         self.stop_fetching(self.holdings.keys().copied().collect::<Vec<_>>());
     }

@@ -26,7 +26,10 @@ use std::{
 };
 
 use trellis_model::{AccountId, ClaimId, ConcurrencyKey, Lane, Queue, RunId, Shard, ids::SPREAD_MAX};
-use trellis_store::fetch::{FetchKey, FetchLane, FindKeys, FoundKey};
+use trellis_store::{
+    fail_point,
+    fetch::{FetchKey, FetchLane, FindKeys, FoundKey},
+};
 
 use super::lanes::Lanes;
 use crate::limiter::Permit;
@@ -153,7 +156,7 @@ impl Queues {
         let chosen: Vec<(Queue, Allowance)> =
             self.ready.iter().take(room).map(|queue| (*queue, allowance(*queue))).collect();
         let weights: usize = chosen.iter().map(|(_, allowance)| allowance.weight as usize).sum();
-        let quantum = room.checked_div(weights).unwrap_or(0).max(1);
+        let quantum = quantum(room, weights);
         let mut turn = Turn::default();
         for (queue, allowance) in chosen {
             if room == 0 {
@@ -231,7 +234,7 @@ impl Queues {
         // What this lane had not may come from another.
         state.deficit += asked.count - runs.len().min(asked.count);
         state.state = State::Ready;
-        if state.deficit > 0 { self.ready.push_front(asked.queue) } else { self.ready.push_back(asked.queue) }
+        if state.keeps_its_turn() { self.ready.push_front(asked.queue) } else { self.ready.push_back(asked.queue) }
     }
 
     /// A turn that failed: the queues keep it.
@@ -378,9 +381,21 @@ impl QueueState {
         self.in_flight.values().filter(is_found).map(|run| run.run)
     }
 
+    /// Whether it goes on before the next one's turn.
+    fn keeps_its_turn(&self) -> bool {
+        fail_point!("fair-turns-off", true);
+        self.deficit > 0
+    }
+
     fn is_stopped(&self) -> bool {
         self.lanes.is_stopped()
     }
+}
+
+/// Runs that a queue of weight 1 may start in its turn, when `room` is shared out among queues of these weights.
+fn quantum(room: usize, weights: usize) -> usize {
+    fail_point!("fair-turns-off", room);
+    room.checked_div(weights).unwrap_or(0).max(1)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Instan
 use futures_util::FutureExt as _;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trellis_model::Queue;
-use trellis_store::{StoreError, fetch::FetchTerms, jobs::FetchedJob, shards::Holding};
+use trellis_store::{StoreError, fail_point, fetch::FetchTerms, jobs::FetchedJob, shards::Holding};
 
 use super::{
     PANIC_PAUSE, Scheduler, Wakeups,
@@ -62,6 +62,8 @@ impl Scheduler {
             && self.running < self.runs_max
             && self.queues.bytes_in_flight() < IN_FLIGHT_BYTES_MAX
             && self.context.lease.may_start()
+            // The others are told of a stop before this scheduler is.
+            && !self.context.lease.is_leaving()
         {
             self.context.limiter.load(self.queues.ready_queues()).await?;
             let (context, runs_max) = (&self.context, self.runs_max);
@@ -150,6 +152,7 @@ fn allowance(context: &RunContext, runs_max: usize, queue: Queue) -> Allowance {
 
 /// Runs in flight that an account of this weight may have at most on a host with room for `runs_max`.
 fn share(runs_max: usize, weight: u32) -> usize {
+    fail_point!("fair-turns-off", runs_max);
     let most = runs_max - runs_max / OTHERS_SHARE;
     (runs_max.saturating_mul(weight as usize) / ACCOUNT_SHARE).clamp(1, most.max(1))
 }

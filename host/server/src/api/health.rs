@@ -12,11 +12,15 @@ pub async fn alive() -> Json<Value> {
     Json(json!({ "status": "alive" }))
 }
 
-/// Events can be accepted and will be run: the database answers and this host holds a lease.
+/// A place to send events to: the database answers, and this host holds a lease and was not asked to stop. One that was
+/// says so here for as long as it lets anybody in, which is not long.
 pub async fn ready(State(api): State<Arc<Api>>) -> Result<Json<Value>, Problem> {
     api.host.database.ping().await?;
     if !api.host.is_ready() {
-        return Err(Problem::unavailable("this host holds no lease at the moment", std::time::Duration::from_secs(1)));
+        return Err(Problem::unavailable(
+            "this host holds no lease at the moment, or is stopping",
+            std::time::Duration::from_secs(1),
+        ));
     }
     Ok(Json(json!({ "status": "ready" })))
 }

@@ -6,6 +6,7 @@ mod schedule;
 
 mod kills;
 mod late_commit;
+mod late_start;
 
 mod clocks;
 mod connections;
@@ -17,4 +18,5 @@ mod money;
 mod durability;
 mod fairness;
 mod leases;
+mod leaving;
 mod stopping;

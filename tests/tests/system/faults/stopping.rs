@@ -66,7 +66,6 @@ impl Stopped {
         })
         .await;
         if patience {
-            // Until the last request is answered, runs are begun: somebody may wait for one.
             eventually("the host gives its shards to others", async || {
                 let leaving = "select count(*) from host where is_leaving";
                 (database.number(leaving).await == 1).then_some(())

@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-use sqlx::{Connection, PgConnection, PgPool, postgres::PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction, postgres::PgPoolOptions};
 use trellis::postgres::{EmbeddedPostgres, StartOptions};
 use trellis_model::{RunId, Shard};
 
@@ -142,6 +142,18 @@ impl Database {
             .execute(&self.pool)
             .await
             .expect("the schema is there");
+    }
+
+    /// Holds on to a host's row, until the transaction is rolled back: its lease is not renewed, nobody reaps it, and it
+    /// cannot say that it goes. Commits pass.
+    pub async fn hold_host(&self, number: i16) -> Transaction<'static, Postgres> {
+        let mut transaction = self.pool.begin().await.expect("the server is up");
+        sqlx::query("select from host where number = $1 for no key update")
+            .bind(number)
+            .fetch_one(&mut *transaction)
+            .await
+            .expect("the host is registered");
+        transaction
     }
 
     /// The shards of each host that holds any.
