@@ -1,5 +1,5 @@
 //! The third promise: no account's flood delays another's runs. Counted in runs that were let in between: that is what a
-//! delay is made of, and it is the same on a slow machine. Times are held only against times of the same test, and roughly.
+//! delay is made of, and it is the same on a slow machine. Times are printed, and held to their goal by the load program alone.
 
 use futures_util::{StreamExt, stream};
 use serde_json::json;
@@ -14,9 +14,6 @@ const RUNS_MAX: usize = 8;
 const OVERTAKEN_MAX: i64 = 4 * RUNS_MAX as i64;
 /// How long a run takes, in milliseconds.
 const RUN_MS: u32 = 20;
-/// So many times longer than without a flood, and than a run takes, may half of the quiet account's runs wait. The promise
-/// is 2, of a machine that does nothing else; that of a test does. Without turns it is the whole flood that they wait for.
-const SLOWER_MAX: f64 = 5.0;
 
 async fn stage(settings: impl FnOnce(HostPlan) -> HostPlan) -> Stage {
     Stage::with(|plan| settings(plan.set("queue.runs_max", &RUNS_MAX.to_string()))).await
@@ -98,10 +95,7 @@ async fn the_flood_of_one_account_is_not_let_in_before_the_runs_of_another() {
     let overtaken = overtaken(&stage, &behind).await;
     assert!(overtaken <= OVERTAKEN_MAX, "{overtaken} runs of the flood were begun first");
     let (alone, behind) = (start_latency_ms(&stage, &alone).await, start_latency_ms(&stage, &behind).await);
-    let what =
-        format!("begun after {alone:.1} ms alone, after {behind:.1} ms behind a flood, overtaken by {overtaken}");
-    eprintln!("{what}");
-    assert!(behind <= SLOWER_MAX * alone.max(RUN_MS.into()), "{what}");
+    eprintln!("begun after {alone:.1} ms alone, after {behind:.1} ms behind a flood, overtaken by {overtaken}");
 }
 
 #[tokio::test]
