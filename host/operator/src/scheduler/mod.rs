@@ -10,6 +10,7 @@ mod wakeups;
 
 use std::{
     collections::{HashMap, HashSet},
+    num::NonZero,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,6 +25,7 @@ pub use self::{starting::RunStarter, wakeups::Wakeups};
 use crate::{
     lease::ShardChange,
     run::{RunContext, RunEnd},
+    starts::Starts,
 };
 
 /// What the scheduler is told.
@@ -56,7 +58,8 @@ const PROMOTE_JOBS_MAX: i64 = 500;
 
 pub struct Scheduler {
     context: Arc<RunContext>,
-    starter: RunStarter,
+    starts: Arc<Starts>,
+    wakeups: Wakeups,
     messages: mpsc::Receiver<Message>,
     changes: mpsc::Receiver<ShardChange>,
     /// Runs in flight at most.
@@ -85,9 +88,11 @@ impl Scheduler {
         changes: mpsc::Receiver<ShardChange>,
         runs_max: usize,
     ) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Self {
             context: Arc::clone(&starter.context),
-            starter,
+            wakeups: starter.wakeups.clone(),
+            starts: Starts::new(cores, move |job, start| starter.start(job, start)),
             messages,
             changes,
             runs_max,

@@ -1,4 +1,4 @@
-//! Starting runs: a turn of the queues, the fetch of its jobs, and a task for each.
+//! Starting runs: a turn of the queues, the fetch of its jobs, and, when a core is near, a task for each.
 
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
@@ -11,7 +11,10 @@ use super::{
     PANIC_PAUSE, Scheduler, Wakeups,
     queues::{Allowance, InFlight, Turn},
 };
-use crate::run::{RunContext, RunEnd, run_job};
+use crate::{
+    run::{RunContext, RunEnd, run_job},
+    starts::Start,
+};
 
 /// An account of weight 1 has no more than this part of all runs in flight, one of weight 2 twice as much, and so on.
 const ACCOUNT_SHARE: usize = 4;
@@ -33,12 +36,12 @@ pub struct RunStarter {
 }
 
 impl RunStarter {
-    fn start(&self, job: FetchedJob) {
+    pub(super) fn start(&self, job: FetchedJob, start: Start) {
         let (context, wakeups, abandon) = (Arc::clone(&self.context), self.wakeups.clone(), self.abandon.clone());
         self.tasks.spawn(async move {
             let (queue, run, claim) = (job.queue(), job.run, job.claim);
             // A run's state is large: in a box it is not moved about with the task around it.
-            let running = AssertUnwindSafe(Box::pin(run_job(&context, job))).catch_unwind();
+            let running = AssertUnwindSafe(Box::pin(run_job(&context, job, start))).catch_unwind();
             let end = match abandon.run_until_cancelled(running).await {
                 Some(Ok(end)) => end,
                 Some(Err(_)) => {
@@ -124,7 +127,7 @@ impl Scheduler {
             self.context.claims.open((job.shard, job.claim));
         }
         self.running += jobs.len();
-        jobs.into_iter().for_each(|job| self.starter.start(job));
+        self.starts.line_up(jobs, |queue| self.context.limits(queue).weight);
         let now = Instant::now();
         for asked in &turn.asked {
             self.queues.fetched(asked, runs.get(&asked.queue).map_or(&[], Vec::as_slice), is_cut, now);
