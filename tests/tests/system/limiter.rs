@@ -154,6 +154,27 @@ async fn what_is_not_in_use_leaves_the_memory_and_comes_back_as_it_was() {
 }
 
 #[tokio::test]
+async fn limits_of_an_account_in_use_are_known_for_as_long_and_changed_with_and_without_a_notice() {
+    let limits = |running_max| AccountLimits { running_max: Some(running_max), ..burst(1_000, 600_000) };
+    let rig = Rig::with(limits(2), IncrementMode::Call).await;
+    let idle = rig.store.ensure_account("idle").await.expect("the server is up");
+    rig.limiter.standing(idle).await.expect("the server is up");
+    assert_eq!(rig.limiter.take(rig.queue()).await, Permit::Granted);
+    rig.clock.synchronise(rig.clock.now_ms() + 120_000);
+    assert_eq!(rig.limiter.take(rig.queue()).await, Permit::Granted);
+    eventually("what is not in use leaves the memory", async || rig.limiter.known_standing(idle).is_none().then_some(()))
+        .await;
+    assert_eq!(rig.limiter.limits(rig.account).running_max, Some(2), "no host default in the middle of its runs");
+
+    change_limits(&rig.store, limits(3)).await;
+    rig.limiter.reload_limits(rig.account).await.expect("the server is up");
+    assert_eq!(rig.limiter.limits(rig.account).running_max, Some(3), "heard of");
+    change_limits(&rig.store, limits(4)).await;
+    rig.limiter.refresh().await.expect("the server is up");
+    assert_eq!(rig.limiter.limits(rig.account).running_max, Some(4), "found without a notice");
+}
+
+#[tokio::test]
 async fn a_throttled_account_is_told_once_a_turn_and_taken_back_when_its_limits_are_raised() {
     let rig = Rig::with(burst(3, 600_000), IncrementMode::Call).await;
     for _ in 0..3 {

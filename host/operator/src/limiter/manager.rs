@@ -72,7 +72,7 @@ const LAST_SNAPSHOT_PAUSE: Duration = Duration::from_millis(250);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 /// A queue that nothing was taken from for this long leaves the table, once its windows are stored.
 const IDLE_MS: i64 = 60_000;
-/// What is known of an account is read anew after this long, should a notice have been lost on its way.
+/// What is known of an account leaves the table after this long, unless one of its queues is in it.
 const KNOWN_MS: i64 = 60_000;
 
 pub(super) struct Manager {

@@ -164,6 +164,18 @@ impl Limiter {
         Ok(())
     }
 
+    /// Reads anew the accounts whose queues are in use here: a notice may have been lost on its way.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        let accounts: Vec<AccountId> = self.table.accounts_in_use().into_iter().collect();
+        for accounts in accounts.chunks(READING_ACCOUNTS_MAX) {
+            self.learn(accounts, |_| Vec::new()).await?;
+        }
+        Ok(())
+    }
+
     /// Notes what the owner of a queue has told.
     pub async fn note_throttled(&self, queue: Queue, until_ms: i64) {
         self.news.fetch_add(1, Ordering::AcqRel);
@@ -207,7 +219,8 @@ impl Limiter {
         self.config.defaults
     }
 
-    /// What an operator has set for an account; the host's defaults while it is not known here.
+    /// What an operator has set for an account; the host's defaults while it is not known here. It is known while one of
+    /// its queues is in use.
     pub fn limits(&self, account: AccountId) -> AccountLimits {
         self.table.account(account).map_or(self.config.defaults, |(limits, _)| limits)
     }

@@ -1,7 +1,7 @@
 //! The limiter's table: windows as atomics, and what is known of accounts; read by anyone, written by the manager alone.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::atomic::{AtomicI64, AtomicU32, Ordering},
     time::Duration,
 };
@@ -19,7 +19,8 @@ use super::standing::WindowStanding;
 pub(super) struct Table {
     /// The windows of this host's own queues, as far as they are in use.
     queues: DashMap<Queue, Row>,
-    /// Accounts whose events this host accepts or whose jobs it runs, whoever owns their queues.
+    /// Accounts whose events this host accepts or whose jobs it runs, whoever owns their queues. One that has a row in
+    /// `queues` is always here.
     accounts: DashMap<AccountId, Known>,
 }
 
@@ -166,6 +167,11 @@ impl Table {
         self.accounts.iter().map(|known| *known.key()).collect()
     }
 
+    /// The accounts of the queues whose windows are here.
+    pub(super) fn accounts_in_use(&self) -> HashSet<AccountId> {
+        self.queues.iter().map(|row| row.key().account).collect()
+    }
+
     pub(super) fn queues(&self, is_wanted: impl Fn(Shard) -> bool) -> Vec<Queue> {
         self.queues.iter().map(|row| *row.key()).filter(|queue| is_wanted(queue.shard)).collect()
     }
@@ -229,7 +235,10 @@ impl Table {
         }
     }
 
+    /// Forgets what was read of accounts before then, but for those of which a queue is in use: until they were read again
+    /// their runs would be held to the defaults.
     pub(super) fn unlearn_before(&self, then_ms: i64) {
-        self.accounts.retain(|_, known| known.learned_ms >= then_ms);
+        let in_use = self.accounts_in_use();
+        self.accounts.retain(|account, known| known.learned_ms >= then_ms || in_use.contains(account));
     }
 }
