@@ -210,7 +210,6 @@ impl Host {
             engine: self.engine.clone(),
             catalog: Arc::clone(&self.catalog),
             limiter: self.limiter.clone(),
-            spreads: Arc::clone(&self.spreads),
             slots: Slots::default(),
             targets: self.targets.clone(),
             committer,

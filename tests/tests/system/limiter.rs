@@ -198,6 +198,34 @@ async fn a_throttled_account_is_told_once_a_turn_and_taken_back_when_its_limits_
 }
 
 #[tokio::test]
+async fn a_lowered_spread_gives_the_parts_together_no_more_than_the_account_has() {
+    let rig = Rig::with(burst(400, 600_000), IncrementMode::Call).await;
+    let spread = async |spread| {
+        let change = AccountChange { spread: Some(spread), ..AccountChange::default() };
+        rig.store.change_account("acme", &change).await.expect("the server is up");
+        rig.limiter.reload_limits(rig.account).await.expect("the server is up");
+    };
+    spread(4).await;
+    let queues: Vec<Queue> = Queue::parts(rig.account, 4).collect();
+    for queue in &queues {
+        assert_eq!(rig.limiter.take(*queue).await, Permit::Granted);
+    }
+    let permits = || -> u32 { queues.iter().map(|queue| rig.limiter.permits(*queue)).sum() };
+    assert_eq!(permits(), 396);
+    spread(1).await;
+    assert_eq!(permits(), 396, "jobs are left on parts that new ones do not come to");
+    assert_eq!(rig.limiter.parts(rig.queue()), 4);
+    eventually("what was taken is stored", async || (rig.stored().await.0 == 1).then_some(())).await;
+    rig.limiter.forget(|shard| shard != rig.queue().shard).await;
+    rig.limiter.reload_limits(rig.account).await.expect("the server is up");
+    assert_eq!(rig.limiter.parts(rig.queue()), 4, "other hosts have them now, and go on running them");
+    rig.clock.synchronise(rig.clock.now_ms() + 700_000);
+    rig.limiter.reload_limits(rig.account).await.expect("the server is up");
+    assert_eq!(rig.limiter.take(rig.queue()).await, Permit::Granted);
+    assert_eq!(rig.limiter.permits(rig.queue()), 399, "the old parts are empty");
+}
+
+#[tokio::test]
 async fn a_shard_that_was_lost_gives_no_permits() {
     let rig = Rig::with(burst(3, 600_000), IncrementMode::Call).await;
     assert_eq!(rig.limiter.take(rig.queue()).await, Permit::Granted);

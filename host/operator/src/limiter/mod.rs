@@ -225,6 +225,11 @@ impl Limiter {
         self.table.account(account).map_or(self.config.defaults, |(limits, _)| limits)
     }
 
+    /// Of how many parts the queue is one, when what an account may have is divided among its queues; at least 1.
+    pub fn parts(&self, queue: Queue) -> u8 {
+        share::at_least(queue, self.table.parts(queue.account).unwrap_or(1))
+    }
+
     /// Where an account stands, as far as this host knows at once: by its own windows, or by what their owners have told.
     /// An account of several queues is throttled when all of them are.
     ///
@@ -265,11 +270,14 @@ impl Limiter {
         let stored = self.database.account_limit(account).await?;
         let (limits, spread) = (stored.limits.over(self.config.defaults), stored.spread);
         let now_ms = self.clock.now_ms();
+        let divided = share::parts(account, spread, |queue| {
+            self.table.has(queue) || share::is_in_use(queue, &stored, limits, now_ms)
+        });
         let parts = share::queues(account, spread).map(|queue| {
             let StoredQueue { windows, throttled_until_ms, .. } =
                 stored.queues.get(&queue.shard).copied().unwrap_or_default();
             let standing = self.own_standing(queue, now_ms).unwrap_or_else(|| {
-                let told = QueueStanding::of(share::limits_of(queue, limits, spread), windows, now_ms);
+                let told = QueueStanding::of(share::limits_of(queue, limits, divided), windows, now_ms);
                 QueueStanding { wait: told.wait.max(until(throttled_until_ms, now_ms)), ..told }
             });
             (Some(standing), standing.wait)

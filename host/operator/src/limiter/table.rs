@@ -66,6 +66,8 @@ pub(super) struct Known {
     /// Of the whole account.
     pub limits: AccountLimits,
     pub spread: u8,
+    /// Into how many parts its limits are divided; at least `spread`.
+    pub parts: u8,
     /// What the owners of its queues have told, in Unix milliseconds.
     pub throttled_until_ms: HashMap<Shard, i64>,
     /// When this was read from the database.
@@ -133,6 +135,11 @@ impl Table {
         self.queues.get(&queue).is_some_and(|row| row.epoch == epoch)
     }
 
+    /// Whether the queue's windows are here, under whatever epoch.
+    pub(super) fn has(&self, queue: Queue) -> bool {
+        self.queues.contains_key(&queue)
+    }
+
     pub(super) fn is_exact(&self, queue: Queue) -> bool {
         self.queues.get(&queue).is_some_and(|row| row.limits.exact)
     }
@@ -151,6 +158,11 @@ impl Table {
     /// The limits and the spread of an account, if they are known here.
     pub(super) fn account(&self, account: AccountId) -> Option<(AccountLimits, u8)> {
         self.accounts.get(&account).map(|known| (known.limits, known.spread))
+    }
+
+    /// Into how many parts the limits of an account are divided, if that is known here.
+    pub(super) fn parts(&self, account: AccountId) -> Option<u8> {
+        self.accounts.get(&account).map(|known| known.parts)
     }
 
     /// Until when the queue's owner has told that it is throttled; Unix milliseconds.

@@ -95,7 +95,7 @@ impl NodeCall {
     }
 
     fn caller(&self, context: &RunContext) -> Caller {
-        let parts = u32::from(context.spreads.of(self.queue.account));
+        let parts = u32::from(context.limiter.parts(self.queue));
         Caller { queue: self.queue, project: self.revision.project, parts }
     }
 

@@ -10,7 +10,7 @@ use trellis_store::Database;
 use super::{Callee, Conflicts};
 use crate::{
     cancellations::Cancellations, catalog::Catalog, claims::Claims, clock::Clock, committer::Committer, lease::Lease,
-    limiter::Limiter, slots::Slots, spreads::Spreads, targets::Targets,
+    limiter::Limiter, slots::Slots, targets::Targets,
 };
 
 pub struct RunContext {
@@ -19,7 +19,6 @@ pub struct RunContext {
     pub callee: Callee,
     pub catalog: Arc<Catalog>,
     pub limiter: Limiter,
-    pub spreads: Arc<Spreads>,
     pub slots: Slots,
     pub targets: Targets,
     pub committer: Committer,
@@ -44,6 +43,6 @@ impl RunContext {
 
     /// How many modules a queue may have running at once; none: as many as there is room for.
     pub fn running_max(&self, queue: Queue) -> Option<u32> {
-        self.limits(queue).running_max.map(|most| queue.share_of(most, self.spreads.of(queue.account)))
+        self.limits(queue).running_max.map(|most| queue.share_of(most, self.limiter.parts(queue)))
     }
 }
