@@ -210,6 +210,7 @@ impl Host {
             engine: self.engine.clone(),
             catalog: Arc::clone(&self.catalog),
             limiter: self.limiter.clone(),
+            first_permits: Arc::default(),
             slots: Slots::default(),
             targets: self.targets.clone(),
             committer,

@@ -10,7 +10,7 @@ use trellis_model::{
 };
 use trellis_store::fail_point;
 
-use super::{context::RunContext, storage::CallStorage};
+use super::{context::RunContext, first_permit::FirstPermit, storage::CallStorage};
 use crate::{
     catalog::LoadedRevision,
     limiter::Permit,
@@ -25,6 +25,8 @@ pub struct NodeCall {
     pub generation: u32,
     pub queue: Queue,
     pub run: RunId,
+    /// Of the run, whichever of its calls takes it.
+    pub first_permit: Arc<FirstPermit>,
     pub revision: Arc<LoadedRevision>,
     pub grid: Arc<trellis_model::plan::GridPlan>,
     /// Index of the node in the grid.
@@ -62,6 +64,7 @@ impl NodeCall {
         if let Permit::Wait(wait) = context.limiter.take(self.queue).await {
             return CallEnd::Throttled(wait);
         }
+        self.first_permit.taken();
         fail_point!("call-before");
         let report = giving_up(&mut start, context.callee.call(&transformer, self.call(context))).await;
         fail_point!("call-after");

@@ -7,7 +7,7 @@ use trellis_engine::Engine;
 use trellis_model::{Queue, call_limits::CallLimits, run_limits::RunLimits, window::AccountLimits};
 use trellis_store::Database;
 
-use super::{Callee, Conflicts};
+use super::{Callee, Conflicts, FirstPermits};
 use crate::{
     cancellations::Cancellations, catalog::Catalog, claims::Claims, clock::Clock, committer::Committer, lease::Lease,
     limiter::Limiter, slots::Slots, targets::Targets,
@@ -19,6 +19,8 @@ pub struct RunContext {
     pub callee: Callee,
     pub catalog: Arc<Catalog>,
     pub limiter: Limiter,
+    /// What of the permits that are left is spoken for.
+    pub first_permits: Arc<FirstPermits>,
     pub slots: Slots,
     pub targets: Targets,
     pub committer: Committer,

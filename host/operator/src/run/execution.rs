@@ -23,6 +23,7 @@ use super::{
     call::{self, CallEnd, NodeCall},
     conflicts::ConflictTurn,
     context::RunContext,
+    first_permit::FirstPermit,
     outbox::emitted_jobs,
     storage::{CallStorage, Pending},
 };
@@ -47,6 +48,7 @@ type CallFuture = Pin<Box<dyn Future<Output = (NodeCall, CallEnd)> + Send>>;
 pub struct Execution<'c> {
     context: &'c Arc<RunContext>,
     job: FetchedJob,
+    first_permit: Arc<FirstPermit>,
     holding: Holding,
     revision: Arc<LoadedRevision>,
     grid: Arc<GridPlan>,
@@ -177,6 +179,7 @@ impl<'c> Execution<'c> {
             generation: self.generation,
             queue: self.job.queue(),
             run: self.job.run,
+            first_permit: Arc::clone(&self.first_permit),
             revision: Arc::clone(&self.revision),
             grid: Arc::clone(&self.grid),
             node,

@@ -14,6 +14,7 @@ mod callee;
 mod conflicts;
 mod context;
 mod execution;
+mod first_permit;
 mod outbox;
 mod storage;
 
@@ -26,6 +27,8 @@ pub use callee::Callee;
 pub use conflicts::Conflicts;
 pub use context::RunContext;
 use execution::{Execution, NotBegun};
+use first_permit::FirstPermit;
+pub use first_permit::FirstPermits;
 
 use crate::{
     committer::CommitEnd,
@@ -50,21 +53,22 @@ const NOT_NOW_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs a job to whatever end it comes to now. `start` is given up as soon as the run waits for something else than a core.
 pub async fn run_job(context: &Arc<RunContext>, job: FetchedJob, start: Start) -> RunEnd {
+    let first_permit = FirstPermit::of(&context.first_permits, job.queue());
     // A stop may have come while it stood in line.
     if !context.lease.may_start() || context.lease.is_leaving() {
         return RunEnd::Released(NOT_NOW_PAUSE);
     }
     if job.lost_hosts < LOST_HOSTS_SUSPECT {
-        return execute(context, job, Some(start)).await;
+        return execute(context, job, first_permit, Some(start)).await;
     }
     drop(start);
     // The semaphore is never closed.
     let _turn = context.suspects.acquire().await;
-    execute_alone(context, job).await
+    execute_alone(context, job, first_permit).await
 }
 
 /// Runs a suspect with a claim of its own, which says whose turn it was if this host is lost.
-async fn execute_alone(context: &Arc<RunContext>, job: FetchedJob) -> RunEnd {
+async fn execute_alone(context: &Arc<RunContext>, job: FetchedJob, first_permit: FirstPermit) -> RunEnd {
     let holding = Holding { shard: job.shard, epoch: job.epoch };
     let claim = match context.database.claim_alone(holding, job.account, job.run).await {
         Ok(claim) => (job.shard, claim),
@@ -74,17 +78,23 @@ async fn execute_alone(context: &Arc<RunContext>, job: FetchedJob) -> RunEnd {
         }
     };
     context.claims.open(claim);
-    let end = execute(context, job, None).await;
+    let end = execute(context, job, first_permit, None).await;
     context.claims.conclude(claim);
     end
 }
 
-async fn execute(context: &Arc<RunContext>, job: FetchedJob, mut start: Option<Start>) -> RunEnd {
+async fn execute(
+    context: &Arc<RunContext>,
+    job: FetchedJob,
+    first_permit: FirstPermit,
+    mut start: Option<Start>,
+) -> RunEnd {
     let Some(in_flight) = context.cancellations.enter(job.account, job.run) else {
         // The canceller ends it.
         return RunEnd::Concluded;
     };
-    let begun = giving_up(&mut start, Execution::begin(context, job, in_flight.cancellation())).await;
+    let beginning = Execution::begin(context, job, first_permit, in_flight.cancellation());
+    let begun = giving_up(&mut start, beginning).await;
     match begun {
         Ok(execution) => execution.run(start).await,
         Err(NotBegun::NotNow) => RunEnd::Released(NOT_NOW_PAUSE),

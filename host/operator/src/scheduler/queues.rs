@@ -8,7 +8,8 @@
 //!        asleep
 //! ```
 //!
-//! READY becomes SATURATED while its runs in flight take all that it may have, and READY again when one of them ends.
+//! READY becomes SATURATED while its runs in flight take all that it may have, and READY again when one of them ends, or
+//! soon if it was permits that they were about to take.
 //!
 //! Queues, not jobs, are what it turns over: a throttled account is not fetched, however many jobs it has, and an account
 //! without work takes no memory. An account has one queue; one that is spread has one for each part, each with a place of
@@ -36,7 +37,7 @@ use crate::limiter::Permit;
 
 /// Jobs of one fetch at most.
 const FETCH_JOBS_MAX: usize = 500;
-/// Before an account is looked at again whose permits went in the same moment, or whose next keys were all held.
+/// Before an account is looked at again whose permits were all about to be taken, or whose next keys were all held.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Default)]
@@ -63,9 +64,21 @@ struct QueueState {
 enum State {
     Ready,
     Throttled(Instant),
-    /// Every permit left, or the account's share of the host, is spoken for by runs in flight: ready again when one ends.
-    Saturated,
+    /// Every permit left, or the account's share of the host, is spoken for by runs in flight: ready again when one ends. At
+    /// the latest at this time, if it was the permits: whether they were taken and when the window turns is seen then.
+    Saturated(Option<Instant>),
     Empty,
+}
+
+impl State {
+    /// When it becomes ready by itself.
+    fn due(self) -> Option<Instant> {
+        match self {
+            Self::Throttled(until) => Some(until),
+            Self::Saturated(until) => until,
+            Self::Ready | Self::Empty => None,
+        }
+    }
 }
 
 /// A run that was started and has not ended.
@@ -83,7 +96,7 @@ pub struct InFlight {
 #[derive(Clone, Copy, Debug)]
 pub struct Allowance {
     pub permit: Permit,
-    /// Modules that may be instantiated in the present window.
+    /// Modules that may be instantiated in the present window, besides the first ones of runs in flight.
     pub permits: u32,
     /// Runs in flight at most.
     pub runs_max: usize,
@@ -164,16 +177,16 @@ impl Queues {
             }
             self.ready.pop_front();
             let Some(state) = self.queues.get_mut(&queue) else { continue };
-            match state.ask(queue, allowance, quantum, room) {
+            match state.ask(queue, allowance, quantum, room, now) {
                 Ok(asked) => {
                     room -= asked.count;
                     turn.in_flight.extend(state.found_again(asked));
                     turn.asked.push(asked);
                 }
-                Err(wait) => {
+                Err(rest) => {
                     state.deficit = 0;
-                    state.state = wait.map_or(State::Saturated, |wait| State::Throttled(now + wait));
-                    self.throttled.extend(wait.map(|wait| Reverse((now + wait, queue))));
+                    state.state = rest;
+                    self.throttled.extend(rest.due().map(|due| Reverse((due, queue))));
                 }
             }
         }
@@ -264,7 +277,7 @@ impl Queues {
             }
         }
         let is_freed = state.lanes.keys.release(ended.key);
-        if state.state == State::Saturated {
+        if matches!(state.state, State::Saturated(_)) {
             state.state = State::Ready;
             self.ready.push_back(queue);
         }
@@ -298,7 +311,7 @@ impl Queues {
             self.throttled.pop();
             // Older entries of a queue that was throttled again are passed over.
             let Some(state) = self.queues.get_mut(&queue) else { continue };
-            if state.state == State::Throttled(until) {
+            if state.state.due() == Some(until) {
                 state.state = State::Ready;
                 self.ready.push_back(queue);
             }
@@ -314,7 +327,7 @@ impl Queues {
     pub fn reconsider(&mut self, account: AccountId) {
         for queue in Queue::parts(account, SPREAD_MAX) {
             let Some(state) = self.queues.get_mut(&queue) else { continue };
-            if matches!(state.state, State::Throttled(_) | State::Saturated) {
+            if matches!(state.state, State::Throttled(_) | State::Saturated(_)) {
                 state.state = State::Ready;
                 self.ready.push_back(queue);
             }
@@ -348,21 +361,24 @@ impl Queues {
 }
 
 impl QueueState {
-    /// What the queue is asked for now, or how long it has to wait; no time: until one of its runs ends.
+    /// What the queue is asked for now, or how it rests.
     fn ask(
         &mut self,
         queue: Queue,
         allowance: Allowance,
         quantum: usize,
         room: usize,
-    ) -> Result<Asked, Option<Duration>> {
+        now: Instant,
+    ) -> Result<Asked, State> {
         if let Permit::Wait(wait) = allowance.permit {
-            return Err(Some(wait));
+            return Err(State::Throttled(now + wait));
         }
-        let unspoken = (allowance.permits as usize).min(allowance.runs_max).saturating_sub(self.in_flight.len());
+        // Permits that runs in flight have taken are not among those left; they do not count against them a second time.
+        let permits = allowance.permits as usize;
+        let unspoken = permits.min(allowance.runs_max.saturating_sub(self.in_flight.len()));
         if unspoken == 0 {
-            // With nothing in flight, permits went between two looks: look again soon.
-            return Err(self.in_flight.is_empty().then_some(LOOK_AGAIN));
+            let is_for_a_moment = permits == 0 || self.in_flight.is_empty();
+            return Err(State::Saturated(is_for_a_moment.then(|| now + LOOK_AGAIN)));
         }
         if self.deficit == 0 {
             self.deficit = quantum * allowance.weight as usize;

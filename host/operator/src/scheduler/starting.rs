@@ -127,6 +127,9 @@ impl Scheduler {
             self.context.claims.open((job.shard, job.claim));
         }
         self.running += jobs.len();
+        for (queue, runs) in &runs {
+            self.context.first_permits.expect(*queue, u32::try_from(runs.len()).unwrap_or(u32::MAX));
+        }
         self.starts.line_up(jobs, |queue| self.context.limits(queue).weight);
         let now = Instant::now();
         for asked in &turn.asked {
@@ -145,9 +148,11 @@ fn allowance(context: &RunContext, runs_max: usize, queue: Queue) -> Allowance {
     let weight = context.limits(queue).weight.max(1);
     // A run that is on its way has a module running, or will have one at any moment.
     let running_max = context.running_max(queue).map_or(usize::MAX, |most| most as usize);
+    // Before the permits: a run that takes one meanwhile is counted twice rather than not at all.
+    let spoken_for = context.first_permits.expected(queue);
     Allowance {
         permit: limiter.check(queue),
-        permits: limiter.permits(queue),
+        permits: limiter.permits(queue).saturating_sub(spoken_for),
         runs_max: share(runs_max, weight).min(running_max),
         weight,
     }

@@ -107,15 +107,28 @@ fn a_throttled_account_is_not_fetched_before_its_time() {
 }
 
 #[test]
-fn permits_spoken_for_by_runs_in_flight_are_not_given_twice() {
+fn who_has_no_permit_left_that_is_not_spoken_for_is_asked_again_soon_or_when_a_run_ends() {
+    let left = |permits| move |queue| Allowance { permits, ..plenty(queue) };
     let (mut queues, now) = woken([1]);
-    let two = |queue| Allowance { permits: 2, ..plenty(queue) };
-    let turn = queues.turn(10, now, two);
+    let turn = queues.turn(10, now, left(2));
+    assert_eq!(counts(&turn), [(1, 2)]);
     queues.fetched(&turn.asked[0], &runs([1, 2]), false, now);
-    assert!(queues.turn(10, now, two).asked.is_empty());
+    assert!(queues.turn(10, now, left(0)).asked.is_empty());
     assert!(!queues.has_ready());
     assert!(queues.ended(queue(1), RunId(1), CLAIM));
-    assert_eq!(counts(&queues.turn(10, now, two)), [(1, 1)]);
+    assert!(queues.turn(10, now, left(0)).asked.is_empty());
+    assert_eq!(queues.next_unthrottle(), Some(now + LOOK_AGAIN));
+    queues.unthrottle(now + LOOK_AGAIN);
+    assert_eq!(counts(&queues.turn(10, now, left(1))), [(1, 1)], "the window has turned, and no run has ended");
+}
+
+#[test]
+fn permits_that_runs_in_flight_have_taken_do_not_count_against_those_left() {
+    let (mut queues, now) = woken([1]);
+    let turn = queues.turn(60, now, plenty);
+    queues.fetched(&turn.asked[0], &runs(1..=60), false, now);
+    let left = |queue| Allowance { permits: 40, ..plenty(queue) };
+    assert_eq!(counts(&queues.turn(100, now, left)), [(1, 40)]);
 }
 
 #[test]
