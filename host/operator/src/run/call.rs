@@ -10,7 +10,7 @@ use trellis_model::{
 };
 use trellis_store::fail_point;
 
-use super::{context::RunContext, first_permit::FirstPermit, storage::CallStorage};
+use super::{LEASE_PAUSE, context::RunContext, first_permit::FirstPermit, storage::CallStorage};
 use crate::{
     catalog::LoadedRevision,
     limiter::Permit,
@@ -61,6 +61,10 @@ impl NodeCall {
         };
         // Before the permit: it is taken right before the module is instantiated.
         let _slots = giving_up(&mut start, self.enter(context)).await;
+        if !context.lease.may_start() {
+            // It has waited, and the lease may have run out meanwhile.
+            return CallEnd::Throttled(LEASE_PAUSE);
+        }
         if let Permit::Wait(wait) = context.limiter.take(self.queue).await {
             return CallEnd::Throttled(wait);
         }

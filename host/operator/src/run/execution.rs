@@ -19,7 +19,7 @@ use trellis_model::{
 use trellis_store::{jobs::FetchedJob, shards::Holding};
 
 use super::{
-    RunEnd,
+    LEASE_PAUSE, RunEnd,
     call::{self, CallEnd, NodeCall},
     conflicts::ConflictTurn,
     context::RunContext,
@@ -34,8 +34,6 @@ use suspension::Suspension;
 
 /// Conflicts after which a run makes room for others before it tries again.
 const CONFLICTS_MAX: u32 = 50;
-/// How long a run waits when this host's lease is in doubt.
-const LEASE_PAUSE: Duration = Duration::from_secs(1);
 /// How long a run waits when the database was away.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
 /// How long it makes room.

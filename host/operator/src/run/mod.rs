@@ -48,6 +48,8 @@ pub enum RunEnd {
     Fenced,
 }
 
+/// How long a run waits when this host's lease is in doubt.
+const LEASE_PAUSE: Duration = Duration::from_secs(1);
 /// A job whose run was given back because the database did not answer is fetched again after this long.
 const NOT_NOW_PAUSE: Duration = Duration::from_secs(1);
 
