@@ -162,8 +162,10 @@ async fn limits_of_an_account_in_use_are_known_for_as_long_and_changed_with_and_
     assert_eq!(rig.limiter.take(rig.queue()).await, Permit::Granted);
     rig.clock.synchronise(rig.clock.now_ms() + 120_000);
     assert_eq!(rig.limiter.take(rig.queue()).await, Permit::Granted);
-    eventually("what is not in use leaves the memory", async || rig.limiter.known_standing(idle).is_none().then_some(()))
-        .await;
+    eventually("what is not in use leaves the memory", async || {
+        rig.limiter.known_standing(idle).is_none().then_some(())
+    })
+    .await;
     assert_eq!(rig.limiter.limits(rig.account).running_max, Some(2), "no host default in the middle of its runs");
 
     change_limits(&rig.store, limits(3)).await;

@@ -54,14 +54,8 @@ mod tests {
     fn limits_are_divided_as_before_while_a_part_that_the_account_has_no_more_is_in_use() {
         let queues: Vec<Queue> = all_queues(ACCOUNT).collect();
         // The spread, which parts are in use, and into how many the limits are divided.
-        let cases = [
-            (1, vec![], 1),
-            (1, vec![0], 1),
-            (1, vec![0, 3], 4),
-            (2, vec![3], 4),
-            (4, vec![1], 4),
-            (0, vec![], 1),
-        ];
+        let cases =
+            [(1, vec![], 1), (1, vec![0], 1), (1, vec![0, 3], 4), (2, vec![3], 4), (4, vec![1], 4), (0, vec![], 1)];
         for (spread, used, expected) in cases {
             let is_used = |queue: Queue| used.iter().any(|part| queues[*part] == queue);
             assert_eq!(parts(ACCOUNT, spread, is_used), expected, "spread {spread}, in use {used:?}");
@@ -75,6 +69,10 @@ mod tests {
         let shares: u32 = all_queues(ACCOUNT).take(4).map(|queue| limits_of(queue, whole, parts).burst.max).sum();
         assert_eq!(shares, whole.burst.max);
         let left = all_queues(ACCOUNT).nth(3).map(|queue| limits_of(queue, whole, 1).burst.max);
-        assert_eq!(left, Some(whole.burst.max / 4), "its owner gives it no more even before others are known to use it");
+        assert_eq!(
+            left,
+            Some(whole.burst.max / 4),
+            "its owner gives it no more even before others are known to use it"
+        );
     }
 }
