@@ -157,6 +157,10 @@ impl<'c> Execution<'c> {
         self.looked_at_ms = self.context.clock.now_ms();
         let busy = &self.busy;
         let ready = self.progress.ready(&self.grid, &self.event.data, self.looked_at_ms, |node| busy.contains(&node));
+        if !ready.is_empty() && self.context.lease.gives_up(self.job.shard) {
+            // The next owner begins them, as soon as those that are running have ended.
+            return self.suspend(Suspension::Throttled(Duration::ZERO));
+        }
         // One node runs on this task; more run on tasks of their own, so that branches use all cores.
         let is_alone = ready.len() == 1 && self.calls.is_empty();
         for (node, inputs) in ready {
