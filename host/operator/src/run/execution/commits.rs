@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use trellis_model::{
     results,
-    run::{Metering, NodeResult, NodeState, RunState},
+    run::{Metering, NodeResult, RunState},
 };
 use trellis_store::commit::{Checkpoint, Conclusion, Effects, Finished, RunCommit};
 
@@ -117,9 +117,10 @@ impl Execution<'_> {
         Conclusion::Finished(Finished::dead_letter(self.job.run, reason, Some(self.nodes())))
     }
 
-    /// Whether nothing would be lost if the run were begun anew.
+    /// Whether nothing would be lost if the run were begun anew: it stands where it was left, and so nothing waits to be
+    /// committed either.
     fn is_untouched(&self) -> bool {
-        self.progress.results().all(|result| result.state == NodeState::Skipped) && self.saved.sequence == 0
+        self.progress.is_like(&self.saved.progress)
     }
 
     fn later(&self, after: Duration, last_error: Option<String>) -> Conclusion {
