@@ -161,6 +161,10 @@ impl Scheduler {
         if let Some(until) = self.paused_until {
             return until.saturating_duration_since(now);
         }
+        if self.is_leaving {
+            // Nothing is looked for, promoted or fetched any more; the end of a run is told.
+            return LOOK_INTERVAL;
+        }
         let next = [Some(self.next_look), self.next_due, self.queues.next_unthrottle()].into_iter().flatten().min();
         next.map_or(LOOK_INTERVAL, |next| next.saturating_duration_since(now))
     }

@@ -68,7 +68,7 @@ impl Scheduler {
             // The others are told of a stop before this scheduler is.
             && !self.context.lease.is_leaving()
         {
-            self.context.limiter.load(self.queues.ready_queues()).await?;
+            self.context.limiter.load(self.queues.ready_queues().take(self.runs_max - self.running)).await?;
             let (context, runs_max) = (&self.context, self.runs_max);
             let turn =
                 self.queues.turn(runs_max - self.running, Instant::now(), |queue| allowance(context, runs_max, queue));
