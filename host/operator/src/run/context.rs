@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use trellis_engine::Engine;
 use trellis_model::{Queue, call_limits::CallLimits, run_limits::RunLimits, window::AccountLimits};
 use trellis_store::Database;
 
-use super::{Callee, Conflicts, FirstPermits};
+use super::{Callee, Conflicts, FirstPermits, Suspects};
 use crate::{
     cancellations::Cancellations, catalog::Catalog, claims::Claims, clock::Clock, committer::Committer, lease::Lease,
     limiter::Limiter, slots::Slots, targets::Targets,
@@ -26,8 +25,7 @@ pub struct RunContext {
     pub committer: Committer,
     pub conflicts: Conflicts,
     pub claims: Arc<Claims>,
-    /// Held by the suspect that is running; see [`trellis_model::run::LOST_HOSTS_SUSPECT`].
-    pub suspects: Semaphore,
+    pub suspects: Suspects,
     pub cancellations: Arc<Cancellations>,
     pub lease: Arc<Lease>,
     pub clock: Clock,

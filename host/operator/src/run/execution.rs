@@ -7,9 +7,9 @@ mod commits;
 mod suspension;
 mod waiting;
 
-use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::HashSet, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use trellis_engine::{CallReport, Outcome};
 use trellis_model::{
@@ -19,7 +19,7 @@ use trellis_model::{
 use trellis_store::{jobs::FetchedJob, shards::Holding};
 
 use super::{
-    LEASE_PAUSE, RunEnd,
+    FAILED_PAUSE, LEASE_PAUSE, RunEnd,
     call::{self, CallEnd, NodeCall},
     conflicts::ConflictTurn,
     context::RunContext,
@@ -293,7 +293,8 @@ impl<'c> Execution<'c> {
 fn begin_call(context: Arc<RunContext>, call: NodeCall, is_alone: bool, start: Option<Start>) -> CallFuture {
     if is_alone {
         return Box::pin(async move {
-            let end = call.run(&context, start).await;
+            let running = AssertUnwindSafe(call.run(&context, start)).catch_unwind();
+            let end = running.await.unwrap_or_else(|_| failed_call());
             (call, end)
         });
     }
@@ -303,15 +304,15 @@ fn begin_call(context: Arc<RunContext>, call: NodeCall, is_alone: bool, start: O
         AbortOnDropHandle::new(tokio::spawn(async move { call.run(&context, start).await }))
     };
     Box::pin(async move {
-        let end = spawned.await.unwrap_or_else(|_| {
-            CallEnd::NotLoaded(Reason {
-                kind: ReasonKind::Host,
-                message: "the host failed while it ran this node".to_owned(),
-            })
-        });
+        let end = spawned.await.unwrap_or_else(|_| failed_call());
         let call = Arc::into_inner(call).expect("the task that shared the call has ended");
         (call, end)
     })
+}
+
+/// A call at which the host itself has failed.
+fn failed_call() -> CallEnd {
+    CallEnd::NotLoaded(Reason { kind: ReasonKind::Host, message: "the host failed while it ran this node".to_owned() })
 }
 
 fn conflict() -> Reason {

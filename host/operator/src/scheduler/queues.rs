@@ -20,6 +20,8 @@
 //! there is room again, before the next one's turn. Runs are what is counted, not the calls that they make. Whoever has
 //! nothing to run, or may not, gives up what it had left: nobody saves up for later.
 
+mod ends;
+
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque},
@@ -45,6 +47,8 @@ pub struct Queues {
     queues: HashMap<Queue, QueueState>,
     ready: VecDeque<Queue>,
     throttled: BinaryHeap<Reverse<(Instant, Queue)>>,
+    /// Runs that were put aside, and until when.
+    aside: BinaryHeap<Reverse<(Instant, Queue, RunId)>>,
     /// Runs in flight of each shard that has any.
     in_flight: HashMap<Shard, usize>,
     /// Payloads of all runs in flight.
@@ -56,6 +60,8 @@ struct QueueState {
     state: State,
     lanes: Lanes,
     in_flight: HashMap<RunId, InFlight>,
+    /// Runs that are not in flight and not to be fetched for a while. They go on holding their keys.
+    aside: HashMap<RunId, InFlight>,
     /// Runs that it may still start in its turn.
     deficit: usize,
 }
@@ -107,7 +113,7 @@ pub struct Allowance {
 #[derive(Debug, Default)]
 pub struct Turn {
     pub asked: Vec<Asked>,
-    /// Runs in flight that would be found again.
+    /// Runs in flight or aside that would be found again.
     pub in_flight: Vec<RunId>,
 }
 
@@ -154,6 +160,7 @@ impl Queues {
             state: State::Empty,
             lanes: Lanes::default(),
             in_flight: HashMap::new(),
+            aside: HashMap::new(),
             deficit: 0,
         });
         state.lanes.wake(lane, cursor);
@@ -262,48 +269,9 @@ impl Queues {
         }
     }
 
-    /// A run has ended, for good or for now. False: it is none of those in flight, but a former start of one of them.
-    pub fn ended(&mut self, queue: Queue, run: RunId, claim: ClaimId) -> bool {
-        let Some(state) = self.queues.get_mut(&queue) else { return false };
-        if state.in_flight.get(&run).is_none_or(|own| own.claim != claim) {
-            return false;
-        }
-        let Some(ended) = state.in_flight.remove(&run) else { return false };
-        self.bytes_in_flight -= ended.payload_bytes;
-        if let Some(count) = self.in_flight.get_mut(&queue.shard) {
-            *count -= 1;
-            if *count == 0 {
-                self.in_flight.remove(&queue.shard);
-            }
-        }
-        let is_freed = state.lanes.keys.release(ended.key);
-        if matches!(state.state, State::Saturated(_)) {
-            state.state = State::Ready;
-            self.ready.push_back(queue);
-        }
-        if is_freed && !state.is_stopped() {
-            // Somebody may have waited for the key.
-            self.wake(queue, Lane::Keyed, RunId(0));
-        }
-        self.forget_if_idle(queue);
-        true
-    }
-
-    /// A run was given back untouched; its account must wait.
-    pub fn released(&mut self, queue: Queue, run: RunId, claim: ClaimId, until: Instant) {
-        let in_flight = self.queues.get(&queue).and_then(|state| state.in_flight.get(&run));
-        let Some(own) = in_flight.filter(|own| own.claim == claim).copied() else { return };
-        self.wake(queue, own.lane, RunId(run.0 - 1));
-        self.ended(queue, run, claim);
-        let Some(state) = self.queues.get_mut(&queue) else { return };
-        state.state = State::Throttled(until);
-        state.deficit = 0;
-        self.ready.retain(|ready| *ready != queue);
-        self.throttled.push(Reverse((until, queue)));
-    }
-
-    /// Makes throttled queues ready whose time has come.
+    /// Makes throttled queues ready whose time has come, and runs that were put aside fit to be fetched again.
     pub fn unthrottle(&mut self, now: Instant) {
+        self.take_back(now);
         while let Some(Reverse((until, queue))) = self.throttled.peek().copied() {
             if until > now {
                 return;
@@ -318,9 +286,11 @@ impl Queues {
         }
     }
 
-    /// When the next throttled queue becomes ready.
+    /// When the next throttled queue becomes ready, or the next run is aside no more.
     pub fn next_unthrottle(&self) -> Option<Instant> {
-        self.throttled.peek().map(|Reverse((until, _))| *until)
+        let queue = self.throttled.peek().map(|Reverse((until, _))| *until);
+        let run = self.aside.peek().map(|Reverse((until, ..))| *until);
+        queue.into_iter().chain(run).min()
     }
 
     /// Makes throttled queues of an account be looked at again: its limits changed.
@@ -340,6 +310,7 @@ impl Queues {
         for (_, state) in self.queues.iter_mut().filter(|(queue, _)| is_stopped(queue.shard)) {
             state.state = State::Empty;
             state.lanes.stop();
+            state.aside.clear();
         }
         self.queues.retain(|queue, state| !state.in_flight.is_empty() || !is_stopped(queue.shard));
     }
@@ -354,7 +325,7 @@ impl Queues {
     }
 
     fn forget_if_idle(&mut self, queue: Queue) {
-        if self.queues.get(&queue).is_some_and(|state| state.state == State::Empty && state.in_flight.is_empty()) {
+        if self.queues.get(&queue).is_some_and(QueueState::is_idle) {
             self.queues.remove(&queue);
         }
     }
@@ -390,17 +361,21 @@ impl QueueState {
         Ok(Asked { queue, lane, cursor, count })
     }
 
-    /// Runs in flight that a fetch would find again.
+    /// Runs in flight or aside that a fetch would find again.
     fn found_again(&self, asked: Asked) -> impl Iterator<Item = RunId> + '_ {
         let is_found =
             move |run: &&InFlight| run.lane == asked.lane && (asked.lane == Lane::Keyed || run.run > asked.cursor);
-        self.in_flight.values().filter(is_found).map(|run| run.run)
+        self.in_flight.values().chain(self.aside.values()).filter(is_found).map(|run| run.run)
     }
 
     /// Whether it goes on before the next one's turn.
     fn keeps_its_turn(&self) -> bool {
         fail_point!("fair-turns-off", true);
         self.deficit > 0
+    }
+
+    fn is_idle(&self) -> bool {
+        self.state == State::Empty && self.in_flight.is_empty() && self.aside.is_empty()
     }
 
     fn is_stopped(&self) -> bool {

@@ -5,14 +5,16 @@ use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Instan
 use futures_util::FutureExt as _;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trellis_model::Queue;
-use trellis_store::{StoreError, fail_point, fetch::FetchTerms, jobs::FetchedJob, shards::Holding};
+use trellis_store::{
+    StoreError, fail_point, failed_starts::StartedJob, fetch::FetchTerms, jobs::FetchedJob, shards::Holding,
+};
 
 use super::{
-    PANIC_PAUSE, Scheduler, Wakeups,
+    Scheduler, Wakeups,
     queues::{Allowance, InFlight, Turn},
 };
 use crate::{
-    run::{RunContext, RunEnd, run_job},
+    run::{FAILED_PAUSE, RunContext, RunEnd, run_job},
     starts::Start,
 };
 
@@ -39,14 +41,15 @@ impl RunStarter {
     pub(super) fn start(&self, job: FetchedJob, start: Start) {
         let (context, wakeups, abandon) = (Arc::clone(&self.context), self.wakeups.clone(), self.abandon.clone());
         self.tasks.spawn(async move {
-            let (queue, run, claim) = (job.queue(), job.run, job.claim);
+            let (queue, run, claim, started) = (job.queue(), job.run, job.claim, StartedJob::from(&job));
             // A run's state is large: in a box it is not moved about with the task around it.
             let running = AssertUnwindSafe(Box::pin(run_job(&context, job, start))).catch_unwind();
             let end = match abandon.run_until_cancelled(running).await {
                 Some(Ok(end)) => end,
                 Some(Err(_)) => {
                     tracing::error!(%run, "the host failed while it ran this run; it is run again");
-                    RunEnd::Released(PANIC_PAUSE)
+                    count_failure(&context, started).await;
+                    RunEnd::Aside(FAILED_PAUSE)
                 }
                 None => RunEnd::Fenced,
             };
@@ -55,6 +58,14 @@ impl RunStarter {
             }
             wakeups.ended(queue, run, claim, end).await;
         });
+    }
+}
+
+/// A run at which the host fails again and again ends like one that kills it.
+async fn count_failure(context: &RunContext, started: StartedJob) {
+    let host = context.lease.identity().host;
+    if let Err(error) = context.database.count_lost_host(host, started).await {
+        tracing::warn!(run = %started.run, %error, "that the host failed at a run was not counted");
     }
 }
 

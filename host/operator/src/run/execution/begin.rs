@@ -39,7 +39,7 @@ impl<'c> Execution<'c> {
         let never = |error: String| never(&job, holding, &error, checkpoint.as_ref());
         if job.lost_hosts >= LOST_HOSTS_MAX {
             // It is probably what they were lost of.
-            return Err(never(format!("{} hosts were lost while they ran this run", job.lost_hosts)));
+            return Err(never(format!("{} hosts were lost or failed while they ran this run", job.lost_hosts)));
         }
         let revision = match context.catalog.revision(job.account, job.revision).await {
             Ok(revision) => revision,
