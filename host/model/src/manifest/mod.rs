@@ -14,6 +14,7 @@ pub mod reader;
 pub mod variables;
 
 mod dedupe;
+mod grants;
 mod nodes;
 mod order;
 mod targets;

@@ -7,15 +7,11 @@ use serde_json::Value;
 use super::{
     NODES_MAX, check_count,
     document::{Item, ItemKind},
-    empty_config,
+    empty_config, grants,
     origin::Origin,
     reader::Faults,
 };
-use crate::{
-    backoff::RetryPolicy,
-    call_limits::CallLimits,
-    grant::{Grants, HttpGrant, StorageGrant},
-};
+use crate::{backoff::RetryPolicy, call_limits::CallLimits, grant::Grants};
 
 /// One use of a plugin in a grid.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,7 +50,6 @@ impl NodeLimits {
     }
 }
 
-const GRANTS_MAX: usize = 64;
 const DAY_MS: u64 = 86_400_000;
 /// Whoever wants to wait for longer wants a schedule.
 const DELAY_MAX_MS: u64 = 30 * DAY_MS;
@@ -81,7 +76,7 @@ fn read_node(faults: &mut Faults, item: &Item) -> NodeDefinition {
         plugin: plugin.and_then(|item| faults.text(item)).unwrap_or_default(),
         inputs: fields.optional("inputs").map(|item| read_inputs(faults, item)).unwrap_or_default(),
         config: fields.optional("config").map_or_else(empty_config, Item::to_json),
-        grants: fields.optional("grants").map(|item| read_grants(faults, item)).unwrap_or_default(),
+        grants: fields.optional("grants").map(|item| grants::read(faults, item)).unwrap_or_default(),
         limits: fields.optional("limits").map(|item| read_limits(faults, item)).unwrap_or_default(),
         retry: fields.optional("retry").map(|item| read_retry(faults, item)).unwrap_or_default(),
         delay_ms: fields.optional("delay").and_then(|item| faults.duration_ms(item, 1, DELAY_MAX_MS)).unwrap_or(0),
@@ -105,28 +100,6 @@ fn read_origin(faults: &mut Faults, item: &Item) -> Option<Origin> {
     let fields = faults.fields(item, &["literal"]);
     let literal = fields.required(faults, "literal", "write `{ literal = … }`, or an origin such as \"event\"")?;
     Some(Origin::Literal(literal.to_json()))
-}
-
-fn read_grants(faults: &mut Faults, item: &Item) -> Grants {
-    let fields = faults.fields(item, &["http", "storage", "emit"]);
-    Grants {
-        http: fields.optional("http").map(|item| read_grant_list::<HttpGrant>(faults, item)).unwrap_or_default(),
-        storage: fields
-            .optional("storage")
-            .map(|item| read_grant_list::<StorageGrant>(faults, item))
-            .unwrap_or_default(),
-        emit: fields.optional("emit").map(|item| read_grant_list::<String>(faults, item)).unwrap_or_default(),
-    }
-}
-
-fn read_grant_list<G>(faults: &mut Faults, item: &Item) -> Vec<G>
-where
-    G: std::str::FromStr,
-    G::Err: std::fmt::Display,
-{
-    let items = faults.list(item);
-    check_count(faults, item, items.len(), GRANTS_MAX, "grants");
-    items.iter().take(GRANTS_MAX).filter_map(|item| faults.parsed(item)).collect()
 }
 
 fn read_limits(faults: &mut Faults, item: &Item) -> NodeLimits {
