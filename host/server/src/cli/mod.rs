@@ -1,10 +1,12 @@
 //! The command line: what a person or a script types, and what it is answered.
 
 mod account;
+mod call_limits;
 mod cancel;
 mod deploy;
 mod dev;
 mod doctor;
+mod limits;
 pub mod new;
 mod plugin;
 mod replay;
@@ -68,6 +70,8 @@ enum Command {
     /// Make accounts
     #[command(subcommand)]
     Account(account::AccountCommand),
+    /// Show what an account may use, and lower what its calls may
+    Limits(limits::LimitsArgs),
     /// Make access tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -101,6 +105,7 @@ async fn run(command: Command, output: &mut Output, progress: &Progress) -> Comm
         Command::Runs(args) => runs::list(args, output).await,
         Command::Run(command) => runs::run(command, output, progress).await,
         Command::Account(command) => account::run(command, output).await,
+        Command::Limits(args) => limits::run(args, output).await,
         Command::Token(command) => token::run(command, output).await,
         Command::Migrate(args) => serve::migrate(args, output).await,
         Command::Doctor(args) => doctor::run(args, output).await,
