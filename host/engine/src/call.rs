@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use trellis_model::{call_limits::CallLimits, grant::Grants};
+use trellis_model::{AccountId, call_limits::CallLimits, grant::Grants, outbox::hops};
 use wasmtime::Store;
 
 use crate::{
@@ -56,6 +56,8 @@ pub struct Event {
 /// One call of a transformer: its inputs, what it may use, and what it may reach.
 #[derive(Clone)]
 pub struct Call {
+    /// Whose call it is: accounts take turns where there is not room for all.
+    pub account: AccountId,
     pub event: Event,
     /// The node's config, JSON text.
     pub config: Arc<str>,
@@ -111,13 +113,14 @@ struct Guest {
 
 impl Guest {
     fn new(sandbox: &Sandbox, call: Call) -> (Self, events::Event, events::Json) {
-        let Call { event, config, limits, grants, storage, outbound, targets, clock } = call;
+        let Call { event, config, limits, grants, storage, outbound, targets, clock, .. } = call;
         let log = Log::new(limits.log_bytes);
         let key = event.idempotency_key.clone();
         let policy = Arc::clone(&sandbox.policy);
-        let egress = Arc::new(EgressGuard::new(policy, Arc::clone(&grants), outbound, targets, &limits, key));
+        let egress = EgressGuard::new(policy, Arc::clone(&grants), outbound, targets, &limits, key);
+        let egress = Arc::new(egress.at_hop(hops(&event.attributes)));
         let capabilities = Capabilities {
-            wasi: Wasi::new(log.clone(), clock),
+            wasi: Wasi::new(log.clone(), clock, limits.random_bytes),
             log: log.clone(),
             config: Config::new(Arc::clone(&config)),
             http: Http::new(Arc::clone(&egress), log.clone()),
@@ -178,6 +181,7 @@ impl Guest {
             target_wait_us: microseconds(traffic.target_wait),
             storage_operations: capabilities.storage.operations(),
             events_emitted: capabilities.outbox.count(),
+            log_bytes: log.bytes(),
         };
         let outcome = match result {
             Ok(emissions) => {
@@ -195,21 +199,24 @@ impl Guest {
 pub(crate) async fn run(transformer: &Transformer, call: Call) -> CallReport {
     let asked = Instant::now();
     let sandbox = &transformer.sandbox;
-    let slot = sandbox.slots.acquire().await.expect("the slots are never closed");
+    let place = sandbox.room.enter(call.account, call.limits.memory_bytes).await;
     let began = Instant::now();
     let (mut guest, event, config) = Guest::new(sandbox, call);
     let emitted = guest.transform(&transformer.plugin, &event, &config).await;
     let checked = |emitted| check_emissions(emitted, &transformer.description, &guest.limits).map_err(Ended::from);
     let result = emitted.and_then(checked);
     let report = guest.finish(began - asked, began, result);
-    drop(slot);
+    drop(place);
     report
 }
 
+/// Uploads take turns with the accounts' calls, as one of them.
+const NOBODY: AccountId = AccountId(0);
+
 /// Asks a plugin for its description. It can reach nothing, and has little time.
 pub(crate) async fn describe(sandbox: &Sandbox, plugin: &PluginPre<GuestState>) -> Result<String, Failure> {
-    let _slot = sandbox.slots.acquire().await.expect("the slots are never closed");
     let call = Call {
+        account: NOBODY,
         event: Event::default(),
         config: "null".into(),
         limits: CallLimits::for_describe(),
@@ -219,6 +226,7 @@ pub(crate) async fn describe(sandbox: &Sandbox, plugin: &PluginPre<GuestState>) 
         targets: None,
         clock: None,
     };
+    let _place = sandbox.room.enter(call.account, call.limits.memory_bytes).await;
     let (mut guest, ..) = Guest::new(sandbox, call);
     guest.describe(plugin).await
 }

@@ -38,8 +38,12 @@ pub struct EngineConfig {
     pub instances_max: u32,
     /// The most memory that any call can be given, in bytes: the size of a pool slot. Default 64 MiB.
     pub memory_bytes_max: u64,
-    /// Memory of all running guests together, in bytes. Default 4 GiB.
+    /// The most table elements that any call can be given. Default 100,000.
+    pub table_elements_max: u32,
+    /// Memory of all running guests together, in bytes: each reserves what it may use. Default 4 GiB.
     pub memory_bytes_total: u64,
+    /// The most of the instances and of the memory that one account may hold, in percent. Default 100.
+    pub account_percent: u32,
     /// Where compiled components are kept. Private to this user: whoever can write there runs code as this host.
     pub artefacts_folder: PathBuf,
     /// Compiled components on disk, in bytes. Default 4 GiB.
@@ -57,7 +61,9 @@ impl EngineConfig {
         Self {
             instances_max: 200,
             memory_bytes_max: 64 * MIB,
+            table_elements_max: 100_000,
             memory_bytes_total: 4 * GIB,
+            account_percent: 100,
             artefacts_folder: artefacts_folder.into(),
             artefacts_bytes_max: 4 * GIB,
             components_max: 1_000,

@@ -14,6 +14,7 @@ mod transformer;
 
 mod call;
 mod report;
+mod room;
 mod sandbox;
 
 mod budget;

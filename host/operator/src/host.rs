@@ -15,6 +15,7 @@ use trellis_store::{
 };
 
 use crate::{
+    call_budgets::CallBudgets,
     cancellations::Cancellations,
     canceller::Canceller,
     catalog::Catalog,
@@ -40,8 +41,10 @@ pub struct HostConfig {
     pub lease: LeaseConfig,
     pub limiter: LimiterConfig,
     pub ingest: IngestConfig,
-    /// The operator's limits of one call.
+    /// The limits of one call of an account for which nothing else was set.
     pub call_limits: CallLimits,
+    /// The most that an operator can give an account.
+    pub call_ceilings: CallLimits,
     /// What one run may hold back.
     pub run_limits: RunLimits,
     /// Runs in flight at most, waiting ones included.
@@ -67,6 +70,7 @@ pub struct Host {
     pub ingest: Ingest,
     pub clock: Clock,
     pub vault: Vault,
+    pub budgets: Arc<CallBudgets>,
     spreads: Arc<Spreads>,
     targets: Targets,
     lease: Arc<Lease>,
@@ -141,6 +145,8 @@ impl Host {
         housekeeper::make_days(&database).await;
         let spreads = Arc::new(Spreads::new(database.clone()));
         spreads.refresh().await?;
+        let budgets = Arc::new(CallBudgets::new(database.clone(), config.call_limits, config.call_ceilings));
+        budgets.refresh().await?;
 
         let (changes, shard_changes) = mpsc::channel(SHARD_CHANGES_MAX);
         let cancellations = Arc::new(Cancellations::default());
@@ -167,6 +173,7 @@ impl Host {
             ingest,
             clock,
             vault,
+            budgets,
             spreads,
             targets,
             lease,
@@ -226,7 +233,7 @@ impl Host {
             cancellations: Arc::clone(&self.cancellations),
             lease: Arc::clone(&self.lease),
             clock: self.clock.clone(),
-            call_limits: config.call_limits,
+            budgets: Arc::clone(&self.budgets),
             run_limits: config.run_limits,
             callee: config.callee,
         })
@@ -250,6 +257,7 @@ impl Host {
             catalog: Arc::clone(&self.catalog),
             limiter: self.limiter.clone(),
             spreads: Arc::clone(&self.spreads),
+            budgets: Arc::clone(&self.budgets),
             wakeups: self.wakeups.clone(),
         }
     }
@@ -277,9 +285,10 @@ impl Host {
     pub async fn limits_changed(&self, account: AccountId) {
         let limits = self.limiter.reload_limits(account).await;
         let spread = self.spreads.reload(account).await;
+        let budget = self.budgets.reload(account).await;
         self.wakeups.tell(Message::LimitsChanged(account)).await;
         let notice = self.database.notify(&[Notice::Limits(account)]).await;
-        if let Err(error) = limits.and(spread).and(notice) {
+        if let Err(error) = limits.and(spread).and(budget).and(notice) {
             tracing::warn!(%account, %error, "changed limits are not heeded everywhere yet");
         }
     }
@@ -350,6 +359,7 @@ struct Listener {
     catalog: Arc<Catalog>,
     limiter: Limiter,
     spreads: Arc<Spreads>,
+    budgets: Arc<CallBudgets>,
     wakeups: Wakeups,
 }
 
@@ -416,6 +426,7 @@ impl Listener {
 
     async fn reload(&self, account: AccountId) -> Result<(), StoreError> {
         self.limiter.reload_limits(account).await?;
+        self.budgets.reload(account).await?;
         self.spreads.reload(account).await
     }
 
@@ -435,6 +446,9 @@ impl Listener {
         }
         if let Err(error) = self.spreads.refresh().await {
             tracing::warn!(%error, "the spread of accounts was not looked for");
+        }
+        if let Err(error) = self.budgets.refresh().await {
+            tracing::warn!(%error, "what accounts may use in a call was not looked for");
         }
     }
 }

@@ -9,6 +9,8 @@ pub mod host;
 pub mod ingest;
 pub mod scheduler;
 pub mod slots;
+
+pub mod call_budgets;
 pub mod spreads;
 
 pub mod limiter;

@@ -4,6 +4,7 @@ pub mod cli;
 
 pub mod api;
 pub mod edge;
+mod open_files;
 pub mod server;
 
 pub mod config;

@@ -27,6 +27,7 @@ use crate::{
     config::{self, Config},
     credentials,
     edge::{self, Drained, EdgeConfig},
+    open_files,
     postgres::{EmbeddedPostgres, StartOptions},
 };
 
@@ -69,6 +70,7 @@ impl Server {
         })?;
         let address = listener.local_addr()?;
         let keyring = credentials::keyring(&config.credentials)?;
+        open_files::raise(open_files::needed(config))?;
         let (database, postgres) = open_database(config).await?;
         let applied = database.migrate().await?;
         if !applied.is_empty() {
@@ -167,7 +169,10 @@ pub async fn create_operator_token(database: &Database, name: &str) -> anyhow::R
 fn start_engine(config: &Config) -> anyhow::Result<Engine> {
     let mut engine = EngineConfig::new(artefacts_folder(&config.data_dir));
     engine.instances_max = config.sandbox.instances_max;
-    engine.memory_bytes_max = config.sandbox.memory.0;
+    engine.memory_bytes_max = config.sandbox.ceilings.memory_bytes;
+    engine.table_elements_max = config.sandbox.ceilings.table_elements;
+    engine.memory_bytes_total = config.sandbox.memory_total.0;
+    engine.account_percent = config.sandbox.account_percent;
     engine.egress = EgressPolicy::new(config.egress.allow_private.iter().copied());
     Ok(Engine::new(&engine)?)
 }
@@ -187,7 +192,8 @@ fn host_config(config: &Config, is_exclusive: bool, callee: Callee) -> HostConfi
             },
         },
         ingest: IngestConfig { timeout: config.queue.ingest_timeout, dedupe_retention: config.queue.dedupe_retention },
-        call_limits: config.sandbox.call_limits(),
+        call_limits: config.sandbox.limits,
+        call_ceilings: config.sandbox.ceilings,
         run_limits: config.run.run_limits(),
         runs_max: config.queue.runs_max as usize,
         callee,

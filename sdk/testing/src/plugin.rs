@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use trellis_engine::{Call, CallReport, Event, Outbound, Outcome, Storage, TargetGate, Transformer, WallClock};
 use trellis_model::{
+    AccountId,
     call_limits::CallLimits,
     description::Description,
     fault::did_you_mean,
@@ -219,6 +220,7 @@ impl Plugin {
     fn prepare(&self, inputs: &[(&str, Value)], http: &Arc<FakeHttp>) -> Call {
         let inputs = inputs.iter().map(|(port, value)| ((*port).to_owned(), value.to_string())).collect();
         Call {
+            account: AccountId(1),
             event: Event { inputs, ..self.event.clone() },
             config: self.config.to_string().into(),
             limits: self.limits,

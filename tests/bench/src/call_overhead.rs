@@ -135,6 +135,7 @@ impl ThroughEngine {
     /// The guest failed.
     pub async fn call(&self) -> anyhow::Result<usize> {
         let call = Call {
+            account: AccountId(1),
             event: event(),
             config: CONFIG.into(),
             limits: CallLimits::default(),

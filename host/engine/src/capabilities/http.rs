@@ -117,6 +117,7 @@ fn to_wasi(error: SendError) -> Error {
         SendError::Invalid(_) => Error::HttpRequestUriInvalid,
         SendError::Timeout(_) => Error::HttpResponseTimeout,
         SendError::TooLarge { limit } => Error::HttpResponseBodySize(Some(limit)),
+        SendError::RequestTooLarge { limit } => Error::HttpRequestBodySize(Some(limit)),
         SendError::Dns(_) => Error::DestinationNotFound,
         SendError::Connect(_) => Error::ConnectionRefused,
         SendError::Tls(_) => Error::TlsProtocolError,

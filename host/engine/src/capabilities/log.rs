@@ -66,6 +66,8 @@ struct Growing {
     began: Instant,
     log: RunLog,
     bytes_left: u64,
+    /// Of all that came, kept or not.
+    bytes: u64,
     /// Text behind the last line break, per stream.
     unfinished: [Vec<u8>; 2],
     stderr_tail: Vec<u8>,
@@ -77,6 +79,7 @@ impl Log {
             began: Instant::now(),
             log: RunLog::default(),
             bytes_left: bytes_max,
+            bytes: 0,
             unfinished: [Vec::new(), Vec::new()],
             stderr_tail: Vec::new(),
         })))
@@ -92,7 +95,9 @@ impl Log {
     }
 
     pub fn write(&self, stream: Stream, bytes: &[u8]) {
-        self.lock().write(stream, bytes);
+        let mut growing = self.lock();
+        growing.bytes += bytes.len() as u64;
+        growing.write(stream, bytes);
     }
 
     /// Ends the log. A line without a line break counts as a line.
@@ -105,6 +110,11 @@ impl Log {
             }
         }
         mem::take(&mut growing.log)
+    }
+
+    /// Bytes that were logged and printed so far, those that were thrown away included.
+    pub fn bytes(&self) -> u64 {
+        self.lock().bytes
     }
 
     /// The last lines of standard error, where runtimes of other languages leave the message of an uncaught exception.
@@ -172,9 +182,14 @@ impl Growing {
     }
 }
 
-/// Replaces control characters other than line breaks and tabs: terminals obey them, and databases refuse NUL.
-fn clean(text: &str) -> String {
-    let is_control = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+/// Replaces control characters other than line breaks and tabs, and those that turn the direction of writing: terminals obey
+/// them, databases refuse NUL, and readers are deceived.
+pub(crate) fn clean(text: &str) -> String {
+    let is_control = |character: char| match character {
+        '\n' | '\t' => false,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        _ => character.is_control(),
+    };
     if text.contains(is_control) { text.replace(is_control, "\u{FFFD}") } else { text.to_owned() }
 }
 
@@ -188,7 +203,9 @@ impl logging::Host for Log {
             Level::Error => LogLevel::Error,
             Level::Critical => LogLevel::Critical,
         };
-        self.lock().push(level, &context, &message);
+        let mut growing = self.lock();
+        growing.bytes += (context.len() + message.len()) as u64;
+        growing.push(level, &context, &message);
     }
 }
 
@@ -224,6 +241,7 @@ mod tests {
         let kept: usize = run_log.lines.iter().map(|line| line.message.len()).sum();
         assert!(kept <= 100, "{kept}");
         assert_eq!(run_log.dropped_bytes, 504 - kept as u64);
+        assert_eq!(log.bytes(), 500, "what the guest wrote, and no more");
     }
 
     #[test]
@@ -236,8 +254,8 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_a_terminal() {
         let log = Log::new(1_000);
-        log.remark(LogLevel::Info, "a\u{1b}[31mred\0\ttab");
-        assert_eq!(messages(&log), ["a\u{FFFD}[31mred\u{FFFD}\ttab"]);
+        log.remark(LogLevel::Info, "a\u{1b}[31mred\0\ttab \u{202e}dab\u{9b}");
+        assert_eq!(messages(&log), ["a\u{FFFD}[31mred\u{FFFD}\ttab \u{FFFD}dab\u{FFFD}"]);
     }
 
     #[test]

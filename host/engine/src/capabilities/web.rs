@@ -61,6 +61,7 @@ impl wit::Host for Web {
             match error {
                 SendError::Denied(rule) => WebError::Denied(rule),
                 SendError::Invalid(reason) => WebError::InvalidRequest(reason),
+                SendError::RequestTooLarge { .. } => WebError::InvalidRequest(error.to_string()),
                 SendError::Timeout(_) => WebError::Timeout,
                 SendError::TooLarge { .. } => WebError::TooLarge,
                 SendError::Dns(_) | SendError::Connect(_) | SendError::Tls(_) | SendError::Transport(_) => {

@@ -22,6 +22,13 @@ pub(super) enum Counter {
 }
 
 impl Counter {
+    fn too_large(&self, limit: u64) -> SendError {
+        match self {
+            Self::Request(_) => SendError::RequestTooLarge { limit },
+            Self::Response(_) => SendError::TooLarge { limit },
+        }
+    }
+
     fn add(&self, bytes: u64) {
         match self {
             Self::Request(guard) => guard.request_bytes.fetch_add(bytes, Relaxed),
@@ -75,7 +82,7 @@ impl Body for CountedBody {
             if self.passed > self.limit {
                 self.over = true;
                 self.passage = None;
-                return Poll::Ready(Some(Err(SendError::TooLarge { limit: self.limit })));
+                return Poll::Ready(Some(Err(self.counter.too_large(self.limit))));
             }
         }
         Poll::Ready(frame)

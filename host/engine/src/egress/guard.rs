@@ -14,7 +14,7 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use trellis_model::{call_limits::CallLimits, grant::Grants};
+use trellis_model::{call_limits::CallLimits, grant::Grants, outbox};
 use url::{Host, Url};
 
 use super::{
@@ -58,7 +58,10 @@ pub(crate) struct EgressGuard {
     /// When the call's time is over.
     ends_at: Instant,
     requests_max: u32,
+    request_bytes_max: u64,
     response_bytes_max: u64,
+    /// Emissions and requests to triggers between an event from outside and this call.
+    hops: u32,
     /// Same for every attempt of the node in its run; a running number per request is put behind it.
     idempotency_key: String,
     /// Requests that wait for the head of their response.
@@ -103,7 +106,9 @@ impl EgressGuard {
             targets,
             ends_at: Instant::now() + Duration::from_millis(limits.wall_ms),
             requests_max: limits.requests,
+            request_bytes_max: limits.request_bytes,
             response_bytes_max: limits.response_bytes,
+            hops: 0,
             idempotency_key,
             at_once: Arc::new(Semaphore::new(limits.requests_at_once.max(1) as usize)),
             requests: AtomicU32::new(0),
@@ -114,6 +119,11 @@ impl EgressGuard {
             departure: Departure::default(),
             outside_effect: AtomicBool::new(false),
         }
+    }
+
+    /// The same for a call so far from an event from outside.
+    pub fn at_hop(self, hops: u32) -> Self {
+        Self { hops, ..self }
     }
 
     /// Whether the guest may send such a request, and its URL in the one spelling in which it will be sent.
@@ -224,7 +234,7 @@ impl EgressGuard {
         timeout: Option<Duration>,
     ) -> Result<OutboundResponse, SendError> {
         let PassedRequest { prepared: PreparedRequest { method, url, headers }, at_once, passage } = passed;
-        let body = self.counted(body);
+        let body = self.counted(body)?;
         let response = self.outbound.send(OutboundRequest { method, url, headers, body, timeout }).await?;
         drop(at_once);
         if let Some(passage) = &passage {
@@ -263,6 +273,7 @@ impl EgressGuard {
                 headers.len()
             )));
         }
+        headers.insert(HOPS_HEADER, self.hops.saturating_add(1).into());
         if !is_reading(method) {
             let number = self.changing_requests.fetch_add(1, Relaxed) + 1;
             if !headers.contains_key(IDEMPOTENCY_KEY) {
@@ -276,20 +287,27 @@ impl EgressGuard {
         Ok(headers)
     }
 
-    fn counted(self: &Arc<Self>, body: OutboundBody) -> OutboundBody {
-        match body {
+    fn counted(self: &Arc<Self>, body: OutboundBody) -> Result<OutboundBody, SendError> {
+        let limit = self.request_bytes_max;
+        Ok(match body {
             OutboundBody::Empty => OutboundBody::Empty,
+            OutboundBody::Full(bytes) if bytes.len() as u64 > limit => {
+                return Err(SendError::RequestTooLarge { limit });
+            }
             OutboundBody::Full(bytes) => {
                 self.request_bytes.fetch_add(bytes.len() as u64, Relaxed);
                 OutboundBody::Full(bytes)
             }
             OutboundBody::Stream(stream) => {
-                let counted = CountedBody::new(stream, Counter::Request(Arc::clone(self)), u64::MAX);
+                let counted = CountedBody::new(stream, Counter::Request(Arc::clone(self)), limit);
                 OutboundBody::Stream(counted.boxed_unsync())
             }
-        }
+        })
     }
 }
+
+/// Not the guest's to set: a chain of requests to one's own triggers ends by it.
+const HOPS_HEADER: HeaderName = HeaderName::from_static(outbox::HOPS_HEADER);
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -509,12 +527,14 @@ mod tests {
             ("te", "trailers"),
             ("upgrade", "h2c"),
             ("proxy-authorization", "x"),
+            ("trellis-hops", "0"),
             ("accept", "text/html"),
         ];
         send(&guard, Method::GET, &headers).await.expect("sent");
         let sent = recorder.sent.lock().expect("not poisoned");
         let names: Vec<_> = sent[0].headers.keys().map(HeaderName::as_str).collect();
-        assert_eq!(names, ["accept"]);
+        assert_eq!(names, ["accept", "trellis-hops"]);
+        assert_eq!(sent[0].headers["trellis-hops"], "1", "one more than the call's own");
     }
 
     #[tokio::test]

@@ -85,6 +85,8 @@ pub enum SendError {
     Timeout(&'static str),
     #[error("the response body is longer than {limit} bytes")]
     TooLarge { limit: u64 },
+    #[error("the request body is longer than its limit of {limit} bytes")]
+    RequestTooLarge { limit: u64 },
     #[error("cannot resolve the host: {0}")]
     Dns(String),
     #[error("cannot connect: {0}")]

@@ -111,6 +111,7 @@ impl Fixture {
 
     pub fn call_of(&self, action: &Value) -> Call {
         Call {
+            account: AccountId(1),
             event: Event {
                 run: "run_0000000000001".to_owned(),
                 node: "total".to_owned(),

@@ -21,7 +21,7 @@ mod targets;
 mod triggers;
 
 pub use dedupe::{Dedupe, InvalidDedupe};
-pub use nodes::{NodeDefinition, NodeLimits};
+pub use nodes::NodeDefinition;
 pub use origin::Origin;
 pub use targets::{InvalidTargetHosts, Target, TargetHosts};
 pub use triggers::{HttpTrigger, OnLimit, Trigger, TriggerAuth};

@@ -61,6 +61,19 @@ impl NodeCall {
             return CallEnd::Throttled(wait);
         }
         fail_point!("call-before");
+        fail_point!(
+            "call-host-short",
+            CallEnd::Called(Box::new(CallReport {
+                outcome: trellis_engine::Outcome::Failed(trellis_engine::Failure {
+                    kind: FailureKind::Unavailable,
+                    message: "asked for memory when all memory of the host for guests was in use".to_owned(),
+                    after_ms: None,
+                }),
+                log: RunLog::default(),
+                outside_effect: false,
+                metering: trellis_engine::Metering::default(),
+            }))
+        );
         let report = context.callee.call(&transformer, self.call(context)).await;
         fail_point!("call-after");
         CallEnd::Called(Box::new(report))
@@ -108,9 +121,10 @@ impl NodeCall {
             inputs: self.inputs.clone(),
         };
         Call {
+            account: self.queue.account,
             event,
             config: Arc::clone(&node.config),
-            limits: node.limits.lower(context.call_limits),
+            limits: node.limits.lower(context.budgets.of(self.queue.account)),
             grants: Arc::clone(&node.grants),
             storage: Arc::clone(&self.storage) as Arc<dyn trellis_engine::Storage>,
             outbound: context.engine.outbound(self.queue.account),
@@ -184,5 +198,6 @@ pub fn metering(metering: &trellis_engine::Metering) -> Metering {
         target_wait_us: metering.target_wait_us,
         storage_operations: metering.storage_operations,
         events_emitted: metering.events_emitted,
+        log_bytes: metering.log_bytes,
     }
 }

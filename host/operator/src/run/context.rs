@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use trellis_engine::Engine;
-use trellis_model::{Queue, call_limits::CallLimits, run_limits::RunLimits, window::AccountLimits};
+use trellis_model::{Queue, run_limits::RunLimits, window::AccountLimits};
 use trellis_store::Database;
 
 use super::{Callee, Conflicts};
 use crate::{
-    cancellations::Cancellations, catalog::Catalog, claims::Claims, clock::Clock, committer::Committer, lease::Lease,
-    limiter::Limiter, slots::Slots, spreads::Spreads, targets::Targets,
+    call_budgets::CallBudgets, cancellations::Cancellations, catalog::Catalog, claims::Claims, clock::Clock,
+    committer::Committer, lease::Lease, limiter::Limiter, slots::Slots, spreads::Spreads, targets::Targets,
 };
 
 pub struct RunContext {
@@ -30,8 +30,8 @@ pub struct RunContext {
     pub cancellations: Arc<Cancellations>,
     pub lease: Arc<Lease>,
     pub clock: Clock,
-    /// The operator's limits of one call; a node can lower them.
-    pub call_limits: CallLimits,
+    /// What one call of each account may use; a node can lower it.
+    pub budgets: Arc<CallBudgets>,
     /// What a run may hold back before it is committed in the middle.
     pub run_limits: RunLimits,
 }

@@ -11,7 +11,7 @@ use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use trellis_engine::{CallReport, Outcome};
+use trellis_engine::{CallReport, FailureKind, Outcome};
 use trellis_model::{
     plan::GridPlan,
     run::{Event, Inputs, Metering, NodeResult, NodeState, Outputs, Progress, Reason, ReasonKind},
@@ -217,6 +217,11 @@ impl<'c> Execution<'c> {
         let (log, metering) = (call::log_lines(report.log), call::metering(&report.metering));
         let effects = match report.outcome {
             Outcome::Emitted(effects) => effects,
+            Outcome::Failed(failure) if failure.kind == FailureKind::Unavailable => {
+                // The host was short of something, which is not the guest's fault: no attempt is counted.
+                let due_at_ms = self.context.clock.now_ms().saturating_add(host_pause_ms(call));
+                return self.progress.set(call.node, waiting::for_host(call, failure, due_at_ms, log, metering));
+            }
             Outcome::Failed(failure) => {
                 let asked = failure.after_ms.map(Duration::from_millis);
                 return self.fail(call, call::reason(&failure), asked, log, metering);
@@ -306,6 +311,14 @@ fn start(context: Arc<RunContext>, call: NodeCall, is_alone: bool) -> CallFuture
         let call = Arc::into_inner(call).expect("the task that shared the call has ended");
         (call, end)
     })
+}
+
+/// How long a node waits after its host was short of something, in milliseconds: long enough that those who have it make
+/// some room, and not the same for all who were refused at once.
+fn host_pause_ms(call: &NodeCall) -> i64 {
+    const LEAST_MS: i64 = 500;
+    const SPREAD_MS: f64 = 1_000.0;
+    LEAST_MS + (jitter(call) * SPREAD_MS) as i64
 }
 
 fn conflict() -> Reason {

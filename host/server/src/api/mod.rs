@@ -4,6 +4,7 @@
 
 mod accounts;
 mod auth;
+mod call_limits;
 mod cancel;
 mod credentials;
 mod cursor;
@@ -11,6 +12,7 @@ mod dedupe;
 mod events;
 mod health;
 mod hooks;
+mod hops;
 mod limits;
 mod page;
 mod plugins;
@@ -126,7 +128,10 @@ fn v1(api: &Arc<Api>) -> Router<Arc<Api>> {
         .route("/v1/credentials/reseal", needs(Scope::Operator, post(credentials::reseal)))
         .route("/v1/tokens", needs(Scope::TokensWrite, get(tokens::list).post(tokens::create)))
         .route("/v1/tokens/{token}", needs(Scope::TokensWrite, delete(tokens::revoke)))
-        .route("/v1/limits", needs(Scope::RunsRead, get(limits::show)))
+        .route(
+            "/v1/limits",
+            needs(Scope::RunsRead, get(limits::show)).merge(needs(Scope::ProjectsWrite, put(call_limits::lower))),
+        )
         .route("/v1/accounts", needs(Scope::Operator, get(accounts::list)))
         .route("/v1/accounts/{account}", needs(Scope::Operator, get(accounts::show).put(accounts::put)))
 }

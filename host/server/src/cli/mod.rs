@@ -1,11 +1,13 @@
 //! The command line: what a person or a script types, and what it is answered.
 
 mod account;
+mod call_limits;
 mod cancel;
 mod credential;
 mod deploy;
 mod dev;
 mod doctor;
+mod limits;
 pub mod new;
 mod plugin;
 mod replay;
@@ -69,6 +71,8 @@ enum Command {
     /// Make accounts
     #[command(subcommand)]
     Account(account::AccountCommand),
+    /// Show what an account may use, and lower what its calls may
+    Limits(limits::LimitsArgs),
     /// Make access tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -108,6 +112,7 @@ async fn run(command: Command, output: &mut Output, progress: &Progress) -> Comm
         Command::Runs(args) => runs::list(args, output).await,
         Command::Run(command) => runs::run(command, output, progress).await,
         Command::Account(command) => account::run(command, output).await,
+        Command::Limits(args) => limits::run(args, output).await,
         Command::Token(command) => token::run(command, output).await,
         Command::Credential(command) => credential::run(command, output).await,
         Command::Credentials(command) => credential::run_keys(command, output).await,

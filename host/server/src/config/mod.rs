@@ -15,6 +15,7 @@ mod history;
 mod http;
 mod limiter;
 mod log;
+mod machine;
 mod queue;
 mod run;
 mod sandbox;
@@ -43,7 +44,7 @@ pub use mistake::{ConfigMistake, ConfigMistakes};
 pub use queue::QueueConfig;
 pub use run::RunConfig;
 pub use sandbox::SandboxConfig;
-pub use units::ByteSize;
+pub use units::{ByteSize, parse_duration, show_duration};
 
 use self::{
     print::EffectiveSetting,
@@ -113,7 +114,7 @@ impl Config {
             history: HistoryConfig::read(&mut reader.section("history")),
             run: RunConfig::read(&mut reader.section("run")),
             limiter: LimiterConfig::read(&mut reader.section("limiter")),
-            sandbox: SandboxConfig::read(&mut reader.section("sandbox")),
+            sandbox: SandboxConfig::read(reader),
             egress: EgressConfig::read(&mut reader.section("egress")),
             credentials: CredentialsConfig::read(&mut reader.section("credentials")),
             log: LogConfig::read(&mut reader.section("log")),
