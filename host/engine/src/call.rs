@@ -20,6 +20,7 @@ use crate::{
         http::Http,
         log::Log,
         outbox::Outbox,
+        secrets::ReadableSecrets,
         storage::{Entry, ListedKey, Storage, StorageAccess, StorageUnavailable},
         wasi::{WallClock, Wasi},
         web::Web,
@@ -27,13 +28,16 @@ use crate::{
     egress::{
         departure::BrokenOff,
         guard::EgressGuard,
+        injection::Injection,
         outbound::{Outbound, OutboundRequest, OutboundResponse, SendError},
         targets::{TargetFull, TargetGate},
     },
     failure::{Failure, FailureKind, bounded, explain},
     guest_state::GuestState,
+    redaction::Redactor,
     report::{CallReport, Effects, Metering, Outcome, check_emissions},
     sandbox::Sandbox,
+    secrets::Secrets,
     transformer::Transformer,
 };
 
@@ -63,6 +67,8 @@ pub struct Call {
     pub config: Arc<str>,
     pub limits: CallLimits,
     pub grants: Arc<Grants>,
+    /// Those that the grants name. They are kept out of the report, whatever the guest does with them.
+    pub secrets: Arc<Secrets>,
     pub storage: Arc<dyn Storage>,
     pub outbound: Arc<dyn Outbound>,
     /// Holds requests to the limits of their targets; none: there are no targets.
@@ -108,17 +114,20 @@ struct Guest {
     cpu: Arc<CpuBudget>,
     log: Log,
     egress: Arc<EgressGuard>,
+    redactor: Arc<Redactor>,
     limits: CallLimits,
 }
 
 impl Guest {
     fn new(sandbox: &Sandbox, call: Call) -> (Self, events::Event, events::Json) {
-        let Call { event, config, limits, grants, storage, outbound, targets, clock, .. } = call;
-        let log = Log::new(limits.log_bytes);
+        let Call { event, config, limits, grants, secrets, storage, outbound, targets, clock, .. } = call;
+        let redactor = Arc::new(Redactor::new(&secrets));
+        let log = Log::redacting(limits.log_bytes, Arc::clone(&redactor));
         let key = event.idempotency_key.clone();
         let policy = Arc::clone(&sandbox.policy);
         let egress = EgressGuard::new(policy, Arc::clone(&grants), outbound, targets, &limits, key);
-        let egress = Arc::new(egress.at_hop(hops(&event.attributes)));
+        let injection = Injection::new(Arc::clone(&grants), Arc::clone(&secrets));
+        let egress = Arc::new(egress.at_hop(hops(&event.attributes)).with_injection(injection));
         let capabilities = Capabilities {
             wasi: Wasi::new(log.clone(), clock, limits.random_bytes),
             log: log.clone(),
@@ -126,11 +135,12 @@ impl Guest {
             http: Http::new(Arc::clone(&egress), log.clone()),
             web: Web::new(Arc::clone(&egress), log.clone()),
             storage: StorageAccess::new(storage, Arc::clone(&grants), &limits),
+            secrets: ReadableSecrets::new(Arc::clone(&grants), secrets),
             outbox: Outbox::new(grants, &event.attributes, &limits),
         };
         let cpu = Arc::new(CpuBudget::new(Duration::from_millis(limits.cpu_ms)));
         let store = sandbox.store(capabilities, &limits, &cpu);
-        (Self { store, cpu, log, egress, limits }, event.into(), config.to_string())
+        (Self { store, cpu, log, egress, redactor, limits }, event.into(), config.to_string())
     }
 
     async fn transform(
@@ -167,7 +177,7 @@ impl Guest {
 
     /// Drops the store and everything in it, and settles the account.
     fn finish(self, queued: Duration, began: Instant, result: Result<Vec<crate::Emission>, Ended>) -> CallReport {
-        let Self { store, cpu, log, egress, .. } = self;
+        let Self { store, cpu, log, egress, redactor, .. } = self;
         let GuestState { capabilities, memory, .. } = store.into_data();
         let traffic = egress.traffic();
         let metering = Metering {
@@ -186,9 +196,10 @@ impl Guest {
         let outcome = match result {
             Ok(emissions) => {
                 let (reads, writes) = capabilities.storage.into_effects();
-                Outcome::Emitted(Effects { emissions, reads, writes, events: capabilities.outbox.into_events() })
+                let events = redactor.events(capabilities.outbox.into_events());
+                Outcome::Emitted(Effects { emissions, reads, writes, events })
             }
-            Err(Ended::Failed(failure)) => Outcome::Failed(failure),
+            Err(Ended::Failed(failure)) => Outcome::Failed(redactor.failure(failure)),
             Err(Ended::Suspended(full)) => Outcome::Suspended(full),
         };
         CallReport { outcome, log: log.finish(), outside_effect: traffic.outside_effect, metering }
@@ -203,7 +214,9 @@ pub(crate) async fn run(transformer: &Transformer, call: Call) -> CallReport {
     let began = Instant::now();
     let (mut guest, event, config) = Guest::new(sandbox, call);
     let emitted = guest.transform(&transformer.plugin, &event, &config).await;
-    let checked = |emitted| check_emissions(emitted, &transformer.description, &guest.limits).map_err(Ended::from);
+    let checked = |emitted| {
+        check_emissions(guest.redactor.emissions(emitted), &transformer.description, &guest.limits).map_err(Ended::from)
+    };
     let result = emitted.and_then(checked);
     let report = guest.finish(began - asked, began, result);
     drop(place);
@@ -221,6 +234,7 @@ pub(crate) async fn describe(sandbox: &Sandbox, plugin: &PluginPre<GuestState>) 
         config: "null".into(),
         limits: CallLimits::for_describe(),
         grants: Arc::default(),
+        secrets: Arc::default(),
         storage: Arc::new(Nothing),
         outbound: Arc::new(Nothing),
         targets: None,

@@ -3,6 +3,7 @@
 use std::{fmt, future::Future, io, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use trellis_model::{AccountId, description::Description, fault::Fault};
 use wasmtime::component::{Component, Linker};
 
@@ -14,6 +15,7 @@ use crate::{
     capabilities::Capabilities,
     digest::Digest,
     egress::{
+        limits::EgressLimits,
         outbound::Outbound,
         policy::EgressPolicy,
         sender::{AccountSender, Senders},
@@ -54,6 +56,9 @@ pub struct EngineConfig {
     pub code_bytes_max: u64,
     /// Which addresses guests may reach at all.
     pub egress: EgressPolicy,
+    pub egress_limits: EgressLimits,
+    /// Certificates in PEM that are trusted for outgoing HTTPS besides the platform's. Default none.
+    pub ca_certificates: Vec<u8>,
 }
 
 impl EngineConfig {
@@ -69,6 +74,8 @@ impl EngineConfig {
             components_max: 1_000,
             code_bytes_max: GIB,
             egress: EgressPolicy::default(),
+            egress_limits: EgressLimits::default(),
+            ca_certificates: Vec::new(),
         }
     }
 }
@@ -80,6 +87,8 @@ pub enum EngineError {
     Wasmtime(String),
     #[error("cannot use the folder for compiled components {folder}: {source}")]
     Artefacts { folder: PathBuf, source: io::Error },
+    #[error("the certificates of `egress.ca_file` cannot be read: {0}")]
+    Certificates(String),
     #[error("cannot start the epoch thread: {0}")]
     Epoch(io::Error),
 }
@@ -107,13 +116,14 @@ impl Engine {
         Capabilities::add_to_linker(&mut linker).map_err(wasmtime_error)?;
         let artefacts = Artefacts::open(&config.artefacts_folder, &sandbox.engine, config.artefacts_bytes_max)
             .map_err(|source| EngineError::Artefacts { folder: config.artefacts_folder.clone(), source })?;
+        let roots = read_roots(&config.ca_certificates)?;
         epoch::start(&sandbox.engine).map_err(EngineError::Epoch)?;
         Ok(Self(Arc::new(Inner {
             linker,
             compiler: Arc::new(Compiler::new(sandbox.engine.clone())),
             artefacts: Arc::new(artefacts),
             cache: Cache::new(config.components_max, config.code_bytes_max),
-            senders: Arc::new(Senders::new(Arc::clone(&sandbox.policy))),
+            senders: Arc::new(Senders::new(Arc::clone(&sandbox.policy), config.egress_limits, roots)),
             sandbox,
         })))
     }
@@ -227,6 +237,17 @@ impl Engine {
             sandbox: Arc::clone(&self.0.sandbox),
             code_bytes: (code.end.addr() - code.start.addr()) as u64,
         })
+    }
+}
+
+fn read_roots(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, EngineError> {
+    let roots: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match roots {
+        Ok(roots) if roots.is_empty() && !pem.is_empty() => {
+            Err(EngineError::Certificates("there is none in PEM".to_owned()))
+        }
+        Ok(roots) => Ok(roots),
+        Err(error) => Err(EngineError::Certificates(error.to_string())),
     }
 }
 

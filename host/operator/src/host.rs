@@ -138,7 +138,7 @@ impl Host {
     ) -> Result<(Arc<Self>, HostStop), StoreError> {
         let clock = Clock::default();
         let vault = Vault::new(database.clone(), keyring);
-        let catalog = Arc::new(Catalog::new(database.clone()));
+        let catalog = Arc::new(Catalog::new(database.clone(), vault.is_open()));
         // Listened to before the first look, so that nothing falls between the two.
         let notices = database.listen().await?;
         catalog.refresh(true).await?;
@@ -226,6 +226,7 @@ impl Host {
             spreads: Arc::clone(&self.spreads),
             slots: Slots::default(),
             targets: self.targets.clone(),
+            vault: self.vault.clone(),
             committer,
             conflicts: Conflicts::default(),
             claims,

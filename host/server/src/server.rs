@@ -173,7 +173,12 @@ fn start_engine(config: &Config) -> anyhow::Result<Engine> {
     engine.table_elements_max = config.sandbox.ceilings.table_elements;
     engine.memory_bytes_total = config.sandbox.memory_total.0;
     engine.account_percent = config.sandbox.account_percent;
-    engine.egress = EgressPolicy::new(config.egress.allow_private.iter().copied());
+    engine.egress = EgressPolicy::new(config.egress.allow_private.iter().copied()).denying(config.egress.deny.clone());
+    engine.egress_limits = config.egress.limits();
+    if let Some(path) = &config.egress.ca_file {
+        let read = std::fs::read(path);
+        engine.ca_certificates = read.with_context(|| format!("cannot read `egress.ca_file`, {}", path.display()))?;
+    }
     Ok(Engine::new(&engine)?)
 }
 

@@ -140,6 +140,7 @@ impl ThroughEngine {
             config: CONFIG.into(),
             limits: CallLimits::default(),
             grants: Arc::default(),
+            secrets: Arc::default(),
             storage: Arc::clone(&self.storage) as Arc<dyn Storage>,
             outbound: Arc::clone(&self.outbound),
             targets: None,

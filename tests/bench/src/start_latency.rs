@@ -70,6 +70,7 @@ fn call(subject: &Subject) -> Call {
         config: r#"{"stamp":true}"#.into(),
         limits: CallLimits::default(),
         grants: Arc::default(),
+        secrets: Arc::default(),
         storage: Arc::new(NoStorage),
         outbound: subject.server.host.engine.outbound(AccountId(1)),
         targets: None,

@@ -15,6 +15,7 @@ use wasmtime::component::{HasSelf, Linker};
 use crate::{
     bindings::logging::{self, Level},
     guest_state::GuestState,
+    redaction::Redactor,
 };
 
 /// What one line costs besides its text, so that empty lines are bounded too.
@@ -66,6 +67,7 @@ struct Growing {
     began: Instant,
     log: RunLog,
     bytes_left: u64,
+    redactor: Arc<Redactor>,
     /// Of all that came, kept or not.
     bytes: u64,
     /// Text behind the last line break, per stream.
@@ -74,11 +76,13 @@ struct Growing {
 }
 
 impl Log {
-    pub fn new(bytes_max: u64) -> Self {
+    /// A log that has none of the call's secrets in it.
+    pub fn redacting(bytes_max: u64, redactor: Arc<Redactor>) -> Self {
         Self(Arc::new(Mutex::new(Growing {
             began: Instant::now(),
             log: RunLog::default(),
             bytes_left: bytes_max,
+            redactor,
             bytes: 0,
             unfinished: [Vec::new(), Vec::new()],
             stderr_tail: Vec::new(),
@@ -120,12 +124,34 @@ impl Log {
     /// The last lines of standard error, where runtimes of other languages leave the message of an uncaught exception.
     pub fn stderr_tail(&self) -> String {
         let growing = self.lock();
-        clean(String::from_utf8_lossy(&growing.stderr_tail).trim())
+        let text = String::from_utf8_lossy(&growing.stderr_tail);
+        // What is kept beyond that begins with the end of a secret, perhaps.
+        let from = text.len().saturating_sub(STDERR_TAIL_BYTES);
+        clean(growing.redactor.part(&text, from, text.len()).trim())
     }
 }
 
 impl Growing {
     fn push(&mut self, level: LogLevel, context: &str, message: &str) {
+        let redactor = Arc::clone(&self.redactor);
+        if redactor.is_empty() {
+            return self.push_clean(level, context, message);
+        }
+        // No more than can be kept is looked through; and before it is cut off, or the cut could go through a secret.
+        let room = usize::try_from(self.bytes_left).unwrap_or(usize::MAX);
+        let head = |text: &str| {
+            let seen = &text[..text.floor_char_boundary(room.saturating_add(redactor.longest()))];
+            redactor.part(seen, 0, room.min(seen.len())).into_owned()
+        };
+        self.dropped(message.len().saturating_sub(room));
+        self.push_clean(level, &head(context), &head(message));
+    }
+
+    fn dropped(&mut self, bytes: usize) {
+        self.log.dropped_bytes += bytes as u64;
+    }
+
+    fn push_clean(&mut self, level: LogLevel, context: &str, message: &str) {
         let wanted = LINE_BYTES + (context.len() + message.len()) as u64;
         if wanted <= self.bytes_left {
             self.bytes_left -= wanted;
@@ -139,7 +165,7 @@ impl Growing {
         let kept = message.floor_char_boundary(room);
         self.log.dropped_bytes += (message.len() - kept) as u64;
         if kept > 0 {
-            self.push(level, context, &message[..kept]);
+            self.push_clean(level, context, &message[..kept]);
         }
         self.bytes_left = 0;
     }
@@ -175,8 +201,9 @@ impl Growing {
     }
 
     fn keep_tail(&mut self, bytes: &[u8]) {
-        let newest = &bytes[bytes.len().saturating_sub(STDERR_TAIL_BYTES)..];
-        let excess = (self.stderr_tail.len() + newest.len()).saturating_sub(STDERR_TAIL_BYTES);
+        let most = STDERR_TAIL_BYTES + self.redactor.longest();
+        let newest = &bytes[bytes.len().saturating_sub(most)..];
+        let excess = (self.stderr_tail.len() + newest.len()).saturating_sub(most);
         self.stderr_tail.drain(..excess.min(self.stderr_tail.len()));
         self.stderr_tail.extend_from_slice(newest);
     }
@@ -217,13 +244,17 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result
 mod tests {
     use super::*;
 
+    fn log(bytes_max: u64) -> Log {
+        Log::redacting(bytes_max, Arc::default())
+    }
+
     fn messages(log: &Log) -> Vec<String> {
         log.finish().lines.into_iter().map(|line| line.message).collect()
     }
 
     #[test]
     fn streams_become_lines() {
-        let log = Log::new(1_000);
+        let log = log(1_000);
         log.write(Stream::Stdout, b"one\ntw");
         log.write(Stream::Stderr, b"other\n");
         log.write(Stream::Stdout, b"o\n\nrest");
@@ -232,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_cut_off_and_counted() {
-        let log = Log::new(100);
+        let log = log(100);
         for _ in 0..10 {
             log.write(Stream::Stdout, &[b'x'; 50]);
         }
@@ -246,21 +277,21 @@ mod tests {
 
     #[test]
     fn empty_lines_are_bounded_too() {
-        let log = Log::new(1_000);
+        let log = log(1_000);
         log.write(Stream::Stdout, &[b'\n'; 100_000]);
         assert!(log.finish().lines.len() < 100);
     }
 
     #[test]
     fn control_characters_do_not_reach_a_terminal() {
-        let log = Log::new(1_000);
+        let log = log(1_000);
         log.remark(LogLevel::Info, "a\u{1b}[31mred\0\ttab \u{202e}dab\u{9b}");
         assert_eq!(messages(&log), ["a\u{FFFD}[31mred\u{FFFD}\ttab \u{FFFD}dab\u{FFFD}"]);
     }
 
     #[test]
     fn the_tail_of_standard_error_is_its_newest_part() {
-        let log = Log::new(10);
+        let log = log(10);
         log.write(Stream::Stderr, &[b'a'; 5_000]);
         log.write(Stream::Stderr, b"Traceback: the end\n");
         let tail = log.stderr_tail();

@@ -18,7 +18,7 @@ const STANDARD_HEADER: &str = "authorization: Bearer {secret}";
 const HEADER_BYTES_MAX: usize = 256;
 
 /// Headers that are about the connection, or that the host sets: never a place for a secret.
-const HOST_HEADERS: [&str; 14] = [
+const HOST_HEADERS: [&str; 15] = [
     "connection",
     "content-length",
     "expect",
@@ -32,6 +32,7 @@ const HOST_HEADERS: [&str; 14] = [
     "te",
     "trailer",
     "transfer-encoding",
+    "trellis-hops",
     "upgrade",
 ];
 

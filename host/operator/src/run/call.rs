@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use trellis_engine::{Call, CallReport, Event, FailureKind, LoadError, LogLevel, RunLog, UploadError};
+use trellis_engine::{Call, CallReport, Event, FailureKind, LoadError, LogLevel, RunLog, Secrets, UploadError};
 use trellis_model::{
     Queue, RunId,
     plan::PlannedNode,
@@ -41,7 +41,7 @@ pub enum CallEnd {
     Called(Box<CallReport>),
     /// The account is over its limits.
     Throttled(Duration),
-    /// The plugin cannot be loaded; the reason says whether it may be another time.
+    /// The plugin cannot be loaded, or its secrets cannot be had; the reason says whether it may be another time.
     NotLoaded(Reason),
 }
 
@@ -57,6 +57,10 @@ impl NodeCall {
         };
         // Before the permit: it is taken right before the module is instantiated.
         let _slots = self.enter(context).await;
+        let secrets = match self.secrets(context).await {
+            Ok(secrets) => Arc::new(secrets),
+            Err(reason) => return CallEnd::NotLoaded(reason),
+        };
         if let Permit::Wait(wait) = context.limiter.take(self.queue).await {
             return CallEnd::Throttled(wait);
         }
@@ -74,7 +78,7 @@ impl NodeCall {
                 metering: trellis_engine::Metering::default(),
             }))
         );
-        let report = context.callee.call(&transformer, self.call(context)).await;
+        let report = context.callee.call(&transformer, self.call(context, secrets)).await;
         fail_point!("call-after");
         CallEnd::Called(Box::new(report))
     }
@@ -110,7 +114,7 @@ impl NodeCall {
         Caller { queue: self.queue, project: self.revision.project, parts }
     }
 
-    fn call(&self, context: &RunContext) -> Call {
+    fn call(&self, context: &RunContext, secrets: Arc<Secrets>) -> Call {
         let node = self.planned();
         let event = Event {
             run: self.run.to_string(),
@@ -126,6 +130,7 @@ impl NodeCall {
             config: Arc::clone(&node.config),
             limits: node.limits.lower(context.budgets.of(self.queue.account)),
             grants: Arc::clone(&node.grants),
+            secrets,
             storage: Arc::clone(&self.storage) as Arc<dyn trellis_engine::Storage>,
             outbound: context.engine.outbound(self.queue.account),
             targets: context.targets.gate(

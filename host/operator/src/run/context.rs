@@ -11,6 +11,7 @@ use super::{Callee, Conflicts};
 use crate::{
     call_budgets::CallBudgets, cancellations::Cancellations, catalog::Catalog, claims::Claims, clock::Clock,
     committer::Committer, lease::Lease, limiter::Limiter, slots::Slots, spreads::Spreads, targets::Targets,
+    vault::Vault,
 };
 
 pub struct RunContext {
@@ -22,6 +23,7 @@ pub struct RunContext {
     pub spreads: Arc<Spreads>,
     pub slots: Slots,
     pub targets: Targets,
+    pub vault: Vault,
     pub committer: Committer,
     pub conflicts: Conflicts,
     pub claims: Arc<Claims>,

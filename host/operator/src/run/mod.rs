@@ -15,6 +15,7 @@ mod conflicts;
 mod context;
 mod execution;
 mod outbox;
+mod secrets;
 mod storage;
 
 use std::{sync::Arc, time::Duration};

@@ -1,6 +1,6 @@
 //! Credentials of a project: set, list by name, delete. What was set is never told again, to nobody.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Extension, Json,
@@ -9,9 +9,11 @@ use axum::{
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use trellis_model::{
-    ProjectId,
+    AccountId, ProjectId,
     credential::{Secret, check_secret},
     description::check_name,
+    fault::Fault,
+    manifest::{Manifest, document::Item, reader::FAULTS_MAX},
 };
 use trellis_operator::vault::{Resealed, VaultError};
 use trellis_store::credentials::{CredentialInfo, CredentialName, Stored};
@@ -129,6 +131,46 @@ pub async fn delete(
     } else {
         Err(Problem::not_found(format!("project `{project}` has no credential `{name}`")))
     }
+}
+
+/// What keeps a manifest from being deployed: credentials that are not there, or that no host could open.
+///
+/// # Errors
+/// The database is away.
+pub async fn faults(
+    api: &Api,
+    account: AccountId,
+    document: &Item,
+    manifest: &Manifest,
+) -> Result<Vec<Fault>, Problem> {
+    let mut uses: BTreeMap<&str, String> = BTreeMap::new();
+    for (grid_name, grid) in &manifest.grids {
+        for (node_name, node) in &grid.nodes {
+            for name in node.grants.credential_names() {
+                uses.entry(name).or_insert_with(|| format!("/grids/{grid_name}/nodes/{node_name}/grants"));
+            }
+        }
+    }
+    if uses.is_empty() {
+        return Ok(Vec::new());
+    }
+    // A project that is not there yet has no credentials either.
+    let project =
+        api.host.database.project(account, &manifest.project).await?.map_or(ProjectId(0), |project| project.id);
+    let mut faults = Vec::new();
+    for (name, pointer) in uses.into_iter().take(FAULTS_MAX) {
+        let fault = |message: String| document.place_of(&pointer).fault(message);
+        match api.host.vault.secret(account, project, name).await {
+            Ok(_) => {}
+            Err(VaultError::Store(error)) => return Err(error.into()),
+            Err(VaultError::Missing { .. }) => {
+                let fix = format!("set it with `trellis credential set {name} --project {}`", manifest.project);
+                faults.push(fault(format!("the project has no credential `{name}`")).fix(fix));
+            }
+            Err(error) => faults.push(fault(error.to_string())),
+        }
+    }
+    Ok(faults)
 }
 
 #[derive(Debug, Serialize)]
