@@ -59,6 +59,7 @@ pub struct LogMessage {
 struct State {
     logs: Vec<LogMessage>,
     config: Vec<(String, String)>,
+    secrets: Vec<(String, String)>,
     http: http::HttpState,
     storage: storage::StorageState,
     outbox: outbox::OutboxState,
@@ -94,6 +95,15 @@ pub fn config(name: impl Into<String>, value: impl Into<String>) {
     with_state(|state| {
         state.config.retain(|(known, _)| *known != name);
         state.config.push((name, value.into()));
+    });
+}
+
+/// What [`crate::secrets::get`] answers for this name from now on.
+pub fn secret(name: impl Into<String>, value: impl Into<String>) {
+    let name = name.into();
+    with_state(|state| {
+        state.secrets.retain(|(known, _)| *known != name);
+        state.secrets.push((name, value.into()));
     });
 }
 

@@ -127,6 +127,7 @@
 //! - [`http`]: requests to granted hosts.
 //! - [`storage`]: the project's durable stores. Writes commit together with the node's completion, or not at all.
 //! - [`outbox`]: events for other grids of the project, committed with the node as well.
+//! - [`secrets`]: the text of credentials, for those that sign or decrypt.
 //! - [`log`]: messages into the run's log.
 //! - [`mod@config`]: the fields of the node's config by name, for code that has no part in the config's type.
 //! - [`event`]: the run, node and attempt of this call, and the event's attributes.
@@ -151,6 +152,7 @@ pub mod event;
 pub mod http;
 pub mod log;
 pub mod outbox;
+pub mod secrets;
 pub mod storage;
 
 #[cfg(not(target_family = "wasm"))]

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use trellis_model::{call_limits::CallLimits, grant::Grants};
+use trellis_model::{AccountId, call_limits::CallLimits, grant::Grants, outbox::hops};
 use wasmtime::Store;
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
         http::Http,
         log::Log,
         outbox::Outbox,
+        secrets::ReadableSecrets,
         storage::{Entry, ListedKey, Storage, StorageAccess, StorageUnavailable},
         wasi::{WallClock, Wasi},
         web::Web,
@@ -27,13 +28,16 @@ use crate::{
     egress::{
         departure::BrokenOff,
         guard::EgressGuard,
+        injection::Injection,
         outbound::{Outbound, OutboundRequest, OutboundResponse, SendError},
         targets::{TargetFull, TargetGate},
     },
     failure::{Failure, FailureKind, bounded, explain},
     guest_state::GuestState,
+    redaction::Redactor,
     report::{CallReport, Effects, Metering, Outcome, check_emissions},
     sandbox::Sandbox,
+    secrets::Secrets,
     transformer::Transformer,
 };
 
@@ -56,11 +60,15 @@ pub struct Event {
 /// One call of a transformer: its inputs, what it may use, and what it may reach.
 #[derive(Clone)]
 pub struct Call {
+    /// Whose call it is: accounts take turns where there is not room for all.
+    pub account: AccountId,
     pub event: Event,
     /// The node's config, JSON text.
     pub config: Arc<str>,
     pub limits: CallLimits,
     pub grants: Arc<Grants>,
+    /// Those that the grants name. They are kept out of the report, whatever the guest does with them.
+    pub secrets: Arc<Secrets>,
     pub storage: Arc<dyn Storage>,
     pub outbound: Arc<dyn Outbound>,
     /// Holds requests to the limits of their targets; none: there are no targets.
@@ -106,28 +114,33 @@ struct Guest {
     cpu: Arc<CpuBudget>,
     log: Log,
     egress: Arc<EgressGuard>,
+    redactor: Arc<Redactor>,
     limits: CallLimits,
 }
 
 impl Guest {
     fn new(sandbox: &Sandbox, call: Call) -> (Self, events::Event, events::Json) {
-        let Call { event, config, limits, grants, storage, outbound, targets, clock } = call;
-        let log = Log::new(limits.log_bytes);
+        let Call { event, config, limits, grants, secrets, storage, outbound, targets, clock, .. } = call;
+        let redactor = Arc::new(Redactor::new(&secrets));
+        let log = Log::redacting(limits.log_bytes, Arc::clone(&redactor));
         let key = event.idempotency_key.clone();
         let policy = Arc::clone(&sandbox.policy);
-        let egress = Arc::new(EgressGuard::new(policy, Arc::clone(&grants), outbound, targets, &limits, key));
+        let egress = EgressGuard::new(policy, Arc::clone(&grants), outbound, targets, &limits, key);
+        let injection = Injection::new(Arc::clone(&grants), Arc::clone(&secrets));
+        let egress = Arc::new(egress.at_hop(hops(&event.attributes)).with_injection(injection));
         let capabilities = Capabilities {
-            wasi: Wasi::new(log.clone(), clock),
+            wasi: Wasi::new(log.clone(), clock, limits.random_bytes),
             log: log.clone(),
             config: Config::new(Arc::clone(&config)),
             http: Http::new(Arc::clone(&egress), log.clone()),
             web: Web::new(Arc::clone(&egress), log.clone()),
             storage: StorageAccess::new(storage, Arc::clone(&grants), &limits),
+            secrets: ReadableSecrets::new(Arc::clone(&grants), secrets),
             outbox: Outbox::new(grants, &event.attributes, &limits),
         };
         let cpu = Arc::new(CpuBudget::new(Duration::from_millis(limits.cpu_ms)));
         let store = sandbox.store(capabilities, &limits, &cpu);
-        (Self { store, cpu, log, egress, limits }, event.into(), config.to_string())
+        (Self { store, cpu, log, egress, redactor, limits }, event.into(), config.to_string())
     }
 
     async fn transform(
@@ -164,7 +177,7 @@ impl Guest {
 
     /// Drops the store and everything in it, and settles the account.
     fn finish(self, queued: Duration, began: Instant, result: Result<Vec<crate::Emission>, Ended>) -> CallReport {
-        let Self { store, cpu, log, egress, .. } = self;
+        let Self { store, cpu, log, egress, redactor, .. } = self;
         let GuestState { capabilities, memory, .. } = store.into_data();
         let traffic = egress.traffic();
         let metering = Metering {
@@ -178,13 +191,15 @@ impl Guest {
             target_wait_us: microseconds(traffic.target_wait),
             storage_operations: capabilities.storage.operations(),
             events_emitted: capabilities.outbox.count(),
+            log_bytes: log.bytes(),
         };
         let outcome = match result {
             Ok(emissions) => {
                 let (reads, writes) = capabilities.storage.into_effects();
-                Outcome::Emitted(Effects { emissions, reads, writes, events: capabilities.outbox.into_events() })
+                let events = redactor.events(capabilities.outbox.into_events());
+                Outcome::Emitted(Effects { emissions, reads, writes, events })
             }
-            Err(Ended::Failed(failure)) => Outcome::Failed(failure),
+            Err(Ended::Failed(failure)) => Outcome::Failed(redactor.failure(failure)),
             Err(Ended::Suspended(full)) => Outcome::Suspended(full),
         };
         CallReport { outcome, log: log.finish(), outside_effect: traffic.outside_effect, metering }
@@ -195,30 +210,37 @@ impl Guest {
 pub(crate) async fn run(transformer: &Transformer, call: Call) -> CallReport {
     let asked = Instant::now();
     let sandbox = &transformer.sandbox;
-    let slot = sandbox.slots.acquire().await.expect("the slots are never closed");
+    let place = sandbox.room.enter(call.account, call.limits.memory_bytes).await;
     let began = Instant::now();
     let (mut guest, event, config) = Guest::new(sandbox, call);
     let emitted = guest.transform(&transformer.plugin, &event, &config).await;
-    let checked = |emitted| check_emissions(emitted, &transformer.description, &guest.limits).map_err(Ended::from);
+    let checked = |emitted| {
+        check_emissions(guest.redactor.emissions(emitted), &transformer.description, &guest.limits).map_err(Ended::from)
+    };
     let result = emitted.and_then(checked);
     let report = guest.finish(began - asked, began, result);
-    drop(slot);
+    drop(place);
     report
 }
 
+/// Uploads take turns with the accounts' calls, as one of them.
+const NOBODY: AccountId = AccountId(0);
+
 /// Asks a plugin for its description. It can reach nothing, and has little time.
 pub(crate) async fn describe(sandbox: &Sandbox, plugin: &PluginPre<GuestState>) -> Result<String, Failure> {
-    let _slot = sandbox.slots.acquire().await.expect("the slots are never closed");
     let call = Call {
+        account: NOBODY,
         event: Event::default(),
         config: "null".into(),
         limits: CallLimits::for_describe(),
         grants: Arc::default(),
+        secrets: Arc::default(),
         storage: Arc::new(Nothing),
         outbound: Arc::new(Nothing),
         targets: None,
         clock: None,
     };
+    let _place = sandbox.room.enter(call.account, call.limits.memory_bytes).await;
     let (mut guest, ..) = Guest::new(sandbox, call);
     guest.describe(plugin).await
 }

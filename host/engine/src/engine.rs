@@ -3,6 +3,7 @@
 use std::{fmt, future::Future, io, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use trellis_model::{AccountId, description::Description, fault::Fault};
 use wasmtime::component::{Component, Linker};
 
@@ -14,6 +15,7 @@ use crate::{
     capabilities::Capabilities,
     digest::Digest,
     egress::{
+        limits::EgressLimits,
         outbound::Outbound,
         policy::EgressPolicy,
         sender::{AccountSender, Senders},
@@ -38,8 +40,12 @@ pub struct EngineConfig {
     pub instances_max: u32,
     /// The most memory that any call can be given, in bytes: the size of a pool slot. Default 64 MiB.
     pub memory_bytes_max: u64,
-    /// Memory of all running guests together, in bytes. Default 4 GiB.
+    /// The most table elements that any call can be given. Default 100,000.
+    pub table_elements_max: u32,
+    /// Memory of all running guests together, in bytes: each reserves what it may use. Default 4 GiB.
     pub memory_bytes_total: u64,
+    /// The most of the instances and of the memory that one account may hold, in percent. Default 100.
+    pub account_percent: u32,
     /// Where compiled components are kept. Private to this user: whoever can write there runs code as this host.
     pub artefacts_folder: PathBuf,
     /// Compiled components on disk, in bytes. Default 4 GiB.
@@ -50,6 +56,9 @@ pub struct EngineConfig {
     pub code_bytes_max: u64,
     /// Which addresses guests may reach at all.
     pub egress: EgressPolicy,
+    pub egress_limits: EgressLimits,
+    /// Certificates in PEM that are trusted for outgoing HTTPS besides the platform's. Default none.
+    pub ca_certificates: Vec<u8>,
 }
 
 impl EngineConfig {
@@ -57,12 +66,16 @@ impl EngineConfig {
         Self {
             instances_max: 200,
             memory_bytes_max: 64 * MIB,
+            table_elements_max: 100_000,
             memory_bytes_total: 4 * GIB,
+            account_percent: 100,
             artefacts_folder: artefacts_folder.into(),
             artefacts_bytes_max: 4 * GIB,
             components_max: 1_000,
             code_bytes_max: GIB,
             egress: EgressPolicy::default(),
+            egress_limits: EgressLimits::default(),
+            ca_certificates: Vec::new(),
         }
     }
 }
@@ -74,6 +87,8 @@ pub enum EngineError {
     Wasmtime(String),
     #[error("cannot use the folder for compiled components {folder}: {source}")]
     Artefacts { folder: PathBuf, source: io::Error },
+    #[error("the certificates of `egress.ca_file` cannot be read: {0}")]
+    Certificates(String),
     #[error("cannot start the epoch thread: {0}")]
     Epoch(io::Error),
 }
@@ -101,13 +116,14 @@ impl Engine {
         Capabilities::add_to_linker(&mut linker).map_err(wasmtime_error)?;
         let artefacts = Artefacts::open(&config.artefacts_folder, &sandbox.engine, config.artefacts_bytes_max)
             .map_err(|source| EngineError::Artefacts { folder: config.artefacts_folder.clone(), source })?;
+        let roots = read_roots(&config.ca_certificates)?;
         epoch::start(&sandbox.engine).map_err(EngineError::Epoch)?;
         Ok(Self(Arc::new(Inner {
             linker,
             compiler: Arc::new(Compiler::new(sandbox.engine.clone())),
             artefacts: Arc::new(artefacts),
             cache: Cache::new(config.components_max, config.code_bytes_max),
-            senders: Arc::new(Senders::new(Arc::clone(&sandbox.policy))),
+            senders: Arc::new(Senders::new(Arc::clone(&sandbox.policy), config.egress_limits, roots)),
             sandbox,
         })))
     }
@@ -221,6 +237,17 @@ impl Engine {
             sandbox: Arc::clone(&self.0.sandbox),
             code_bytes: (code.end.addr() - code.start.addr()) as u64,
         })
+    }
+}
+
+fn read_roots(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, EngineError> {
+    let roots: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match roots {
+        Ok(roots) if roots.is_empty() && !pem.is_empty() => {
+            Err(EngineError::Certificates("there is none in PEM".to_owned()))
+        }
+        Ok(roots) => Ok(roots),
+        Err(error) => Err(EngineError::Certificates(error.to_string())),
     }
 }
 

@@ -12,8 +12,9 @@ use wasmtime_wasi::I32Exit;
 use crate::{
     bindings::trellis::plugin::events,
     budget::CpuBudget,
+    capabilities::log::clean,
     guest_state::GuestState,
-    memory::{Refused, TABLE_ELEMENTS_MAX},
+    memory::Refused,
     sandbox::{WASM_STACK_BYTES, host_call_bytes},
 };
 
@@ -75,7 +76,7 @@ impl Failure {
             events::Failure::Retryable(retry) => (FailureKind::Retryable, retry.message, retry.after_ms),
             events::Failure::Permanent(message) => (FailureKind::Permanent, message, None),
         };
-        Self { kind, message: shortened(message), after_ms }
+        Self { kind, message: shortened(clean(&message)), after_ms }
     }
 }
 
@@ -149,7 +150,7 @@ fn refusal(refused: Refused, limits: &CallLimits) -> String {
     match refused {
         Refused::Memory => format!("asked for more memory than its limit of {}", bytes(limits.memory_bytes)),
         Refused::HostMemory => "asked for memory when all memory of the host for guests was in use".to_owned(),
-        Refused::Table => format!("asked for more than {TABLE_ELEMENTS_MAX} table elements"),
+        Refused::Table => format!("asked for more than {} table elements", limits.table_elements),
     }
 }
 

@@ -14,6 +14,7 @@ mod transformer;
 
 mod call;
 mod report;
+mod room;
 mod sandbox;
 
 mod budget;
@@ -24,6 +25,8 @@ mod memory;
 mod bindings;
 mod capabilities;
 pub mod egress;
+mod redaction;
+mod secrets;
 
 mod digest;
 
@@ -42,5 +45,6 @@ pub use egress::{
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use failure::{Failure, FailureKind};
 pub use report::{CallReport, Effects, Emission, Metering, Outcome};
+pub use secrets::Secrets;
 pub use transformer::Transformer;
 pub use upload::{Compiled, LoadError, UploadError, check::check};

@@ -16,8 +16,6 @@ pub(crate) const CORE_INSTANCES_MAX: u32 = 64;
 pub(crate) const MEMORIES_MAX: u32 = 4;
 /// Tables in one component: two for each component composed into it.
 pub(crate) const TABLES_MAX: u32 = 8;
-/// Elements of one table. Large interpreters have some ten thousand functions in theirs.
-pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;
 
 /// Linear memory of all running guests together.
 #[derive(Debug)]
@@ -62,14 +60,24 @@ pub(crate) struct MemoryLimiter {
     used_bytes: u64,
     peak_bytes: u64,
     table_elements: usize,
+    table_elements_max: usize,
     /// Of the last growth allowed, in case it fails.
     last_growth_bytes: u64,
     refused: Option<Refused>,
 }
 
 impl MemoryLimiter {
-    pub fn new(host: Arc<HostMemory>, max_bytes: u64) -> Self {
-        Self { host, max_bytes, used_bytes: 0, peak_bytes: 0, table_elements: 0, last_growth_bytes: 0, refused: None }
+    pub fn new(host: Arc<HostMemory>, max_bytes: u64, table_elements_max: usize) -> Self {
+        Self {
+            host,
+            max_bytes,
+            used_bytes: 0,
+            peak_bytes: 0,
+            table_elements: 0,
+            table_elements_max,
+            last_growth_bytes: 0,
+            refused: None,
+        }
     }
 
     /// The most memory that the store had at one time, in bytes.
@@ -119,7 +127,7 @@ impl ResourceLimiter for MemoryLimiter {
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let elements = self.table_elements.saturating_add(desired.saturating_sub(current));
-        if elements > TABLE_ELEMENTS_MAX {
+        if elements > self.table_elements_max {
             return Ok(self.refuse(Refused::Table));
         }
         if maximum.is_some_and(|maximum| desired > maximum) {
@@ -153,9 +161,10 @@ mod tests {
     use super::*;
 
     const PAGE: usize = 65_536;
+    const TABLE_ELEMENTS_MAX: usize = 100;
 
     fn limiter(host: &Arc<HostMemory>, pages: u64) -> MemoryLimiter {
-        MemoryLimiter::new(Arc::clone(host), pages * PAGE as u64)
+        MemoryLimiter::new(Arc::clone(host), pages * PAGE as u64, TABLE_ELEMENTS_MAX)
     }
 
     fn grow(limiter: &mut MemoryLimiter, from: usize, to: usize) -> bool {

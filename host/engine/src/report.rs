@@ -79,6 +79,8 @@ pub struct Metering {
     pub storage_operations: u32,
     /// Events emitted to grids of the project; of a call that failed, too.
     pub events_emitted: u32,
+    /// Logged and printed, those that were thrown away included.
+    pub log_bytes: u64,
 }
 
 /// Holds what a guest returned to its description and its limit.

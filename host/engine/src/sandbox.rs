@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use trellis_model::call_limits::CallLimits;
 use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Store, Strategy, UpdateDeadline,
@@ -18,7 +17,8 @@ use crate::{
     egress::policy::EgressPolicy,
     engine::EngineConfig,
     guest_state::GuestState,
-    memory::{CORE_INSTANCES_MAX, HostMemory, MEMORIES_MAX, MemoryLimiter, TABLE_ELEMENTS_MAX, TABLES_MAX},
+    memory::{CORE_INSTANCES_MAX, HostMemory, MEMORIES_MAX, MemoryLimiter, TABLES_MAX},
+    room::{Room, RoomSize},
 };
 
 /// Stack of WebAssembly code.
@@ -33,15 +33,13 @@ const MEMORY_RESIDENT_BYTES: usize = 256 * 1024;
 const TABLE_RESIDENT_BYTES: usize = 16 * 1024;
 /// Stores in the pool beyond the slots, so that one that is being torn down never fails another that begins.
 const POOL_SLACK: u32 = 4;
-/// Resources and handles that a guest may hold at one time. Far more than a guest with a few requests needs.
-const HANDLES_MAX: usize = 1_024;
 /// Least number of bytes that a guest may pass to the host in one call of a host function.
 const HOST_CALL_BYTES_MIN: u64 = 8 * 1024 * 1024;
 
 pub(crate) struct Sandbox {
     pub engine: wasmtime::Engine,
-    /// One for each guest that may run at the same time. A call waits for one before its time begins.
-    pub slots: Semaphore,
+    /// For all guests that run at the same time. A call waits for its part before its time begins.
+    pub room: Room,
     pub policy: Arc<EgressPolicy>,
     memory: Arc<HostMemory>,
     pooling: bool,
@@ -62,7 +60,11 @@ impl Sandbox {
         };
         Ok(Self {
             engine,
-            slots: Semaphore::new(config.instances_max as usize),
+            room: Room::new(RoomSize {
+                instances: config.instances_max,
+                bytes: config.memory_bytes_total,
+                account_percent: config.account_percent,
+            }),
             policy: Arc::new(config.egress.clone()),
             memory: Arc::new(HostMemory::new(config.memory_bytes_total)),
             pooling,
@@ -76,11 +78,11 @@ impl Sandbox {
 
     pub fn store(&self, capabilities: Capabilities, limits: &CallLimits, cpu: &Arc<CpuBudget>) -> Store<GuestState> {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES_MAX);
-        let memory = MemoryLimiter::new(Arc::clone(&self.memory), limits.memory_bytes);
+        table.set_max_capacity(limits.handles as usize);
+        let memory = MemoryLimiter::new(Arc::clone(&self.memory), limits.memory_bytes, limits.table_elements as usize);
         let mut store = Store::new(&self.engine, GuestState { capabilities, table, memory });
         store.limiter(|state| &mut state.memory);
-        store.set_max_component_handles(HANDLES_MAX);
+        store.set_max_component_handles(limits.handles as usize);
         store.set_hostcall_fuel(host_call_bytes(limits));
         let cpu = Arc::clone(cpu);
         store.set_epoch_deadline(1);
@@ -137,7 +139,7 @@ fn pooling_config(settings: &EngineConfig) -> Config {
         .max_memories_per_component(MEMORIES_MAX)
         .max_tables_per_component(TABLES_MAX)
         .max_memory_size(usize::try_from(settings.memory_bytes_max).unwrap_or(usize::MAX))
-        .table_elements(TABLE_ELEMENTS_MAX)
+        .table_elements(settings.table_elements_max as usize)
         .max_unused_warm_slots(instances)
         .async_stack_keep_resident(STACK_RESIDENT_BYTES)
         .linear_memory_keep_resident(MEMORY_RESIDENT_BYTES)

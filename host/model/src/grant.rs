@@ -1,11 +1,16 @@
-//! What a node may use: outgoing HTTP by method, scheme, host, port and path; stores by name and mode; grids to emit to.
+//! What a node may use: outgoing HTTP by method, scheme, host, port and path; stores by name and mode; grids to emit to;
+//! credentials that the host adds to its requests, and those that it may read.
 //!
 //! Says only what was granted. The operator's own policy (no private addresses, …) is the engine's egress guard.
 
-use std::{fmt, str::FromStr};
+mod credential;
+
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::{Host, Url};
+
+pub use credential::{CredentialGrant, HeaderTemplate, InvalidCredentialGrant, Origin};
 
 /// All grants of one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +23,12 @@ pub struct Grants {
     /// Grids of the project that the node may emit events to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub emit: Vec<String>,
+    /// Credentials that the host adds to requests. The node does not see them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub credential: Vec<CredentialGrant>,
+    /// Credentials whose text the node may read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secret: Vec<String>,
 }
 
 impl Grants {
@@ -29,6 +40,18 @@ impl Grants {
     /// The mode in which `store` was granted, if it was.
     pub fn storage_mode(&self, store: &str) -> Option<StorageMode> {
         self.storage.iter().filter(|grant| grant.store == store).map(|grant| grant.mode).max()
+    }
+
+    /// All credentials of the project that the node needs, each once.
+    pub fn credential_names(&self) -> Vec<&str> {
+        let added = self.credential.iter().map(|grant| grant.name.as_str());
+        let names: BTreeSet<&str> = added.chain(self.secret.iter().map(String::as_str)).collect();
+        names.into_iter().collect()
+    }
+
+    /// Whether the node may read the text of this credential.
+    pub fn allows_secret(&self, name: &str) -> bool {
+        self.secret.iter().any(|granted| granted == name)
     }
 
     /// Whether the node may emit events to this grid.
@@ -91,6 +114,22 @@ impl HttpGrant {
             && url.port_or_known_default() == Some(self.port)
             && url.host().is_some_and(|host| self.host.matches(&host))
             && self.path.matches(url.path())
+    }
+}
+
+impl HttpGrant {
+    /// Where the requests go that it allows, whatever their method and path.
+    pub fn origin(&self) -> Origin {
+        Origin::new(&self.scheme, &self.host, self.port)
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(host) => write!(f, "{host}"),
+            Self::Subdomains(suffix) => write!(f, "*{suffix}"),
+        }
     }
 }
 
@@ -209,11 +248,7 @@ fn path_pattern(url: &Url, prefix: bool, written: &str) -> Option<PathPattern> {
 impl fmt::Display for HttpGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let methods = if self.methods.is_empty() { "*".to_owned() } else { self.methods.join(",") };
-        write!(f, "{methods} {}://", self.scheme)?;
-        match &self.host {
-            HostPattern::Exact(host) => write!(f, "{host}")?,
-            HostPattern::Subdomains(suffix) => write!(f, "*{suffix}")?,
-        }
+        write!(f, "{methods} {}://{}", self.scheme, self.host)?;
         let default_port = if self.scheme == "https" { 443 } else { 80 };
         if self.port != default_port {
             write!(f, ":{}", self.port)?;

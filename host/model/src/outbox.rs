@@ -7,8 +7,11 @@ use crate::{RunId, replay::REPLAY_OF};
 
 /// The attribute `trigger` of an emitted event.
 pub const TRIGGER: &str = "outbox";
-/// The attribute that counts the emissions between an event from outside and this one.
-const HOPS: &str = "hops";
+/// The attribute that counts the emissions, and the requests to triggers of a host, between an event from outside and this one.
+pub const HOPS: &str = "hops";
+/// The header that carries the same count along with every request that a guest sends, so that a grid which calls its own
+/// trigger over HTTP comes to an end, too.
+pub const HOPS_HEADER: &str = "trellis-hops";
 /// Attributes that follow an event to those that its run emits.
 const FOLLOWING: [&str; 2] = ["traceparent", "tracestate"];
 /// Attributes that are the host's to set.

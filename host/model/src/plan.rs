@@ -10,10 +10,11 @@ use std::{
 use crate::{
     PluginId,
     backoff::RetryPolicy,
+    call_limits::OwnCallLimits,
     description::Description,
     fault::{Fault, did_you_mean},
     grant::Grants,
-    manifest::{GridDefinition, Manifest, NodeDefinition, NodeLimits, Origin, document::pointer_join, reader::Faults},
+    manifest::{GridDefinition, Manifest, NodeDefinition, Origin, document::pointer_join, reader::Faults},
     place::GridOrder,
 };
 
@@ -47,7 +48,7 @@ pub struct PlannedNode {
     /// The top-level fields of the config as text, for `wasi:config`.
     pub config_values: Arc<[(String, String)]>,
     pub grants: Arc<Grants>,
-    pub limits: NodeLimits,
+    pub limits: OwnCallLimits,
     pub retry: RetryPolicy,
     /// From the moment that its inputs are there to its first call, in milliseconds.
     pub delay_ms: u64,

@@ -226,6 +226,8 @@ pub struct Metering {
     pub storage_operations: u32,
     /// Events emitted to grids of the project.
     pub events_emitted: u32,
+    /// Logged and printed, what was thrown away included.
+    pub log_bytes: u64,
 }
 
 /// What the nodes of one run have come to so far, in the order of the plan. Absent: not called yet.

@@ -57,6 +57,12 @@ impl LoadedRevision {
         names
     }
 
+    /// Whether any node of it has a use for a credential.
+    fn needs_credentials(&self) -> bool {
+        let mut nodes = self.grids.values().flat_map(|grid| &grid.nodes);
+        nodes.any(|node| !node.grants.credential_names().is_empty())
+    }
+
     pub fn digest(&self, plugin: PluginId) -> Option<Digest> {
         self.digests.get(&plugin).copied()
     }
@@ -69,6 +75,11 @@ pub enum CatalogError {
     /// The stored revision does not exist, or cannot be run by this version of Trellis.
     #[error("{0}")]
     Unusable(String),
+    /// It needs credentials, and this host has no key to open any.
+    #[error(
+        "project `{project}` needs credentials, and this host has no master key for them; an operator sets `credentials.master_key_file`"
+    )]
+    NoKeys { project: String },
 }
 
 #[derive(Debug)]
@@ -79,14 +90,17 @@ pub struct Catalog {
     current: DashMap<(String, String), Arc<LoadedRevision>>,
     /// The targets of each project's current revision.
     targets: DashMap<ProjectId, (RevisionId, Arc<[Target]>)>,
+    /// Whether this host can open credentials; if not, it starts no project that needs any.
+    has_keys: bool,
     /// The newest revision that [`Catalog::refresh`] has seen.
     newest: AtomicI64,
 }
 
 impl Catalog {
-    pub fn new(database: Database) -> Self {
+    pub fn new(database: Database, has_keys: bool) -> Self {
         Self {
             database,
+            has_keys,
             revisions: DashMap::new(),
             current: DashMap::new(),
             targets: DashMap::new(),
@@ -119,7 +133,7 @@ impl Catalog {
         }
         let stored = self.database.revision(account, id).await?;
         let stored = stored.ok_or_else(|| CatalogError::Unusable(format!("revision {id} does not exist any more")))?;
-        let loaded = load(&stored, &self.plugins(std::slice::from_ref(&stored)).await?)?;
+        let loaded = self.check_keys(load(&stored, &self.plugins(std::slice::from_ref(&stored)).await?)?)?;
         self.keep(&loaded);
         Ok(loaded)
     }
@@ -155,7 +169,7 @@ impl Catalog {
     async fn adopt(&self, revisions: &[Revision]) -> Result<(), StoreError> {
         let plugins = self.plugins(revisions).await?;
         for stored in revisions {
-            match load(stored, &plugins) {
+            match load(stored, &plugins).and_then(|loaded| self.check_keys(loaded)) {
                 Ok(loaded) => self.make_current(stored, loaded),
                 Err(error) => {
                     tracing::error!(project = stored.project_name, revision = %stored.id, %error, "a project was not loaded");
@@ -163,6 +177,13 @@ impl Catalog {
             }
         }
         Ok(())
+    }
+
+    fn check_keys(&self, loaded: Arc<LoadedRevision>) -> Result<Arc<LoadedRevision>, CatalogError> {
+        if loaded.needs_credentials() && !self.has_keys {
+            return Err(CatalogError::NoKeys { project: loaded.project_name.clone() });
+        }
+        Ok(loaded)
     }
 
     fn make_current(&self, stored: &Revision, loaded: Arc<LoadedRevision>) {

@@ -15,6 +15,7 @@ use trellis_store::{
 };
 
 use crate::{
+    call_budgets::CallBudgets,
     cancellations::Cancellations,
     canceller::Canceller,
     catalog::Catalog,
@@ -32,6 +33,7 @@ use crate::{
     slots::Slots,
     spreads::Spreads,
     targets::Targets,
+    vault::{Keyring, Vault},
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +41,10 @@ pub struct HostConfig {
     pub lease: LeaseConfig,
     pub limiter: LimiterConfig,
     pub ingest: IngestConfig,
-    /// The operator's limits of one call.
+    /// The limits of one call of an account for which nothing else was set.
     pub call_limits: CallLimits,
+    /// The most that an operator can give an account.
+    pub call_ceilings: CallLimits,
     /// What one run may hold back.
     pub run_limits: RunLimits,
     /// Runs in flight at most, waiting ones included.
@@ -65,6 +69,8 @@ pub struct Host {
     pub limiter: Limiter,
     pub ingest: Ingest,
     pub clock: Clock,
+    pub vault: Vault,
+    pub budgets: Arc<CallBudgets>,
     spreads: Arc<Spreads>,
     targets: Targets,
     lease: Arc<Lease>,
@@ -119,7 +125,8 @@ impl Task {
 }
 
 impl Host {
-    /// Registers the host, loads all projects and starts to take shards and run jobs.
+    /// Registers the host, loads all projects and starts to take shards and run jobs. Without a `keyring` it has no
+    /// credentials, and leaves projects that need some to other hosts.
     ///
     /// # Errors
     /// The database cannot be reached, or refuses.
@@ -127,15 +134,19 @@ impl Host {
         database: Database,
         engine: Engine,
         config: HostConfig,
+        keyring: Option<Keyring>,
     ) -> Result<(Arc<Self>, HostStop), StoreError> {
         let clock = Clock::default();
-        let catalog = Arc::new(Catalog::new(database.clone()));
+        let vault = Vault::new(database.clone(), keyring);
+        let catalog = Arc::new(Catalog::new(database.clone(), vault.is_open()));
         // Listened to before the first look, so that nothing falls between the two.
         let notices = database.listen().await?;
         catalog.refresh(true).await?;
         housekeeper::make_days(&database).await;
         let spreads = Arc::new(Spreads::new(database.clone()));
         spreads.refresh().await?;
+        let budgets = Arc::new(CallBudgets::new(database.clone(), config.call_limits, config.call_ceilings));
+        budgets.refresh().await?;
 
         let (changes, shard_changes) = mpsc::channel(SHARD_CHANGES_MAX);
         let cancellations = Arc::new(Cancellations::default());
@@ -161,6 +172,8 @@ impl Host {
             limiter,
             ingest,
             clock,
+            vault,
+            budgets,
             spreads,
             targets,
             lease,
@@ -213,6 +226,7 @@ impl Host {
             first_permits: Arc::default(),
             slots: Slots::default(),
             targets: self.targets.clone(),
+            vault: self.vault.clone(),
             committer,
             conflicts: Conflicts::default(),
             claims,
@@ -220,7 +234,7 @@ impl Host {
             cancellations: Arc::clone(&self.cancellations),
             lease: Arc::clone(&self.lease),
             clock: self.clock.clone(),
-            call_limits: config.call_limits,
+            budgets: Arc::clone(&self.budgets),
             run_limits: config.run_limits,
             callee: config.callee,
         })
@@ -244,6 +258,7 @@ impl Host {
             catalog: Arc::clone(&self.catalog),
             limiter: self.limiter.clone(),
             spreads: Arc::clone(&self.spreads),
+            budgets: Arc::clone(&self.budgets),
             wakeups: self.wakeups.clone(),
         }
     }
@@ -271,9 +286,10 @@ impl Host {
     pub async fn limits_changed(&self, account: AccountId) {
         let limits = self.limiter.reload_limits(account).await;
         let spread = self.spreads.reload(account).await;
+        let budget = self.budgets.reload(account).await;
         self.wakeups.tell(Message::LimitsChanged(account)).await;
         let notice = self.database.notify(&[Notice::Limits(account)]).await;
-        if let Err(error) = limits.and(spread).and(notice) {
+        if let Err(error) = limits.and(spread).and(budget).and(notice) {
             tracing::warn!(%account, %error, "changed limits are not heeded everywhere yet");
         }
     }
@@ -344,6 +360,7 @@ struct Listener {
     catalog: Arc<Catalog>,
     limiter: Limiter,
     spreads: Arc<Spreads>,
+    budgets: Arc<CallBudgets>,
     wakeups: Wakeups,
 }
 
@@ -410,6 +427,7 @@ impl Listener {
 
     async fn reload(&self, account: AccountId) -> Result<(), StoreError> {
         self.limiter.reload_limits(account).await?;
+        self.budgets.reload(account).await?;
         self.spreads.reload(account).await
     }
 
@@ -432,6 +450,9 @@ impl Listener {
         }
         if !all && let Err(error) = self.limiter.refresh().await {
             tracing::warn!(%error, "the limits of accounts in use were not looked for");
+        }
+        if let Err(error) = self.budgets.refresh().await {
+            tracing::warn!(%error, "what accounts may use in a call was not looked for");
         }
     }
 }

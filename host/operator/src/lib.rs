@@ -9,6 +9,8 @@ pub mod host;
 pub mod ingest;
 pub mod scheduler;
 pub mod slots;
+
+pub mod call_budgets;
 pub mod spreads;
 pub mod starts;
 
@@ -17,6 +19,7 @@ pub mod limiter;
 pub mod targets;
 
 pub mod run;
+pub mod vault;
 
 pub mod committer;
 mod housekeeper;

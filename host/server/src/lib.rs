@@ -4,9 +4,11 @@ pub mod cli;
 
 pub mod api;
 pub mod edge;
+mod open_files;
 pub mod server;
 
 pub mod config;
+mod credentials;
 pub mod postgres;
 
 pub mod client;

@@ -25,7 +25,9 @@ use trellis_store::{Database, DatabaseOptions};
 use crate::{
     api::{self, Api, ApiConfig},
     config::{self, Config},
+    credentials,
     edge::{self, Drained, EdgeConfig},
+    open_files,
     postgres::{EmbeddedPostgres, StartOptions},
 };
 
@@ -67,13 +69,16 @@ impl Server {
             )
         })?;
         let address = listener.local_addr()?;
+        let keyring = credentials::keyring(&config.credentials)?;
+        open_files::raise(open_files::needed(config))?;
         let (database, postgres) = open_database(config).await?;
         let applied = database.migrate().await?;
         if !applied.is_empty() {
             tracing::info!(migrations = applied.len(), "the schema was brought up to date");
         }
         let engine = start_engine(config)?;
-        let (host, stop) = Host::start(database, engine, host_config(config, postgres.is_some(), callee)).await?;
+        let settings = host_config(config, postgres.is_some(), callee);
+        let (host, stop) = Host::start(database, engine, settings, keyring).await?;
         let base_url = Config { listen: address, ..config.clone() }.base_url();
         let api = Api::new(Arc::clone(&host), api_config(config, &base_url));
         let edge_stop = CancellationToken::new();
@@ -164,8 +169,16 @@ pub async fn create_operator_token(database: &Database, name: &str) -> anyhow::R
 fn start_engine(config: &Config) -> anyhow::Result<Engine> {
     let mut engine = EngineConfig::new(artefacts_folder(&config.data_dir));
     engine.instances_max = config.sandbox.instances_max;
-    engine.memory_bytes_max = config.sandbox.memory.0;
-    engine.egress = EgressPolicy::new(config.egress.allow_private.iter().copied());
+    engine.memory_bytes_max = config.sandbox.ceilings.memory_bytes;
+    engine.table_elements_max = config.sandbox.ceilings.table_elements;
+    engine.memory_bytes_total = config.sandbox.memory_total.0;
+    engine.account_percent = config.sandbox.account_percent;
+    engine.egress = EgressPolicy::new(config.egress.allow_private.iter().copied()).denying(config.egress.deny.clone());
+    engine.egress_limits = config.egress.limits();
+    if let Some(path) = &config.egress.ca_file {
+        let read = std::fs::read(path);
+        engine.ca_certificates = read.with_context(|| format!("cannot read `egress.ca_file`, {}", path.display()))?;
+    }
     Ok(Engine::new(&engine)?)
 }
 
@@ -184,7 +197,8 @@ fn host_config(config: &Config, is_exclusive: bool, callee: Callee) -> HostConfi
             },
         },
         ingest: IngestConfig { timeout: config.queue.ingest_timeout, dedupe_retention: config.queue.dedupe_retention },
-        call_limits: config.sandbox.call_limits(),
+        call_limits: config.sandbox.limits,
+        call_ceilings: config.sandbox.ceilings,
         run_limits: config.run.run_limits(),
         runs_max: config.queue.runs_max as usize,
         callee,
@@ -196,6 +210,8 @@ fn api_config(config: &Config, base_url: &str) -> ApiConfig {
     ApiConfig {
         body_bytes_max: usize::try_from(config.http.body_max.0).unwrap_or(usize::MAX),
         upload_bytes_max: usize::try_from(config.http.upload_max.0).unwrap_or(usize::MAX),
+        credential_bytes_max: config.credentials.value_max.as_usize(),
+        credentials_max: config.credentials.per_project_max,
         request_timeout: config.http.request_timeout,
         base_url: base_url.to_owned(),
     }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use sqlx::{Postgres, Transaction};
 use trellis_model::{
     AccountId,
+    call_limits::CallLimitsChange,
     retention::{History, RetentionChange},
     window::{AccountLimits, OwnLimits},
 };
@@ -13,6 +14,7 @@ use trellis_model::{
 use crate::{
     Database, Result, StoreError,
     accounts::{Account, AccountRow, read_account},
+    call_limits::grant_call_limits,
     patient_pool::answered,
 };
 
@@ -27,6 +29,8 @@ pub struct AccountChange {
     pub running_max: Option<u32>,
     /// Over how many shards new jobs are spread; 1 to [`trellis_model::ids::SPREAD_MAX`].
     pub spread: Option<u8>,
+    /// What one call may use, as far as it differs from what every account has; see [`crate::call_limits`].
+    pub call_limits: CallLimitsChange,
     /// From the next commit on. What is in history already stays until its days are over.
     pub retention: RetentionChange,
 }
@@ -34,7 +38,7 @@ pub struct AccountChange {
 impl AccountChange {
     /// Whether hosts have to hear of it: of retention they learn where they commit.
     pub fn concerns_limits(&self) -> bool {
-        self.changes_limits() || self.spread.is_some()
+        self.changes_limits() || self.spread.is_some() || !self.call_limits.is_empty()
     }
 
     fn changes_limits(&self) -> bool {
@@ -70,8 +74,11 @@ impl Database {
             if change.changes_limits() {
                 merge_limits(&mut transaction, id, change).await?;
             }
+            if !change.call_limits.is_empty() {
+                grant_call_limits(&mut transaction, id, &change.call_limits).await?;
+            }
             let row: AccountRow = sqlx::query_as(
-                "select id, name, history, history_days, spread, limits
+                "select id, name, history, history_days, spread, limits, call_limits, call_limits_lowered
                  from account left join account_limit on account_id = id where id = $1",
             )
             .bind(id.0)

@@ -2,9 +2,9 @@
 //!
 //! How their settings are changed is [`crate::account_change`]'s part.
 
-use trellis_model::{AccountId, retention::Retention, window::OwnLimits};
+use trellis_model::{AccountId, call_limits::AccountCallLimits, retention::Retention, window::OwnLimits};
 
-use crate::{Database, Result, limits::read_limits, retention::read_retention};
+use crate::{Database, Result, call_limits::read_call_limits, limits::read_limits, retention::read_retention};
 
 #[derive(Clone, Debug)]
 pub struct Account {
@@ -14,10 +14,12 @@ pub struct Account {
     /// On how many shards new jobs are put.
     pub spread: u8,
     pub limits: OwnLimits,
+    pub call_limits: AccountCallLimits,
 }
 
-/// Id, name, history, its days, spread, limits.
-pub(crate) type AccountRow = (i64, String, String, i32, i16, Option<serde_json::Value>);
+/// Id, name, history, its days, spread, limits, limits of calls: granted and lowered.
+pub(crate) type AccountRow =
+    (i64, String, String, i32, i16, Option<serde_json::Value>, Option<serde_json::Value>, Option<serde_json::Value>);
 
 impl Database {
     /// Makes an account, or returns the one that has the name.
@@ -61,7 +63,7 @@ impl Database {
     /// At most `limit` accounts with ids behind `after`.
     pub async fn accounts(&self, after: Option<AccountId>, limit: i64) -> Result<Vec<Account>> {
         let rows: Vec<AccountRow> = sqlx::query_as(
-            "select id, name, history, history_days, spread, limits
+            "select id, name, history, history_days, spread, limits, call_limits, call_limits_lowered
              from account left join account_limit on account_id = id where id > $1 order by id limit $2",
         )
         .bind(after.map_or(0, |account| account.0))
@@ -73,7 +75,7 @@ impl Database {
 
     pub async fn account(&self, name: &str) -> Result<Option<Account>> {
         let row: Option<AccountRow> = sqlx::query_as(
-            "select id, name, history, history_days, spread, limits
+            "select id, name, history, history_days, spread, limits, call_limits, call_limits_lowered
              from account left join account_limit on account_id = id where name = $1",
         )
         .bind(name)
@@ -83,7 +85,9 @@ impl Database {
     }
 }
 
-pub(crate) fn read_account((id, name, history, days, spread, limits): AccountRow) -> Result<Account> {
+pub(crate) fn read_account(row: AccountRow) -> Result<Account> {
+    let (id, name, history, days, spread, limits, granted, lowered) = row;
     let (retention, spread) = (read_retention(&history, days)?, u8::try_from(spread).unwrap_or(1));
-    Ok(Account { id: AccountId(id), name, retention, spread, limits: read_limits(limits)? })
+    let (limits, call_limits) = (read_limits(limits)?, read_call_limits(granted, lowered)?);
+    Ok(Account { id: AccountId(id), name, retention, spread, limits, call_limits })
 }

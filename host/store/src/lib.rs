@@ -10,7 +10,9 @@ mod patient_pool;
 
 pub mod account_change;
 pub mod accounts;
+pub mod call_limits;
 pub mod components;
+pub mod credentials;
 pub mod limits;
 pub mod plugins;
 pub mod projects;

@@ -4,7 +4,7 @@
 use crate::{
     config, http,
     log::Level,
-    outbox,
+    outbox, secrets,
     storage::{self, Entry, Page, WriteOptions},
 };
 
@@ -28,6 +28,12 @@ pub(crate) fn config_get(name: &str) -> Result<Option<String>, config::Error> {
 
 pub(crate) fn config_all() -> Result<Vec<(String, String)>, config::Error> {
     Ok(with_state(|state| state.config.clone()))
+}
+
+pub(crate) fn secret(name: &str) -> Result<String, secrets::Error> {
+    let value_of = |(known, value): &(String, String)| (known == name).then(|| value.clone());
+    let found = with_state(|state| state.secrets.iter().find_map(value_of));
+    found.ok_or_else(|| secrets::Error::Denied(format!("the test has no secret `{name}`; set it with `fake::secret`")))
 }
 
 pub(crate) fn storage_get(store: &str, key: &str) -> Result<Option<Entry>, storage::Error> {

@@ -3,13 +3,14 @@
 use crate::{
     config, http,
     log::Level,
-    outbox,
+    outbox, secrets,
     storage::{self, Entry, Page, WriteOptions},
 };
 
 use super::bindings::{
     trellis::plugin::{
         outbox::{self as outbox_import, OutboxError},
+        secrets::{self as secrets_import, SecretError},
         storage::{self as store_import, StorageError},
         web::{self, WebError},
     },
@@ -58,6 +59,13 @@ fn config_error(error: config_import::Error) -> config::Error {
     match error {
         config_import::Error::Upstream(reason) | config_import::Error::Io(reason) => config::Error(reason),
     }
+}
+
+pub(crate) fn secret(name: &str) -> Result<String, secrets::Error> {
+    secrets_import::get(name).map_err(|error| match error {
+        SecretError::Denied(rule) => secrets::Error::Denied(rule),
+        SecretError::Other(reason) => secrets::Error::Other(reason),
+    })
 }
 
 pub(crate) fn storage_get(store: &str, key: &str) -> Result<Option<Entry>, storage::Error> {

@@ -1,15 +1,19 @@
 //! A plugin under test, with the world that its calls find.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_json::Value;
-use trellis_engine::{Call, CallReport, Event, Outbound, Outcome, Storage, TargetGate, Transformer, WallClock};
+use trellis_engine::{
+    Call, CallReport, Event, Outbound, Outcome, Secrets, Storage, TargetGate, Transformer, WallClock,
+};
 use trellis_model::{
+    AccountId,
     call_limits::CallLimits,
+    credential::Secret,
     description::Description,
     fault::did_you_mean,
-    grant::{Grants, HttpGrant, StorageGrant},
+    grant::{CredentialGrant, Grants, HttpGrant, StorageGrant},
 };
 
 use crate::{
@@ -37,6 +41,11 @@ pub struct Plugin {
     stores: Vec<StorageGrant>,
     /// Grids that the plugin may emit to.
     grids: Vec<String>,
+    /// Those that a host would add to requests.
+    credentials: Vec<CredentialGrant>,
+    /// Names of those that the plugin may read.
+    readable: Vec<String>,
+    secrets: BTreeMap<String, Secret>,
     clock: Option<Arc<FixedClock>>,
     full_targets: Vec<FullTarget>,
 }
@@ -76,6 +85,9 @@ impl Plugin {
             storage: Arc::default(),
             stores: Vec::new(),
             grids: Vec::new(),
+            credentials: Vec::new(),
+            readable: Vec::new(),
+            secrets: BTreeMap::new(),
             clock: None,
             full_targets: Vec::new(),
         }
@@ -126,7 +138,29 @@ impl Plugin {
         self
     }
 
-    /// Grants exactly this, and the grids of [`Plugin::grid`], as a manifest would: `.grants(&["GET https://api.example.com/*"], &["cache:r"])`.
+    /// Adds a credential to requests to a host, as a manifest's `credential = { name = …, host = …, header = … }` does: the
+    /// plugin does not see it, [`Report::requests`] does.
+    #[must_use]
+    #[track_caller]
+    pub fn credential(mut self, name: &str, host: &str, header: &str, value: &str) -> Self {
+        match (host.parse(), header.parse()) {
+            (Ok(origin), Ok(header)) => self.credentials.push(CredentialGrant::new(name.to_owned(), origin, header)),
+            (Err(error), _) | (_, Err(error)) => panic!("{error}"),
+        }
+        self.secrets.insert(name.to_owned(), Secret::from(value.to_owned()));
+        self
+    }
+
+    /// Lets the plugin read a secret, as a manifest's `secret = [name]` does. As on a host, nothing of it gets into the
+    /// report's log, emissions and failure.
+    #[must_use]
+    pub fn secret(mut self, name: &str, value: &str) -> Self {
+        self.readable.push(name.to_owned());
+        self.secrets.insert(name.to_owned(), Secret::from(value.to_owned()));
+        self
+    }
+
+    /// Grants exactly this, and the grids of [`Plugin::grid`] and the credentials of the test, as a manifest would: `.grants(&["GET https://api.example.com/*"], &["cache:r"])`.
     #[must_use]
     #[track_caller]
     pub fn grants(mut self, http: &[&str], storage: &[&str]) -> Self {
@@ -219,10 +253,12 @@ impl Plugin {
     fn prepare(&self, inputs: &[(&str, Value)], http: &Arc<FakeHttp>) -> Call {
         let inputs = inputs.iter().map(|(port, value)| ((*port).to_owned(), value.to_string())).collect();
         Call {
+            account: AccountId(1),
             event: Event { inputs, ..self.event.clone() },
             config: self.config.to_string().into(),
             limits: self.limits,
             grants: Arc::new(self.effective_grants()),
+            secrets: Arc::new(Secrets::new(self.secrets.clone())),
             storage: Arc::clone(&self.storage) as Arc<dyn Storage>,
             outbound: Arc::clone(http) as Arc<dyn Outbound>,
             targets: (!self.full_targets.is_empty())
@@ -237,7 +273,12 @@ impl Plugin {
             storage: self.stores.clone(),
             ..Grants::default()
         };
-        Grants { emit: self.grids.clone(), ..self.grants.clone().unwrap_or_else(of_the_world) }
+        Grants {
+            emit: self.grids.clone(),
+            credential: self.credentials.clone(),
+            secret: self.readable.clone(),
+            ..self.grants.clone().unwrap_or_else(of_the_world)
+        }
     }
 
     #[track_caller]

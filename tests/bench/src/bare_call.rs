@@ -21,6 +21,7 @@ use bindings::{
     trellis::plugin::{
         events,
         outbox::{self, OutboxError},
+        secrets::{self, SecretError},
         storage::{self, StorageError},
         web,
     },
@@ -114,6 +115,12 @@ impl events::Host for State {}
 impl outbox::Host for State {
     fn emit(&mut self, _grid: String, _data: String, _options: outbox::EmitOptions) -> Result<(), OutboxError> {
         Ok(())
+    }
+}
+
+impl secrets::Host for State {
+    fn get(&mut self, name: String) -> Result<String, SecretError> {
+        Err(SecretError::Denied(name))
     }
 }
 

@@ -135,10 +135,12 @@ impl ThroughEngine {
     /// The guest failed.
     pub async fn call(&self) -> anyhow::Result<usize> {
         let call = Call {
+            account: AccountId(1),
             event: event(),
             config: CONFIG.into(),
             limits: CallLimits::default(),
             grants: Arc::default(),
+            secrets: Arc::default(),
             storage: Arc::clone(&self.storage) as Arc<dyn Storage>,
             outbound: Arc::clone(&self.outbound),
             targets: None,

@@ -65,10 +65,12 @@ async fn call_directly(subject: &Subject, project: &Project, count: usize) -> an
 
 fn call(subject: &Subject) -> Call {
     Call {
+        account: AccountId(1),
         event: Event { attempt: 1, inputs: vec![("in".to_owned(), EVENT.to_owned())], ..Event::default() },
         config: r#"{"stamp":true}"#.into(),
         limits: CallLimits::default(),
         grants: Arc::default(),
+        secrets: Arc::default(),
         storage: Arc::new(NoStorage),
         outbound: subject.server.host.engine.outbound(AccountId(1)),
         targets: None,

@@ -18,6 +18,8 @@ mod stop;
 mod suspects;
 mod targets;
 
+mod credentials;
+mod egress_namespace;
 mod hostile_guests;
 mod refusals;
 mod tenancy;

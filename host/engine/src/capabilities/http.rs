@@ -17,6 +17,7 @@ use super::log::{Log, LogLevel};
 use crate::{
     egress::{
         guard::{EgressGuard, PreparedRequest},
+        limits::Deadlines,
         outbound::{OutboundBody, SendError},
     },
     guest_state::GuestState,
@@ -83,7 +84,7 @@ async fn send(
 ) -> Result<http::Response<WasiBody>, SendError> {
     // Waiting for room is no time of the target's: the deadline begins afterwards.
     let passed = guard.pass(prepared).await;
-    let sending = guard.send(passed, outbound_body(body), None);
+    let sending = guard.send(passed, outbound_body(body), deadlines(options));
     let response = match head_deadline(options) {
         Some(deadline) => {
             timeout(deadline, sending).map_err(|_| SendError::Timeout("waiting for the response")).await??
@@ -95,6 +96,16 @@ async fn send(
     *answer.status_mut() = response.status;
     *answer.headers_mut() = response.headers;
     Ok(answer)
+}
+
+fn deadlines(options: RequestOptions) -> Deadlines {
+    let RequestOptions { connect_timeout, first_byte_timeout, between_bytes_timeout, .. } = options;
+    Deadlines {
+        connect: connect_timeout,
+        first_byte: first_byte_timeout,
+        between_bytes: between_bytes_timeout,
+        exchange: None,
+    }
 }
 
 /// Connecting and the first byte are one wait here, so their times are added up.
@@ -117,6 +128,7 @@ fn to_wasi(error: SendError) -> Error {
         SendError::Invalid(_) => Error::HttpRequestUriInvalid,
         SendError::Timeout(_) => Error::HttpResponseTimeout,
         SendError::TooLarge { limit } => Error::HttpResponseBodySize(Some(limit)),
+        SendError::RequestTooLarge { limit } => Error::HttpRequestBodySize(Some(limit)),
         SendError::Dns(_) => Error::DestinationNotFound,
         SendError::Connect(_) => Error::ConnectionRefused,
         SendError::Tls(_) => Error::TlsProtocolError,

@@ -15,6 +15,7 @@ use wasmtime::component::{HasSelf, Linker};
 use crate::{
     bindings::logging::{self, Level},
     guest_state::GuestState,
+    redaction::Redactor,
 };
 
 /// What one line costs besides its text, so that empty lines are bounded too.
@@ -66,17 +67,23 @@ struct Growing {
     began: Instant,
     log: RunLog,
     bytes_left: u64,
+    redactor: Arc<Redactor>,
+    /// Of all that came, kept or not.
+    bytes: u64,
     /// Text behind the last line break, per stream.
     unfinished: [Vec<u8>; 2],
     stderr_tail: Vec<u8>,
 }
 
 impl Log {
-    pub fn new(bytes_max: u64) -> Self {
+    /// A log that has none of the call's secrets in it.
+    pub fn redacting(bytes_max: u64, redactor: Arc<Redactor>) -> Self {
         Self(Arc::new(Mutex::new(Growing {
             began: Instant::now(),
             log: RunLog::default(),
             bytes_left: bytes_max,
+            redactor,
+            bytes: 0,
             unfinished: [Vec::new(), Vec::new()],
             stderr_tail: Vec::new(),
         })))
@@ -92,7 +99,9 @@ impl Log {
     }
 
     pub fn write(&self, stream: Stream, bytes: &[u8]) {
-        self.lock().write(stream, bytes);
+        let mut growing = self.lock();
+        growing.bytes += bytes.len() as u64;
+        growing.write(stream, bytes);
     }
 
     /// Ends the log. A line without a line break counts as a line.
@@ -107,15 +116,42 @@ impl Log {
         mem::take(&mut growing.log)
     }
 
+    /// Bytes that were logged and printed so far, those that were thrown away included.
+    pub fn bytes(&self) -> u64 {
+        self.lock().bytes
+    }
+
     /// The last lines of standard error, where runtimes of other languages leave the message of an uncaught exception.
     pub fn stderr_tail(&self) -> String {
         let growing = self.lock();
-        clean(String::from_utf8_lossy(&growing.stderr_tail).trim())
+        let text = String::from_utf8_lossy(&growing.stderr_tail);
+        // What is kept beyond that begins with the end of a secret, perhaps.
+        let from = text.len().saturating_sub(STDERR_TAIL_BYTES);
+        clean(growing.redactor.part(&text, from, text.len()).trim())
     }
 }
 
 impl Growing {
     fn push(&mut self, level: LogLevel, context: &str, message: &str) {
+        let redactor = Arc::clone(&self.redactor);
+        if redactor.is_empty() {
+            return self.push_clean(level, context, message);
+        }
+        // No more than can be kept is looked through; and before it is cut off, or the cut could go through a secret.
+        let room = usize::try_from(self.bytes_left).unwrap_or(usize::MAX);
+        let head = |text: &str| {
+            let seen = &text[..text.floor_char_boundary(room.saturating_add(redactor.longest()))];
+            redactor.part(seen, 0, room.min(seen.len())).into_owned()
+        };
+        self.dropped(message.len().saturating_sub(room));
+        self.push_clean(level, &head(context), &head(message));
+    }
+
+    fn dropped(&mut self, bytes: usize) {
+        self.log.dropped_bytes += bytes as u64;
+    }
+
+    fn push_clean(&mut self, level: LogLevel, context: &str, message: &str) {
         let wanted = LINE_BYTES + (context.len() + message.len()) as u64;
         if wanted <= self.bytes_left {
             self.bytes_left -= wanted;
@@ -129,7 +165,7 @@ impl Growing {
         let kept = message.floor_char_boundary(room);
         self.log.dropped_bytes += (message.len() - kept) as u64;
         if kept > 0 {
-            self.push(level, context, &message[..kept]);
+            self.push_clean(level, context, &message[..kept]);
         }
         self.bytes_left = 0;
     }
@@ -165,16 +201,22 @@ impl Growing {
     }
 
     fn keep_tail(&mut self, bytes: &[u8]) {
-        let newest = &bytes[bytes.len().saturating_sub(STDERR_TAIL_BYTES)..];
-        let excess = (self.stderr_tail.len() + newest.len()).saturating_sub(STDERR_TAIL_BYTES);
+        let most = STDERR_TAIL_BYTES + self.redactor.longest();
+        let newest = &bytes[bytes.len().saturating_sub(most)..];
+        let excess = (self.stderr_tail.len() + newest.len()).saturating_sub(most);
         self.stderr_tail.drain(..excess.min(self.stderr_tail.len()));
         self.stderr_tail.extend_from_slice(newest);
     }
 }
 
-/// Replaces control characters other than line breaks and tabs: terminals obey them, and databases refuse NUL.
-fn clean(text: &str) -> String {
-    let is_control = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+/// Replaces control characters other than line breaks and tabs, and those that turn the direction of writing: terminals obey
+/// them, databases refuse NUL, and readers are deceived.
+pub(crate) fn clean(text: &str) -> String {
+    let is_control = |character: char| match character {
+        '\n' | '\t' => false,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        _ => character.is_control(),
+    };
     if text.contains(is_control) { text.replace(is_control, "\u{FFFD}") } else { text.to_owned() }
 }
 
@@ -188,7 +230,9 @@ impl logging::Host for Log {
             Level::Error => LogLevel::Error,
             Level::Critical => LogLevel::Critical,
         };
-        self.lock().push(level, &context, &message);
+        let mut growing = self.lock();
+        growing.bytes += (context.len() + message.len()) as u64;
+        growing.push(level, &context, &message);
     }
 }
 
@@ -200,13 +244,17 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result
 mod tests {
     use super::*;
 
+    fn log(bytes_max: u64) -> Log {
+        Log::redacting(bytes_max, Arc::default())
+    }
+
     fn messages(log: &Log) -> Vec<String> {
         log.finish().lines.into_iter().map(|line| line.message).collect()
     }
 
     #[test]
     fn streams_become_lines() {
-        let log = Log::new(1_000);
+        let log = log(1_000);
         log.write(Stream::Stdout, b"one\ntw");
         log.write(Stream::Stderr, b"other\n");
         log.write(Stream::Stdout, b"o\n\nrest");
@@ -215,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_cut_off_and_counted() {
-        let log = Log::new(100);
+        let log = log(100);
         for _ in 0..10 {
             log.write(Stream::Stdout, &[b'x'; 50]);
         }
@@ -224,25 +272,26 @@ mod tests {
         let kept: usize = run_log.lines.iter().map(|line| line.message.len()).sum();
         assert!(kept <= 100, "{kept}");
         assert_eq!(run_log.dropped_bytes, 504 - kept as u64);
+        assert_eq!(log.bytes(), 500, "what the guest wrote, and no more");
     }
 
     #[test]
     fn empty_lines_are_bounded_too() {
-        let log = Log::new(1_000);
+        let log = log(1_000);
         log.write(Stream::Stdout, &[b'\n'; 100_000]);
         assert!(log.finish().lines.len() < 100);
     }
 
     #[test]
     fn control_characters_do_not_reach_a_terminal() {
-        let log = Log::new(1_000);
-        log.remark(LogLevel::Info, "a\u{1b}[31mred\0\ttab");
-        assert_eq!(messages(&log), ["a\u{FFFD}[31mred\u{FFFD}\ttab"]);
+        let log = log(1_000);
+        log.remark(LogLevel::Info, "a\u{1b}[31mred\0\ttab \u{202e}dab\u{9b}");
+        assert_eq!(messages(&log), ["a\u{FFFD}[31mred\u{FFFD}\ttab \u{FFFD}dab\u{FFFD}"]);
     }
 
     #[test]
     fn the_tail_of_standard_error_is_its_newest_part() {
-        let log = Log::new(10);
+        let log = log(10);
         log.write(Stream::Stderr, &[b'a'; 5_000]);
         log.write(Stream::Stderr, b"Traceback: the end\n");
         let tail = log.stderr_tail();

@@ -8,6 +8,7 @@ pub(crate) mod http;
 pub(crate) mod keyvalue;
 pub mod log;
 pub mod outbox;
+pub(crate) mod secrets;
 mod stdio;
 pub mod storage;
 pub mod wasi;
@@ -27,6 +28,7 @@ pub(crate) struct Capabilities {
     /// Of `wasi:keyvalue` as well.
     pub storage: storage::StorageAccess,
     pub outbox: outbox::Outbox,
+    pub secrets: secrets::ReadableSecrets,
 }
 
 impl Capabilities {
@@ -38,6 +40,7 @@ impl Capabilities {
         web::add_to_linker(linker)?;
         storage::add_to_linker(linker)?;
         keyvalue::add_to_linker(linker)?;
-        outbox::add_to_linker(linker)
+        outbox::add_to_linker(linker)?;
+        secrets::add_to_linker(linker)
     }
 }

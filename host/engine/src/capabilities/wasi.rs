@@ -17,9 +17,6 @@ use super::{
 };
 use crate::guest_state::GuestState;
 
-/// Random bytes that a guest may ask for at once.
-const RANDOM_BYTES_MAX: u64 = 64 * 1024;
-
 /// The time of day that guests see. Without one they see the machine's.
 pub trait WallClock: Send + Sync {
     fn now(&self) -> SystemTime;
@@ -30,24 +27,26 @@ pub(crate) struct Wasi {
     context: Option<Box<WasiCtx>>,
     log: Log,
     clock: Option<Arc<dyn WallClock>>,
+    /// Random bytes that the guest may ask for at once.
+    random_bytes_max: u64,
 }
 
 impl Wasi {
-    pub fn new(log: Log, clock: Option<Arc<dyn WallClock>>) -> Self {
-        Self { context: None, log, clock }
+    pub fn new(log: Log, clock: Option<Arc<dyn WallClock>>, random_bytes_max: u64) -> Self {
+        Self { context: None, log, clock, random_bytes_max }
     }
 
     fn context(&mut self) -> &mut WasiCtx {
-        self.context.get_or_insert_with(|| Box::new(build(&self.log, self.clock.take())))
+        self.context.get_or_insert_with(|| Box::new(build(&self.log, self.clock.take(), self.random_bytes_max)))
     }
 }
 
-fn build(log: &Log, clock: Option<Arc<dyn WallClock>>) -> WasiCtx {
+fn build(log: &Log, clock: Option<Arc<dyn WallClock>>, random_bytes_max: u64) -> WasiCtx {
     let mut builder = WasiCtx::builder();
     builder
         .stdout(LogStream { log: log.clone(), stream: Stream::Stdout })
         .stderr(LogStream { log: log.clone(), stream: Stream::Stderr })
-        .max_random_size(RANDOM_BYTES_MAX)
+        .max_random_size(random_bytes_max)
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false);

@@ -12,6 +12,7 @@ use crate::{
     bindings::web::{self as wit, Request, Response, WebError},
     egress::{
         guard::{EgressGuard, HEADERS_MAX},
+        limits::Deadlines,
         outbound::{OutboundBody, SendError},
     },
     guest_state::GuestState,
@@ -29,7 +30,7 @@ impl Web {
 
     async fn exchange(&self, request: Request) -> Result<Response, SendError> {
         let method = Method::from_bytes(request.method.to_ascii_uppercase().as_bytes())
-            .map_err(|_| SendError::Invalid(format!("`{}` is no HTTP method", request.method)))?;
+            .map_err(|_| SendError::Invalid(format!("`{}` is no HTTP method", shown(&request.method))))?;
         let deadline = request.timeout_ms.map(|ms| Duration::from_millis(ms.into()));
         let headers = header_map(&request.headers)?;
         let body = match request.body {
@@ -40,7 +41,8 @@ impl Web {
         // Waiting for room is no time of the target's.
         let passed = self.guard.pass(prepared).await;
         let exchange = async {
-            let response = self.guard.send(passed, body, deadline).await?;
+            let response =
+                self.guard.send(passed, body, Deadlines { exchange: deadline, ..Deadlines::default() }).await?;
             let headers = header_list(&response.headers);
             let body = response.body.collect().await?.to_bytes();
             Ok(Response { status: response.status.as_u16(), headers, body: body.into() })
@@ -61,6 +63,7 @@ impl wit::Host for Web {
             match error {
                 SendError::Denied(rule) => WebError::Denied(rule),
                 SendError::Invalid(reason) => WebError::InvalidRequest(reason),
+                SendError::RequestTooLarge { .. } => WebError::InvalidRequest(error.to_string()),
                 SendError::Timeout(_) => WebError::Timeout,
                 SendError::TooLarge { .. } => WebError::TooLarge,
                 SendError::Dns(_) | SendError::Connect(_) | SendError::Tls(_) | SendError::Transport(_) => {
@@ -69,6 +72,12 @@ impl wit::Host for Web {
             }
         })
     }
+}
+
+/// As much of a method as belongs into a message.
+fn shown(method: &str) -> String {
+    const CHARACTERS_MAX: usize = 40;
+    method.escape_debug().take(CHARACTERS_MAX).collect()
 }
 
 /// The body's length is known here, so the guest's word on it is left out.

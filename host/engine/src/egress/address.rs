@@ -27,6 +27,8 @@ pub enum Forbidden {
     Translated,
     /// An address of this host, public or not.
     Own,
+    /// In a network that the operator forbids.
+    Denied,
 }
 
 impl fmt::Display for Forbidden {
@@ -45,6 +47,7 @@ impl fmt::Display for Forbidden {
             Self::Reserved => "a reserved address",
             Self::Translated => "an IPv6 form of an IPv4 address",
             Self::Own => "an address of this host",
+            Self::Denied => "an address of a denied network",
         })
     }
 }

@@ -1,13 +1,15 @@
-//! Bodies on their way through the guard: counted, and cut off at their limit.
+//! Bodies on their way through the guard: counted, cut off at their limit, and given up when nothing comes any more.
 
 use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
 
 use super::{
     guard::EgressGuard,
@@ -22,6 +24,13 @@ pub(super) enum Counter {
 }
 
 impl Counter {
+    fn too_large(&self, limit: u64) -> SendError {
+        match self {
+            Self::Request(_) => SendError::RequestTooLarge { limit },
+            Self::Response(_) => SendError::TooLarge { limit },
+        }
+    }
+
     fn add(&self, bytes: u64) {
         match self {
             Self::Request(guard) => guard.request_bytes.fetch_add(bytes, Relaxed),
@@ -75,10 +84,56 @@ impl Body for CountedBody {
             if self.passed > self.limit {
                 self.over = true;
                 self.passage = None;
-                return Poll::Ready(Some(Err(SendError::TooLarge { limit: self.limit })));
+                return Poll::Ready(Some(Err(self.counter.too_large(self.limit))));
             }
         }
         Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.over || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A body that fails when its next piece does not come in time.
+pub(super) struct TimedBody {
+    body: StreamBody,
+    patience: Duration,
+    /// Set while somebody waits: a guest that takes its time with a piece loses none.
+    waiting: Option<Pin<Box<Sleep>>>,
+    over: bool,
+}
+
+impl TimedBody {
+    pub fn new(body: StreamBody, patience: Duration) -> Self {
+        Self { body, patience, waiting: None, over: false }
+    }
+}
+
+impl Body for TimedBody {
+    type Data = Bytes;
+    type Error = SendError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, SendError>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            self.waiting = None;
+            return Poll::Ready(frame);
+        }
+        let patience = self.patience;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(patience)));
+        ready!(waiting.as_mut().poll(context));
+        self.over = true;
+        Poll::Ready(Some(Err(SendError::Timeout("waiting for more of the response"))))
     }
 
     fn is_end_stream(&self) -> bool {

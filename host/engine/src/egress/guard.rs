@@ -11,20 +11,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use trellis_model::{call_limits::CallLimits, grant::Grants};
+use trellis_model::{call_limits::CallLimits, grant::Grants, outbox};
 use url::{Host, Url};
 
 use super::{
     body::{CountedBody, Counter},
     departure::{BrokenOff, Departure},
+    headers::{settle_length, strip},
+    injection::Injection,
+    limits::Deadlines,
     outbound::{Outbound, OutboundBody, OutboundRequest, OutboundResponse, SendError},
     policy::EgressPolicy,
     targets::{Passage, Patience, TargetGate},
 };
 
+/// Longest method of a request, in bytes. The longest that is registered has 17.
+const METHOD_BYTES_MAX: usize = 32;
 /// Longest URL of a request, in bytes. What most servers accept at the longest.
 const URL_BYTES_MAX: usize = 8 * 1024;
 /// Headers of one request. Servers refuse more than about a hundred.
@@ -58,7 +63,11 @@ pub(crate) struct EgressGuard {
     /// When the call's time is over.
     ends_at: Instant,
     requests_max: u32,
+    request_bytes_max: u64,
     response_bytes_max: u64,
+    injection: Injection,
+    /// Emissions and requests to triggers between an event from outside and this call.
+    hops: u32,
     /// Same for every attempt of the node in its run; a running number per request is put behind it.
     idempotency_key: String,
     /// Requests that wait for the head of their response.
@@ -103,7 +112,10 @@ impl EgressGuard {
             targets,
             ends_at: Instant::now() + Duration::from_millis(limits.wall_ms),
             requests_max: limits.requests,
+            request_bytes_max: limits.request_bytes,
             response_bytes_max: limits.response_bytes,
+            injection: Injection::new(Arc::default(), Arc::default()),
+            hops: 0,
             idempotency_key,
             at_once: Arc::new(Semaphore::new(limits.requests_at_once.max(1) as usize)),
             requests: AtomicU32::new(0),
@@ -116,12 +128,26 @@ impl EgressGuard {
         }
     }
 
+    /// The same, with credentials that are added to requests.
+    pub fn with_injection(self, injection: Injection) -> Self {
+        Self { injection, ..self }
+    }
+
+    /// The same for a call so far from an event from outside.
+    pub fn at_hop(self, hops: u32) -> Self {
+        Self { hops, ..self }
+    }
+
     /// Whether the guest may send such a request, and its URL in the one spelling in which it will be sent.
     ///
     /// # Errors
     /// The rule that forbids it.
     pub fn check(&self, method: &Method, url: &str) -> Result<Url, Denied> {
-        if matches!(*method, Method::CONNECT | Method::TRACE) {
+        if method.as_str().len() > METHOD_BYTES_MAX {
+            return Err(Denied(format!("the method is longer than {METHOD_BYTES_MAX} bytes")));
+        }
+        // However it is spelled: what a server makes of `connect` is anybody's guess.
+        if ["CONNECT", "TRACE"].iter().any(|forbidden| method.as_str().eq_ignore_ascii_case(forbidden)) {
             return Err(Denied(format!("the method {method} is not allowed; use GET, POST, PUT, PATCH or DELETE")));
         }
         if url.len() > URL_BYTES_MAX {
@@ -145,7 +171,9 @@ impl EgressGuard {
         let literal = match url.host() {
             Some(Host::Ipv4(address)) => address.into(),
             Some(Host::Ipv6(address)) => address.into(),
-            Some(Host::Domain(_)) => return Ok(()),
+            Some(Host::Domain(name)) => {
+                return self.policy.check_host(name).map_err(|refused| Denied(refused.to_string()));
+            }
             None => return Err(Denied("the URL has no host".to_owned())),
         };
         let port = url.port_or_known_default().unwrap_or_default();
@@ -159,7 +187,8 @@ impl EgressGuard {
     /// Why nothing will be sent.
     pub fn prepare(&self, method: Method, url: &str, headers: HeaderMap) -> Result<PreparedRequest, SendError> {
         let url = self.check(&method, url).map_err(|denied| SendError::Denied(denied.0))?;
-        let headers = self.complete_headers(&method, headers)?;
+        let mut headers = self.complete_headers(&method, headers)?;
+        self.injection.add(&url, &mut headers)?;
         self.count_request()?;
         Ok(PreparedRequest { method, url, headers })
     }
@@ -221,11 +250,12 @@ impl EgressGuard {
         self: &Arc<Self>,
         passed: PassedRequest,
         body: OutboundBody,
-        timeout: Option<Duration>,
+        deadlines: Deadlines,
     ) -> Result<OutboundResponse, SendError> {
-        let PassedRequest { prepared: PreparedRequest { method, url, headers }, at_once, passage } = passed;
-        let body = self.counted(body);
-        let response = self.outbound.send(OutboundRequest { method, url, headers, body, timeout }).await?;
+        let PassedRequest { prepared: PreparedRequest { method, url, mut headers }, at_once, passage } = passed;
+        let body = self.counted(body)?;
+        settle_length(&mut headers, &body);
+        let response = self.outbound.send(OutboundRequest { method, url, headers, body, deadlines }).await?;
         drop(at_once);
         if let Some(passage) = &passage {
             passage.answered(response.status, &response.headers);
@@ -255,7 +285,7 @@ impl EgressGuard {
     }
 
     fn complete_headers(&self, method: &Method, mut headers: HeaderMap) -> Result<HeaderMap, SendError> {
-        strip_connection_headers(&mut headers);
+        strip(&mut headers);
         let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         if headers.len() > HEADERS_MAX || bytes > HEADER_BYTES_MAX {
             return Err(SendError::Invalid(format!(
@@ -263,6 +293,7 @@ impl EgressGuard {
                 headers.len()
             )));
         }
+        headers.insert(HOPS_HEADER, self.hops.saturating_add(1).into());
         if !is_reading(method) {
             let number = self.changing_requests.fetch_add(1, Relaxed) + 1;
             if !headers.contains_key(IDEMPOTENCY_KEY) {
@@ -276,20 +307,27 @@ impl EgressGuard {
         Ok(headers)
     }
 
-    fn counted(self: &Arc<Self>, body: OutboundBody) -> OutboundBody {
-        match body {
+    fn counted(self: &Arc<Self>, body: OutboundBody) -> Result<OutboundBody, SendError> {
+        let limit = self.request_bytes_max;
+        Ok(match body {
             OutboundBody::Empty => OutboundBody::Empty,
+            OutboundBody::Full(bytes) if bytes.len() as u64 > limit => {
+                return Err(SendError::RequestTooLarge { limit });
+            }
             OutboundBody::Full(bytes) => {
                 self.request_bytes.fetch_add(bytes.len() as u64, Relaxed);
                 OutboundBody::Full(bytes)
             }
             OutboundBody::Stream(stream) => {
-                let counted = CountedBody::new(stream, Counter::Request(Arc::clone(self)), u64::MAX);
+                let counted = CountedBody::new(stream, Counter::Request(Arc::clone(self)), limit);
                 OutboundBody::Stream(counted.boxed_unsync())
             }
-        }
+        })
     }
 }
+
+/// Not the guest's to set: a chain of requests to one's own triggers ends by it.
+const HOPS_HEADER: HeaderName = HeaderName::from_static(outbox::HOPS_HEADER);
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -310,34 +348,6 @@ fn not_granted(method: &Method, url: &Url) -> String {
 fn shown(text: &str) -> &str {
     const BYTES_MAX: usize = 200;
     &text[..text.floor_char_boundary(BYTES_MAX)]
-}
-
-/// Headers that are about one connection, not about the message, are not the guest's to set; nor is `Host`, which must
-/// be the host that was checked.
-fn strip_connection_headers(headers: &mut HeaderMap) {
-    const STRIPPED: [HeaderName; 11] = [
-        header::CONNECTION,
-        header::HOST,
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-        HeaderName::from_static("http2-settings"),
-    ];
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
-        .collect();
-    for name in STRIPPED.iter().chain(&named) {
-        headers.remove(name);
-    }
 }
 
 #[cfg(test)]
@@ -477,7 +487,7 @@ mod tests {
             .map(|(name, value)| (name.parse::<HeaderName>().expect("valid"), value.parse().expect("valid")))
             .collect();
         let passed = guard.pass(guard.prepare(method, "https://api.example.com/", headers)?).await;
-        guard.send(passed, OutboundBody::Full("abc".into()), None).await
+        guard.send(passed, OutboundBody::Full("abc".into()), Deadlines::default()).await
     }
 
     #[tokio::test]
@@ -509,12 +519,15 @@ mod tests {
             ("te", "trailers"),
             ("upgrade", "h2c"),
             ("proxy-authorization", "x"),
+            ("trellis-hops", "0"),
             ("accept", "text/html"),
         ];
         send(&guard, Method::GET, &headers).await.expect("sent");
         let sent = recorder.sent.lock().expect("not poisoned");
-        let names: Vec<_> = sent[0].headers.keys().map(HeaderName::as_str).collect();
-        assert_eq!(names, ["accept"]);
+        let mut names: Vec<_> = sent[0].headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["accept", "trellis-hops"]);
+        assert_eq!(sent[0].headers["trellis-hops"], "1", "one more than the call's own");
     }
 
     #[tokio::test]

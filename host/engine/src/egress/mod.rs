@@ -4,13 +4,18 @@
 //! `wasi:http` capabilities both come through the guard.
 
 pub mod address;
+pub mod deny;
+pub mod limits;
 pub mod policy;
 
 pub(crate) mod departure;
 pub(crate) mod guard;
 pub mod targets;
 
+pub(crate) mod lookup;
 pub mod outbound;
 pub(crate) mod sender;
 
 mod body;
+mod headers;
+pub(crate) mod injection;

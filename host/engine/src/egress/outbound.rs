@@ -2,12 +2,14 @@
 //!
 //! Implemented by the sender of this crate, and by the fakes of the test harness.
 
-use std::{error::Error as _, fmt, io, time::Duration};
+use std::{error::Error as _, fmt, io};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use url::Url;
+
+use super::limits::Deadlines;
 
 /// A body that arrives piece by piece.
 pub type StreamBody = UnsyncBoxBody<Bytes, SendError>;
@@ -30,8 +32,8 @@ pub struct OutboundRequest {
     pub url: Url,
     pub headers: HeaderMap,
     pub body: OutboundBody,
-    /// For the whole exchange, body included; none: as long as the call may take.
-    pub timeout: Option<Duration>,
+    /// What the guest wants; whoever sends holds it to the operator's limits as well.
+    pub deadlines: Deadlines,
 }
 
 pub enum OutboundBody {
@@ -85,6 +87,8 @@ pub enum SendError {
     Timeout(&'static str),
     #[error("the response body is longer than {limit} bytes")]
     TooLarge { limit: u64 },
+    #[error("the request body is longer than its limit of {limit} bytes")]
+    RequestTooLarge { limit: u64 },
     #[error("cannot resolve the host: {0}")]
     Dns(String),
     #[error("cannot connect: {0}")]

@@ -5,39 +5,75 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
 };
 
-use super::address::{Forbidden, forbidden};
+use super::{
+    address::{Forbidden, forbidden},
+    deny::DenyRule,
+};
 
 /// Which addresses may be reached. The default allows the public Internet and nothing else.
 #[derive(Clone, Debug, Default)]
 pub struct EgressPolicy {
     allow_private: BTreeSet<SocketAddr>,
+    deny: Vec<DenyRule>,
 }
 
 /// An address that the policy refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{address} is {kind}, which the operator's policy does not allow; an operator can allow it with `egress.allow_private = [\"{address}\"]`"
-)]
+#[error("{address} is {kind}, which the operator's policy does not allow; {}", fix(*.kind, *.address))]
 pub struct ForbiddenAddress {
     pub address: SocketAddr,
     pub kind: Forbidden,
 }
 
+fn fix(kind: Forbidden, address: SocketAddr) -> String {
+    match kind {
+        Forbidden::Denied => "an operator can change `egress.deny`".to_owned(),
+        _ => format!("an operator can allow it with `egress.allow_private = [\"{address}\"]`"),
+    }
+}
+
+/// A host that the policy refuses by its name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the operator's policy does not allow this host: `egress.deny` has \"{rule}\"")]
+pub struct ForbiddenHost {
+    pub rule: DenyRule,
+}
+
 impl EgressPolicy {
     /// `allow_private`: addresses, each with one port, that may be reached although they are not public.
     pub fn new(allow_private: impl IntoIterator<Item = SocketAddr>) -> Self {
-        let policy = Self { allow_private: allow_private.into_iter().collect() };
+        let policy = Self { allow_private: allow_private.into_iter().collect(), deny: Vec::new() };
         for address in &policy.allow_private {
             tracing::warn!(%address, "guests with a grant may reach this private address: egress.allow_private");
         }
         policy
     }
 
+    /// The same, but for what these rules forbid, exceptions included.
+    #[must_use]
+    pub fn denying(self, deny: Vec<DenyRule>) -> Self {
+        Self { deny, ..self }
+    }
+
+    /// Judges the name of a host, before it is looked up.
+    ///
+    /// # Errors
+    /// The operator forbids it.
+    pub fn check_host(&self, name: &str) -> Result<(), ForbiddenHost> {
+        match self.deny.iter().find(|rule| rule.denies_host(name)) {
+            Some(rule) => Err(ForbiddenHost { rule: rule.clone() }),
+            None => Ok(()),
+        }
+    }
+
     /// Judges one address that a request is about to connect to.
     ///
     /// # Errors
-    /// The address is not public and not among the exceptions.
+    /// The address is not public and not among the exceptions, or the operator forbids it.
     pub fn check(&self, address: SocketAddr) -> Result<(), ForbiddenAddress> {
+        if self.deny.iter().any(|rule| rule.denies_address(address.ip())) {
+            return Err(ForbiddenAddress { address, kind: Forbidden::Denied });
+        }
         if self.allow_private.contains(&address) {
             return Ok(());
         }

@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
@@ -19,20 +19,19 @@ use reqwest::{
     dns::{Addrs, Name, Resolve, Resolving},
     redirect,
 };
-use rustls_platform_verifier::BuilderVerifierExt;
+use rustls::pki_types::CertificateDer;
+use rustls_platform_verifier::Verifier;
+use tokio::time::timeout;
 use trellis_model::AccountId;
 
 use super::{
+    body::TimedBody,
+    limits::EgressLimits,
+    lookup::{Lookup, LookupError, LookupShare, Lookups, SystemLookup},
     outbound::{Outbound, OutboundBody, OutboundRequest, OutboundResponse, SendError, find},
     policy::{EgressPolicy, ForbiddenAddress},
 };
 
-/// Name resolution, TCP and TLS together.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// From the request's end to the response's head, and between two pieces of the body.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The whole exchange, where the call sets no shorter time.
-const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long an unused connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Unused connections kept for one host of one account.
@@ -47,6 +46,10 @@ type ClientKey = (AccountId, Option<u16>);
 /// The clients of all accounts.
 pub(crate) struct Senders {
     policy: Arc<EgressPolicy>,
+    limits: EgressLimits,
+    lookups: Arc<Lookups>,
+    /// Trusted besides the platform's.
+    roots: Vec<CertificateDer<'static>>,
     /// Made at the first request: reading the platform's trust roots takes a while.
     tls: OnceLock<rustls::ClientConfig>,
     clients: Mutex<Clients>,
@@ -60,8 +63,19 @@ struct Clients {
 }
 
 impl Senders {
-    pub fn new(policy: Arc<EgressPolicy>) -> Self {
-        Self { policy, tls: OnceLock::new(), clients: Mutex::default() }
+    pub fn new(policy: Arc<EgressPolicy>, limits: EgressLimits, roots: Vec<CertificateDer<'static>>) -> Self {
+        Self::asking(Arc::new(SystemLookup), policy, limits, roots)
+    }
+
+    fn asking(
+        names: Arc<dyn Lookup>,
+        policy: Arc<EgressPolicy>,
+        limits: EgressLimits,
+        roots: Vec<CertificateDer<'static>>,
+    ) -> Self {
+        let (at_once, per_account) = (limits.lookups_at_once, limits.lookups_at_once_per_account);
+        let lookups = Arc::new(Lookups::new(names, at_once, per_account, limits.lookup_timeout));
+        Self { policy, limits, lookups, roots, tls: OnceLock::new(), clients: Mutex::default() }
     }
 
     fn client(&self, account: AccountId, port: u16) -> Result<Client, SendError> {
@@ -84,17 +98,22 @@ impl Senders {
     }
 
     fn build_client(&self, exception_port: Option<u16>) -> Result<Client, SendError> {
-        let tls = self.tls.get_or_init(tls_config).clone();
+        let tls = self.tls.get_or_init(|| tls_config(&self.roots)).clone();
+        let resolver = JudgingResolver {
+            policy: Arc::clone(&self.policy),
+            lookups: Arc::clone(&self.lookups),
+            share: self.lookups.share(),
+            exception_port,
+        };
         Client::builder()
             .tls_backend_preconfigured(tls)
-            .dns_resolver(JudgingResolver { policy: Arc::clone(&self.policy), exception_port })
+            .dns_resolver(resolver)
             .no_proxy()
             .redirect(redirect::Policy::none())
             .referer(false)
             .user_agent(USER_AGENT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(SILENCE_TIMEOUT)
-            .timeout(EXCHANGE_TIMEOUT)
+            .connect_timeout(self.limits.connect_timeout)
+            .timeout(self.limits.exchange_timeout)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .build()
@@ -102,14 +121,15 @@ impl Senders {
     }
 }
 
-/// TLS 1.2 and 1.3 with ring, trusting the platform's roots. Shared by all clients: only the settings, not connections.
-fn tls_config() -> rustls::ClientConfig {
+/// TLS 1.2 and 1.3 with ring, trusting the platform's roots and these. Shared by all clients: only the settings, not
+/// connections.
+fn tls_config(roots: &[CertificateDer<'static>]) -> rustls::ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .expect("ring speaks TLS 1.2 and 1.3");
-    let mut config = match builder.clone().with_platform_verifier() {
-        Ok(builder) => builder.with_no_client_auth(),
+    let mut config = match Verifier::new_with_extra_roots(roots.iter().cloned(), provider) {
+        Ok(verifier) => builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth(),
         Err(error) => {
             tracing::warn!(%error, "this machine has no trust roots; every HTTPS request of a guest will fail");
             builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
@@ -124,18 +144,20 @@ fn tls_config() -> rustls::ClientConfig {
 /// Resolves names and refuses those of which any address is forbidden.
 struct JudgingResolver {
     policy: Arc<EgressPolicy>,
+    lookups: Arc<Lookups>,
+    /// Of the client's account.
+    share: LookupShare,
     /// The one port that this resolver's client connects to, where the policy has exceptions there; else none apply.
     exception_port: Option<u16>,
 }
 
 impl Resolve for JudgingResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let policy = Arc::clone(&self.policy);
+        let (policy, lookups, share) = (Arc::clone(&self.policy), Arc::clone(&self.lookups), self.share.clone());
         // Port 0 is in no exception.
         let port = self.exception_port.unwrap_or(0);
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+            let addresses = lookups.addresses(&share, name.as_str().to_owned()).await?;
             policy.check_all(&addresses, port)?;
             let judged: Addrs = Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0)));
             Ok(judged)
@@ -160,13 +182,16 @@ impl Outbound for AccountSender {
             OutboundBody::Full(bytes) => builder.body(bytes),
             OutboundBody::Stream(stream) => builder.body(reqwest::Body::wrap_stream(BodyDataStream::new(stream))),
         };
-        if let Some(timeout) = request.timeout {
-            builder = builder.timeout(timeout.min(EXCHANGE_TIMEOUT));
-        }
-        let mut response = builder.send().await.map_err(|error| explain(&error))?;
+        let (deadlines, limits) = (request.deadlines, &self.senders.limits);
+        let sending = builder.timeout(deadlines.exchange(limits)).send();
+        let mut response = match timeout(deadlines.head(limits), sending).await {
+            Ok(response) => response.map_err(|error| explain(&error))?,
+            Err(_) => return Err(SendError::Timeout("waiting for the response")),
+        };
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         let pieces = response.bytes_stream().map_ok(Frame::data).map_err(|error| explain(&error));
-        Ok(OutboundResponse { status, headers, body: StreamBody::new(pieces).boxed_unsync() })
+        let body = TimedBody::new(StreamBody::new(pieces).boxed_unsync(), deadlines.between_bytes(limits));
+        Ok(OutboundResponse { status, headers, body: body.boxed_unsync() })
     }
 }
 
@@ -174,6 +199,12 @@ impl Outbound for AccountSender {
 fn explain(error: &reqwest::Error) -> SendError {
     if let Some(forbidden) = find::<ForbiddenAddress>(error) {
         return SendError::Denied(forbidden.to_string());
+    }
+    if let Some(lookup) = find::<LookupError>(error) {
+        return match lookup {
+            LookupError::TimedOut(_) => SendError::Timeout("looking up the host"),
+            LookupError::Failed(_) | LookupError::NoAddress => SendError::Dns(lookup.to_string()),
+        };
     }
     if let Some(guest_side) = find::<SendError>(error) {
         return guest_side.clone();
@@ -207,33 +238,4 @@ fn root_cause(error: &reqwest::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clients_are_kept_per_account_and_the_least_used_go() {
-        let senders = Senders::new(Arc::default());
-        let accounts = i64::try_from(CLIENTS_MAX).expect("small");
-        for account in 0..=accounts {
-            senders.client(AccountId(0), 443).expect("a client");
-            senders.client(AccountId(account), 443).expect("a client");
-        }
-        let clients = senders.clients.lock().expect("not poisoned");
-        assert_eq!(clients.by_key.len(), CLIENTS_MAX);
-        assert!(clients.by_key.contains_key(&(AccountId(0), None)), "used all the time");
-        assert!(!clients.by_key.contains_key(&(AccountId(1), None)), "used least recently");
-    }
-
-    #[test]
-    fn a_port_with_an_exception_has_a_client_of_its_own() {
-        let policy = EgressPolicy::new(["127.0.0.1:8080".parse().expect("valid")]);
-        let senders = Senders::new(Arc::new(policy));
-        for port in [443, 80, 8080] {
-            senders.client(AccountId(1), port).expect("a client");
-        }
-        let clients = senders.clients.lock().expect("not poisoned");
-        let mut ports: Vec<_> = clients.by_key.keys().map(|(_, port)| *port).collect();
-        ports.sort_unstable();
-        assert_eq!(ports, [None, Some(8080)]);
-    }
-}
+mod tests;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use trellis_engine::{
     Call, CallReport, Digest, Effects, Engine, EngineConfig, Entry, Event, Failure, FailureKind, ListedKey, Outbound,
-    Outcome, Storage, StorageUnavailable, Transformer,
+    Outcome, Secrets, Storage, StorageUnavailable, Transformer,
 };
 use trellis_model::{AccountId, call_limits::CallLimits, grant::Grants};
 
@@ -66,6 +66,7 @@ pub struct Fixture {
     pub transformer: Arc<Transformer>,
     pub limits: CallLimits,
     pub grants: Grants,
+    pub secrets: Secrets,
     pub storage: Arc<dyn Storage>,
     pub outbound: Option<Arc<dyn Outbound>>,
     pub config: Arc<str>,
@@ -87,6 +88,7 @@ impl Fixture {
             transformer,
             limits: CallLimits::default(),
             grants: Grants::default(),
+            secrets: Secrets::default(),
             storage: Arc::new(Committed::default()),
             outbound: None,
             config: "{}".into(),
@@ -111,6 +113,7 @@ impl Fixture {
 
     pub fn call_of(&self, action: &Value) -> Call {
         Call {
+            account: AccountId(1),
             event: Event {
                 run: "run_0000000000001".to_owned(),
                 node: "total".to_owned(),
@@ -122,6 +125,7 @@ impl Fixture {
             config: Arc::clone(&self.config),
             limits: self.limits,
             grants: Arc::new(self.grants.clone()),
+            secrets: Arc::new(self.secrets.clone()),
             storage: Arc::clone(&self.storage),
             outbound: self.outbound.clone().unwrap_or_else(|| self.engine.outbound(AccountId(1))),
             targets: None,

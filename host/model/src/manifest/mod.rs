@@ -14,13 +14,14 @@ pub mod reader;
 pub mod variables;
 
 mod dedupe;
+mod grants;
 mod nodes;
 mod order;
 mod targets;
 mod triggers;
 
 pub use dedupe::{Dedupe, InvalidDedupe};
-pub use nodes::{NodeDefinition, NodeLimits};
+pub use nodes::NodeDefinition;
 pub use origin::Origin;
 pub use targets::{InvalidTargetHosts, Target, TargetHosts};
 pub use triggers::{HttpTrigger, OnLimit, Trigger, TriggerAuth};

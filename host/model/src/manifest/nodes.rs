@@ -7,14 +7,14 @@ use serde_json::Value;
 use super::{
     NODES_MAX, check_count,
     document::{Item, ItemKind},
-    empty_config,
+    empty_config, grants,
     origin::Origin,
     reader::Faults,
 };
 use crate::{
     backoff::RetryPolicy,
-    call_limits::CallLimits,
-    grant::{Grants, HttpGrant, StorageGrant},
+    call_limits::{CALL_LIMITS, OwnCallLimits, Unit},
+    grant::Grants,
 };
 
 /// One use of a plugin in a grid.
@@ -26,35 +26,13 @@ pub struct NodeDefinition {
     pub inputs: BTreeMap<String, Origin>,
     pub config: Value,
     pub grants: Grants,
-    pub limits: NodeLimits,
+    /// They can only lower the account's.
+    pub limits: OwnCallLimits,
     pub retry: RetryPolicy,
     /// How long to wait before the first call, in milliseconds; 0: not at all.
     pub delay_ms: u64,
 }
 
-/// Limits that a node sets for itself; they can only lower the account's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NodeLimits {
-    pub memory_bytes: Option<u64>,
-    pub cpu_ms: Option<u64>,
-    pub wall_ms: Option<u64>,
-    pub requests: Option<u32>,
-}
-
-impl NodeLimits {
-    /// These limits where they are smaller than `limits`.
-    pub fn lower(&self, limits: CallLimits) -> CallLimits {
-        CallLimits {
-            memory_bytes: self.memory_bytes.map_or(limits.memory_bytes, |own| own.min(limits.memory_bytes)),
-            cpu_ms: self.cpu_ms.map_or(limits.cpu_ms, |own| own.min(limits.cpu_ms)),
-            wall_ms: self.wall_ms.map_or(limits.wall_ms, |own| own.min(limits.wall_ms)),
-            requests: self.requests.map_or(limits.requests, |own| own.min(limits.requests)),
-            ..limits
-        }
-    }
-}
-
-const GRANTS_MAX: usize = 64;
 const DAY_MS: u64 = 86_400_000;
 /// Whoever wants to wait for longer wants a schedule.
 const DELAY_MAX_MS: u64 = 30 * DAY_MS;
@@ -81,7 +59,7 @@ fn read_node(faults: &mut Faults, item: &Item) -> NodeDefinition {
         plugin: plugin.and_then(|item| faults.text(item)).unwrap_or_default(),
         inputs: fields.optional("inputs").map(|item| read_inputs(faults, item)).unwrap_or_default(),
         config: fields.optional("config").map_or_else(empty_config, Item::to_json),
-        grants: fields.optional("grants").map(|item| read_grants(faults, item)).unwrap_or_default(),
+        grants: fields.optional("grants").map(|item| grants::read(faults, item)).unwrap_or_default(),
         limits: fields.optional("limits").map(|item| read_limits(faults, item)).unwrap_or_default(),
         retry: fields.optional("retry").map(|item| read_retry(faults, item)).unwrap_or_default(),
         delay_ms: fields.optional("delay").and_then(|item| faults.duration_ms(item, 1, DELAY_MAX_MS)).unwrap_or(0),
@@ -107,39 +85,20 @@ fn read_origin(faults: &mut Faults, item: &Item) -> Option<Origin> {
     Some(Origin::Literal(literal.to_json()))
 }
 
-fn read_grants(faults: &mut Faults, item: &Item) -> Grants {
-    let fields = faults.fields(item, &["http", "storage", "emit"]);
-    Grants {
-        http: fields.optional("http").map(|item| read_grant_list::<HttpGrant>(faults, item)).unwrap_or_default(),
-        storage: fields
-            .optional("storage")
-            .map(|item| read_grant_list::<StorageGrant>(faults, item))
-            .unwrap_or_default(),
-        emit: fields.optional("emit").map(|item| read_grant_list::<String>(faults, item)).unwrap_or_default(),
+fn read_limits(faults: &mut Faults, item: &Item) -> OwnCallLimits {
+    let keys: Vec<&str> = CALL_LIMITS.iter().map(|limit| limit.key).collect();
+    let fields = faults.fields(item, &keys);
+    let mut own = OwnCallLimits::default();
+    for limit in CALL_LIMITS {
+        let (least, highest) = (limit.least, limit.highest);
+        let value = fields.optional(limit.key).and_then(|item| match limit.unit {
+            Unit::Bytes => faults.bytes(item, least, highest),
+            Unit::Milliseconds => faults.duration_ms(item, least, highest),
+            Unit::Count => faults.whole_number(item, least, highest),
+        });
+        own.set(limit, value);
     }
-}
-
-fn read_grant_list<G>(faults: &mut Faults, item: &Item) -> Vec<G>
-where
-    G: std::str::FromStr,
-    G::Err: std::fmt::Display,
-{
-    let items = faults.list(item);
-    check_count(faults, item, items.len(), GRANTS_MAX, "grants");
-    items.iter().take(GRANTS_MAX).filter_map(|item| faults.parsed(item)).collect()
-}
-
-fn read_limits(faults: &mut Faults, item: &Item) -> NodeLimits {
-    let fields = faults.fields(item, &["memory", "cpu", "wall", "requests"]);
-    NodeLimits {
-        memory_bytes: fields.optional("memory").and_then(|item| faults.bytes(item, 64 * 1024, 4 << 30)),
-        cpu_ms: fields.optional("cpu").and_then(|item| faults.duration_ms(item, 10, DAY_MS)),
-        wall_ms: fields.optional("wall").and_then(|item| faults.duration_ms(item, 10, DAY_MS)),
-        requests: fields
-            .optional("requests")
-            .and_then(|item| faults.whole_number(item, 0, u64::from(u32::MAX)))
-            .map(|number| u32::try_from(number).expect("checked range")),
-    }
+    own
 }
 
 fn read_retry(faults: &mut Faults, item: &Item) -> RetryPolicy {

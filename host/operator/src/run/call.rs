@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use trellis_engine::{Call, CallReport, Event, FailureKind, LoadError, LogLevel, RunLog, UploadError};
+use trellis_engine::{Call, CallReport, Event, FailureKind, LoadError, LogLevel, RunLog, Secrets, UploadError};
 use trellis_model::{
     Queue, RunId,
     plan::PlannedNode,
@@ -44,7 +44,7 @@ pub enum CallEnd {
     Called(Box<CallReport>),
     /// The account is over its limits.
     Throttled(Duration),
-    /// The plugin cannot be loaded; the reason says whether it may be another time.
+    /// The plugin cannot be loaded, or its secrets cannot be had; the reason says whether it may be another time.
     NotLoaded(Reason),
 }
 
@@ -60,6 +60,10 @@ impl NodeCall {
             Err(reason) => return CallEnd::NotLoaded(reason),
         };
         // Before the permit: it is taken right before the module is instantiated.
+        let secrets = match giving_up(&mut start, self.secrets(context)).await {
+            Ok(secrets) => Arc::new(secrets),
+            Err(reason) => return CallEnd::NotLoaded(reason),
+        };
         let _slots = giving_up(&mut start, self.enter(context)).await;
         if !context.lease.may_start() {
             // It has waited, and the lease may have run out meanwhile.
@@ -70,7 +74,20 @@ impl NodeCall {
         }
         self.first_permit.taken();
         fail_point!("call-before");
-        let report = giving_up(&mut start, context.callee.call(&transformer, self.call(context))).await;
+        fail_point!(
+            "call-host-short",
+            CallEnd::Called(Box::new(CallReport {
+                outcome: trellis_engine::Outcome::Failed(trellis_engine::Failure {
+                    kind: FailureKind::Unavailable,
+                    message: "asked for memory when all memory of the host for guests was in use".to_owned(),
+                    after_ms: None,
+                }),
+                log: RunLog::default(),
+                outside_effect: false,
+                metering: trellis_engine::Metering::default(),
+            }))
+        );
+        let report = giving_up(&mut start, context.callee.call(&transformer, self.call(context, secrets))).await;
         fail_point!("call-after");
         CallEnd::Called(Box::new(report))
     }
@@ -106,7 +123,7 @@ impl NodeCall {
         Caller { queue: self.queue, project: self.revision.project, parts }
     }
 
-    fn call(&self, context: &RunContext) -> Call {
+    fn call(&self, context: &RunContext, secrets: Arc<Secrets>) -> Call {
         let node = self.planned();
         let event = Event {
             run: self.run.to_string(),
@@ -117,10 +134,12 @@ impl NodeCall {
             inputs: self.inputs.clone(),
         };
         Call {
+            account: self.queue.account,
             event,
             config: Arc::clone(&node.config),
-            limits: node.limits.lower(context.call_limits),
+            limits: node.limits.lower(context.budgets.of(self.queue.account)),
             grants: Arc::clone(&node.grants),
+            secrets,
             storage: Arc::clone(&self.storage) as Arc<dyn trellis_engine::Storage>,
             outbound: context.engine.outbound(self.queue.account),
             targets: context.targets.gate(
@@ -193,5 +212,6 @@ pub fn metering(metering: &trellis_engine::Metering) -> Metering {
         target_wait_us: metering.target_wait_us,
         storage_operations: metering.storage_operations,
         events_emitted: metering.events_emitted,
+        log_bytes: metering.log_bytes,
     }
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use trellis_engine::Engine;
-use trellis_model::{Queue, call_limits::CallLimits, run_limits::RunLimits, window::AccountLimits};
+use trellis_model::{Queue, run_limits::RunLimits, window::AccountLimits};
 use trellis_store::Database;
 
 use super::{Callee, Conflicts, FirstPermits, Suspects};
 use crate::{
-    cancellations::Cancellations, catalog::Catalog, claims::Claims, clock::Clock, committer::Committer, lease::Lease,
-    limiter::Limiter, slots::Slots, targets::Targets,
+    call_budgets::CallBudgets, cancellations::Cancellations, catalog::Catalog, claims::Claims, clock::Clock,
+    committer::Committer, lease::Lease, limiter::Limiter, slots::Slots, targets::Targets,
+    vault::Vault,
 };
 
 pub struct RunContext {
@@ -22,6 +23,7 @@ pub struct RunContext {
     pub first_permits: Arc<FirstPermits>,
     pub slots: Slots,
     pub targets: Targets,
+    pub vault: Vault,
     pub committer: Committer,
     pub conflicts: Conflicts,
     pub claims: Arc<Claims>,
@@ -29,8 +31,8 @@ pub struct RunContext {
     pub cancellations: Arc<Cancellations>,
     pub lease: Arc<Lease>,
     pub clock: Clock,
-    /// The operator's limits of one call; a node can lower them.
-    pub call_limits: CallLimits,
+    /// What one call of each account may use; a node can lower it.
+    pub budgets: Arc<CallBudgets>,
     /// What a run may hold back before it is committed in the middle.
     pub run_limits: RunLimits,
 }

@@ -11,7 +11,7 @@ use std::{collections::HashSet, panic::AssertUnwindSafe, pin::Pin, sync::Arc, ti
 
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use trellis_engine::{CallReport, Outcome};
+use trellis_engine::{CallReport, FailureKind, Outcome};
 use trellis_model::{
     plan::GridPlan,
     run::{Event, Inputs, Metering, NodeResult, NodeState, Outputs, Progress, Reason, ReasonKind},
@@ -223,6 +223,11 @@ impl<'c> Execution<'c> {
         let (log, metering) = (call::log_lines(report.log), call::metering(&report.metering));
         let effects = match report.outcome {
             Outcome::Emitted(effects) => effects,
+            Outcome::Failed(failure) if failure.kind == FailureKind::Unavailable => {
+                // The host was short of something, which is not the guest's fault: no attempt is counted.
+                let due_at_ms = self.context.clock.now_ms().saturating_add(host_pause_ms(call));
+                return self.progress.set(call.node, waiting::for_host(call, failure, due_at_ms, log, metering));
+            }
             Outcome::Failed(failure) => {
                 let asked = failure.after_ms.map(Duration::from_millis);
                 return self.fail(call, call::reason(&failure), asked, log, metering);
@@ -313,6 +318,14 @@ fn begin_call(context: Arc<RunContext>, call: NodeCall, is_alone: bool, start: O
 /// A call at which the host itself has failed.
 fn failed_call() -> CallEnd {
     CallEnd::NotLoaded(Reason { kind: ReasonKind::Host, message: "the host failed while it ran this node".to_owned() })
+}
+
+/// How long a node waits after its host was short of something, in milliseconds: long enough that those who have it make
+/// some room, and not the same for all who were refused at once.
+fn host_pause_ms(call: &NodeCall) -> i64 {
+    const LEAST_MS: i64 = 500;
+    const SPREAD_MS: f64 = 1_000.0;
+    LEAST_MS + (jitter(call) * SPREAD_MS) as i64
 }
 
 fn conflict() -> Reason {

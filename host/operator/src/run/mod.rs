@@ -16,6 +16,7 @@ mod context;
 mod execution;
 mod first_permit;
 mod outbox;
+mod secrets;
 mod storage;
 mod suspects;
 

@@ -9,6 +9,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use trellis_model::{
     AccountId,
+    call_limits::CallLimitsChange,
     description::check_name,
     ids::SPREAD_MAX,
     retention::{Retention, RetentionChange},
@@ -19,6 +20,7 @@ use trellis_store::{account_change::AccountChange, accounts::Account};
 use super::{
     Api, Problem,
     auth::Caller,
+    call_limits::{CallLimitsView, check_within},
     page::{self, Page},
     request::{PathOf, QueryOf, json, read_body},
 };
@@ -34,6 +36,8 @@ pub struct AccountView {
     pub limits: AccountLimits,
     /// Whether its windows were set for it; otherwise they are the host's, and change with its configuration.
     pub has_own_windows: bool,
+    /// What one call of its plugins may use.
+    pub calls: CallLimitsView,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -46,6 +50,8 @@ struct AccountSettings {
     /// Changes this one of the limits alone; 0 lifts it.
     running_max: Option<u32>,
     spread: Option<u8>,
+    /// What one call may use: a number up to the ceiling of this host, null for what every account has.
+    calls: CallLimitsChange,
     retention: RetentionChange,
 }
 
@@ -60,8 +66,9 @@ pub async fn put(
     let body = read_body(request.into_body(), api.config.body_bytes_max).await?;
     let settings: AccountSettings = if body.is_empty() { AccountSettings::default() } else { json(&body)? };
     check_settings(&settings)?;
-    let AccountSettings { limits, weight, running_max, spread, retention } = settings;
-    let change = AccountChange { limits, weight, running_max, spread, retention };
+    check_within(&settings.calls, api.host.budgets.ceilings(), "the ceiling of this host is")?;
+    let AccountSettings { limits, weight, running_max, spread, calls, retention } = settings;
+    let change = AccountChange { limits, weight, running_max, spread, call_limits: calls, retention };
     let account = api.host.database.change_account(&name, &change).await?;
     if change.concerns_limits() {
         api.host.limits_changed(account.id).await;
@@ -84,6 +91,7 @@ fn view(api: &Api, account: Account) -> AccountView {
         spread: account.spread,
         limits: account.limits.over(api.host.limiter.defaults()),
         has_own_windows: account.limits.has_windows(),
+        calls: CallLimitsView::of(api, &account.call_limits),
     }
 }
 

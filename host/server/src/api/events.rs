@@ -21,7 +21,7 @@ use super::{
     auth::Caller,
     dedupe,
     hooks::json_data,
-    projects, rate_limit,
+    hops, projects, rate_limit,
     request::{PathOf, read_body},
 };
 
@@ -75,7 +75,9 @@ async fn accept(
     let data = json_data(&read_body(body, api.config.body_bytes_max).await?)?;
     let place = dedupe::Place { project: revision.project, kind: "grid", name: grid };
     let keys = dedupe::keys(place, None, &parts.headers, &data)?;
-    let event = Event { attributes: vec![("trigger".to_owned(), "api".to_owned())], data };
+    let mut attributes = vec![("trigger".to_owned(), "api".to_owned())];
+    attributes.extend(hops::attribute(api, account, &parts.headers)?);
+    let event = Event { attributes, data };
     let run = api.host.ingest.accept(NewEvent {
         account,
         project: revision.project,

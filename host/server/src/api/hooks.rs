@@ -17,7 +17,7 @@ use trellis_model::{
 use trellis_operator::{catalog::LoadedRevision, ingest::NewEvent, limiter::Standing};
 
 use super::{
-    Api, Problem, auth, dedupe, events, rate_limit,
+    Api, Problem, auth, dedupe, events, hops, rate_limit,
     request::{PathOf, read_body, text},
 };
 
@@ -79,7 +79,9 @@ async fn accept(
     let data = json_data(&read_body(body, api.config.body_bytes_max).await?)?;
     let place = dedupe::Place { project: revision.project, kind: "trigger", name: &trigger.name };
     let keys = dedupe::keys(place, trigger.http.dedupe.as_ref(), &parts.headers, &data)?;
-    let event = Event { attributes: attributes(trigger, &parts), data };
+    let mut attributes = attributes(trigger, &parts);
+    attributes.extend(hops::attribute(api, revision.account, &parts.headers)?);
+    let event = Event { attributes, data };
     let run = api.host.ingest.accept(NewEvent {
         account: revision.account,
         project: revision.project,

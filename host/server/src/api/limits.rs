@@ -10,7 +10,12 @@ use trellis_model::{
 };
 use trellis_operator::limiter::WindowStanding;
 
-use super::{Api, Problem, auth::Caller, problem::round_up};
+use super::{
+    Api, Problem,
+    auth::Caller,
+    call_limits::{self, CallLimitsView},
+    problem::round_up,
+};
 
 /// Counting a million rows would cost more than anyone learns from it.
 const COUNTED_MAX: i64 = 10_000;
@@ -18,6 +23,8 @@ const COUNTED_MAX: i64 = 10_000;
 #[derive(Debug, Serialize)]
 pub struct LimitsView {
     pub limits: AccountLimits,
+    /// What one call of its plugins may use.
+    pub calls: CallLimitsView,
     pub windows: WindowsView,
     /// Module instantiations left in the burst window.
     pub burst_left: u32,
@@ -66,6 +73,7 @@ pub async fn show(
     let (burst, long) = standing.windows.ok_or_else(Problem::internal)?;
     Ok(Json(LimitsView {
         limits: standing.limits,
+        calls: CallLimitsView::of(&api, &call_limits::stored(&api, account).await?),
         windows: WindowsView {
             burst: WindowView::of(standing.limits.burst, burst),
             long: WindowView::of(standing.limits.long, long),

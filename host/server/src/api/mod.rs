@@ -4,12 +4,15 @@
 
 mod accounts;
 mod auth;
+mod call_limits;
 mod cancel;
+mod credentials;
 mod cursor;
 mod dedupe;
 mod events;
 mod health;
 mod hooks;
+mod hops;
 mod limits;
 mod page;
 mod plugins;
@@ -52,6 +55,10 @@ pub struct ApiConfig {
     pub body_bytes_max: usize,
     /// Body of a plugin upload, in bytes.
     pub upload_bytes_max: usize,
+    /// A credential's value, in bytes.
+    pub credential_bytes_max: usize,
+    /// Credentials of one project.
+    pub credentials_max: u32,
     /// From the first byte of a request to its answer.
     pub request_timeout: Duration,
     /// How this host is reached, without a slash at the end.
@@ -113,9 +120,18 @@ fn v1(api: &Arc<Api>) -> Router<Arc<Api>> {
             "/v1/projects/{project}",
             needs(Scope::RunsRead, get(projects::show)).merge(needs(Scope::ProjectsWrite, put(projects::deploy))),
         )
+        .route("/v1/projects/{project}/credentials", needs(Scope::CredentialsWrite, get(credentials::list)))
+        .route(
+            "/v1/projects/{project}/credentials/{credential}",
+            needs(Scope::CredentialsWrite, put(credentials::put).delete(credentials::delete)),
+        )
+        .route("/v1/credentials/reseal", needs(Scope::Operator, post(credentials::reseal)))
         .route("/v1/tokens", needs(Scope::TokensWrite, get(tokens::list).post(tokens::create)))
         .route("/v1/tokens/{token}", needs(Scope::TokensWrite, delete(tokens::revoke)))
-        .route("/v1/limits", needs(Scope::RunsRead, get(limits::show)))
+        .route(
+            "/v1/limits",
+            needs(Scope::RunsRead, get(limits::show)).merge(needs(Scope::ProjectsWrite, put(call_limits::lower))),
+        )
         .route("/v1/accounts", needs(Scope::Operator, get(accounts::list)))
         .route("/v1/accounts/{account}", needs(Scope::Operator, get(accounts::show).put(accounts::put)))
 }

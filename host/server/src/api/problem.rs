@@ -92,6 +92,11 @@ impl Problem {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "not-replayable", "the run cannot be replayed like this", detail)
     }
 
+    /// The event comes from grids that start each other.
+    pub fn loop_detected(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::LOOP_DETECTED, "loop", "the event comes from a loop", detail)
+    }
+
     pub fn too_large(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "the body is too large", detail)
     }

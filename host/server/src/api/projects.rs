@@ -25,6 +25,7 @@ use trellis_store::projects::Project;
 use super::{
     Api, Problem,
     auth::Caller,
+    credentials,
     page::{self, Page},
     request::{PathOf, QueryOf, read_body, text},
 };
@@ -89,6 +90,7 @@ pub async fn deploy(
         let is_new = |fault: &Fault| known.iter().all(|other| !is_related(&fault.pointer, &other.pointer));
         faults.extend(with_places(&document, unfit).into_iter().filter(is_new));
     }
+    faults.extend(credentials::faults(&api, account, &document, &manifest).await?);
     if !faults.is_empty() {
         return Err(invalid(faults));
     }
@@ -295,6 +297,6 @@ pub async fn current_revision(api: &Api, caller: &Caller, name: &str) -> Result<
 async fn revision(api: &Api, account: AccountId, id: RevisionId) -> Result<Arc<LoadedRevision>, Problem> {
     api.host.catalog.revision(account, id).await.map_err(|error| match error {
         CatalogError::Store(error) => error.into(),
-        CatalogError::Unusable(reason) => Problem::conflict(reason),
+        error @ (CatalogError::Unusable(_) | CatalogError::NoKeys { .. }) => Problem::conflict(error.to_string()),
     })
 }

@@ -133,7 +133,7 @@ async fn revision(
     })?;
     api.host.catalog.revision(caller.account()?, id).await.map_err(|error| match error {
         CatalogError::Store(error) => error.into(),
-        CatalogError::Unusable(reason) => Problem::not_replayable(reason),
+        error @ (CatalogError::Unusable(_) | CatalogError::NoKeys { .. }) => Problem::not_replayable(error.to_string()),
     })
 }
 
@@ -162,8 +162,8 @@ async fn kept_nodes(
     let before = match api.host.catalog.revision(account, summary.revision).await {
         Ok(before) => before.grid(&summary.grid),
         Err(CatalogError::Store(error)) => return Err(error.into()),
-        Err(CatalogError::Unusable(reason)) => {
-            tracing::info!(run = %summary.run, revision = %revision.id, reason, "replayed without its own plan");
+        Err(reason @ (CatalogError::Unusable(_) | CatalogError::NoKeys { .. })) => {
+            tracing::info!(run = %summary.run, revision = %revision.id, %reason, "replayed without its own plan");
             None
         }
     };

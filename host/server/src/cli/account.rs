@@ -9,7 +9,12 @@ use trellis_model::{
     window::{AccountLimits, Smoothing, WindowLimit},
 };
 
-use super::{connection::ConnectionArgs, failure::CommandResult, output::Output};
+use super::{
+    call_limits::{CallLimitArgs, Calls},
+    connection::ConnectionArgs,
+    failure::CommandResult,
+    output::Output,
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum AccountCommand {
@@ -47,6 +52,8 @@ pub struct AccountSettings {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     spread: Option<u8>,
+    #[command(flatten)]
+    calls: CallLimitArgs,
 }
 
 /// What is kept of an account's runs; what is not given stays as it is.
@@ -83,6 +90,7 @@ struct Account {
     spread: u8,
     limits: AccountLimits,
     has_own_windows: bool,
+    calls: Calls,
 }
 
 impl Account {
@@ -91,7 +99,7 @@ impl Account {
         let history = format!("history {}, kept for {} days", retention.history.name(), retention.days);
         let running = limits.running_max.map_or("none".to_owned(), |most| most.to_string());
         let shares = format!("weight {}, running maximum {running}, spread {spread}", limits.weight);
-        format!("{history}; {shares}; {}", self.windows())
+        format!("{history}; {shares}; {}; {}", self.windows(), self.calls.line())
     }
 
     /// How many modules it may instantiate, and whether that was set for it.

@@ -1,10 +1,13 @@
 //! The command line: what a person or a script types, and what it is answered.
 
 mod account;
+mod call_limits;
 mod cancel;
+mod credential;
 mod deploy;
 mod dev;
 mod doctor;
+mod limits;
 pub mod new;
 mod plugin;
 mod replay;
@@ -68,9 +71,17 @@ enum Command {
     /// Make accounts
     #[command(subcommand)]
     Account(account::AccountCommand),
+    /// Show what an account may use, and lower what its calls may
+    Limits(limits::LimitsArgs),
     /// Make access tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Set, list and delete a project's credentials
+    #[command(subcommand)]
+    Credential(credential::CredentialCommand),
+    /// Master keys that credentials are sealed with
+    #[command(subcommand)]
+    Credentials(credential::CredentialsCommand),
     /// Bring the database's schema up to date
     Migrate(serve::ServeArgs),
     /// Check that this machine has what Trellis needs
@@ -101,7 +112,10 @@ async fn run(command: Command, output: &mut Output, progress: &Progress) -> Comm
         Command::Runs(args) => runs::list(args, output).await,
         Command::Run(command) => runs::run(command, output, progress).await,
         Command::Account(command) => account::run(command, output).await,
+        Command::Limits(args) => limits::run(args, output).await,
         Command::Token(command) => token::run(command, output).await,
+        Command::Credential(command) => credential::run(command, output).await,
+        Command::Credentials(command) => credential::run_keys(command, output).await,
         Command::Migrate(args) => serve::migrate(args, output).await,
         Command::Doctor(args) => doctor::run(args, output).await,
     }

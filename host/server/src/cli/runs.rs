@@ -261,16 +261,26 @@ fn node_lines(text: &mut String, node: &NodeAnswer) {
     let _ = write!(text, "{mark} {}  {state}", printable(&node.node));
     if node.attempts > 0 {
         let metering = &node.metering;
-        let _ = write!(text, "  attempt {}, {:.1} ms", node.attempts, metering.wall_us as f64 / 1_000.0);
-        let _ = write!(text, ", {} KiB of memory", metering.memory_bytes_max / 1_024);
+        let ms = |us: u64| us as f64 / 1_000.0;
+        let _ = write!(text, "  attempt {}, {:.1} ms", node.attempts, ms(metering.wall_us));
+        let _ = write!(
+            text,
+            " ({:.1} ms on a CPU), {} KiB of memory",
+            ms(metering.cpu_us),
+            metering.memory_bytes_max / 1_024
+        );
         if metering.requests > 0 {
-            let _ = write!(text, ", {} requests", metering.requests);
+            let (sent, received) = (metering.request_bytes, metering.response_bytes);
+            let _ = write!(text, ", {} requests ({sent} bytes sent, {received} received)", metering.requests);
         }
         if metering.target_wait_us > 0 {
-            let _ = write!(text, ", waited {:.1} ms for targets", metering.target_wait_us as f64 / 1_000.0);
+            let _ = write!(text, ", waited {:.1} ms for targets", ms(metering.target_wait_us));
         }
         if metering.storage_operations > 0 {
             let _ = write!(text, ", {} storage operations", metering.storage_operations);
+        }
+        if metering.log_bytes > 0 {
+            let _ = write!(text, ", {} bytes logged", metering.log_bytes);
         }
     }
     text.push('\n');

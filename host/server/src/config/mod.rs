@@ -8,12 +8,14 @@ mod args;
 mod mistake;
 mod sources;
 
+mod credentials;
 mod database;
 mod egress;
 mod history;
 mod http;
 mod limiter;
 mod log;
+mod machine;
 mod queue;
 mod run;
 mod sandbox;
@@ -31,6 +33,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use url::Url;
 
 pub use args::ConfigArgs;
+pub use credentials::{CredentialsConfig, MasterKeyText};
 pub use database::{DatabaseConfig, DatabaseUrl, PostgresConfig};
 pub use egress::EgressConfig;
 pub use history::HistoryConfig;
@@ -41,7 +44,7 @@ pub use mistake::{ConfigMistake, ConfigMistakes};
 pub use queue::QueueConfig;
 pub use run::RunConfig;
 pub use sandbox::SandboxConfig;
-pub use units::ByteSize;
+pub use units::{ByteSize, parse_duration, show_duration};
 
 use self::{
     print::EffectiveSetting,
@@ -70,6 +73,7 @@ pub struct Config {
     pub limiter: LimiterConfig,
     pub sandbox: SandboxConfig,
     pub egress: EgressConfig,
+    pub credentials: CredentialsConfig,
     pub log: LogConfig,
 }
 
@@ -110,8 +114,9 @@ impl Config {
             history: HistoryConfig::read(&mut reader.section("history")),
             run: RunConfig::read(&mut reader.section("run")),
             limiter: LimiterConfig::read(&mut reader.section("limiter")),
-            sandbox: SandboxConfig::read(&mut reader.section("sandbox")),
+            sandbox: SandboxConfig::read(reader),
             egress: EgressConfig::read(&mut reader.section("egress")),
+            credentials: CredentialsConfig::read(&mut reader.section("credentials")),
             log: LogConfig::read(&mut reader.section("log")),
         }
     }

@@ -1,130 +1,96 @@
-//! What one call of a transformer may use at most, and how many there may be at once.
+//! What one call of a transformer may use, and how many there may be at once.
 
 use std::time::Duration;
 
-use trellis_model::call_limits::{CallLimits, STORAGE_KEY_BYTES_HIGHEST, STORAGE_TTL_MS_HIGHEST};
+use trellis_model::call_limits::{CALL_LIMITS, CallLimit, CallLimits, Unit};
 
-use super::{ByteSize, Section};
+use super::{
+    ByteSize, machine,
+    reader::{Reader, Section},
+};
 
-/// Limits of the sandbox. Accounts and nodes can have lower ones, never higher. The defaults, and the reasons for them,
-/// are those of [`CallLimits`].
+/// Limits of the sandbox. The sections `sandbox` and `ceiling` have the same keys, those of [`CallLimits`] with the defaults
+/// and reasons that are told there: what an account has unless something else was set for it, and the most that an operator
+/// can set for one.
 #[derive(Clone, Debug)]
 pub struct SandboxConfig {
-    /// Linear memory of all of a component's memories together.
-    pub memory: ByteSize,
-    /// Time on a CPU, in milliseconds resolution.
-    pub cpu: Duration,
-    /// Time from call to answer, in milliseconds resolution.
-    pub wall: Duration,
-    /// Outgoing HTTP requests.
-    pub requests: u32,
-    /// Outgoing HTTP requests at the same time.
-    pub requests_at_once: u32,
-    /// One decoded HTTP response body.
-    pub response_max: ByteSize,
-    /// Logs, standard output and standard error together.
-    pub log_max: ByteSize,
-    /// All emissions together.
-    pub output_max: ByteSize,
-    /// Storage operations.
-    pub storage_operations: u32,
-    /// Storage writes that wait for their commit.
-    pub storage_write_max: ByteSize,
-    /// Keys written.
-    pub storage_writes: u32,
-    /// Keys read, those of lists included.
-    pub storage_reads: u32,
-    /// One key, or the prefix of a list.
-    pub storage_key_max: ByteSize,
-    /// Keys in one page of a list.
-    pub storage_page_keys: u32,
-    /// Values that one request for many of them answers with.
-    pub storage_batch_max: ByteSize,
-    /// The longest time to live of a key, in milliseconds resolution.
-    pub storage_ttl_max: Duration,
-    /// Events emitted to grids of the project.
-    pub outbox_events: u32,
-    /// Emitted events together.
-    pub outbox_max: ByteSize,
-    /// How many emissions may lie between an event from outside and an emitted one.
-    pub outbox_hops: u32,
-    /// Calls at the same time on this host. Default 256: at the full memory limit that is 16 GiB in the worst case, in
-    /// practice a few hundred MiB; a call that finds no free place waits.
+    /// Of accounts that have no limits of their own. They and their nodes can have lower ones.
+    pub limits: CallLimits,
+    /// The most that any account can have.
+    pub ceilings: CallLimits,
+    /// Calls at the same time on this host. Default 256: what a machine with some cores keeps busy while most of the calls
+    /// wait for answers; a call that finds no free place waits.
     pub instances_max: u32,
+    /// Memory of all calls together. Each reserves as much as it may use, so that none is refused what it was promised; a
+    /// call that finds too little left waits. Default: half of what the machine has, from 1 GiB to 16 GiB (which is 256 calls
+    /// of 64 MiB): the other half is for the host itself and its neighbours.
+    pub memory_total: ByteSize,
+    /// The most of both that one account may hold, in percent. Default 75: a busy account alone on a host loses little, and
+    /// for all others there is room at once.
+    pub account_percent: u32,
 }
 
 impl SandboxConfig {
-    pub(super) fn read(section: &mut Section<'_>) -> Self {
-        let standard = CallLimits::default();
-        let (ms, hour) = (Duration::from_millis(1), Duration::from_secs(3_600));
-        let (kib, mib, gib) = (ByteSize::kib(1), ByteSize::mib(1), ByteSize::gib(1));
-        let config = Self {
-            // 4 GiB is all that a 32-bit memory can address.
-            memory: section.setting_in("memory", ByteSize(standard.memory_bytes), mib..=ByteSize::gib(4)),
-            cpu: section.setting_in("cpu", Duration::from_millis(standard.cpu_ms), ms..=hour),
-            wall: section.setting_in("wall", Duration::from_millis(standard.wall_ms), 10 * ms..=24 * hour),
-            requests: section.setting_in("requests", standard.requests, 0..=100_000),
-            requests_at_once: section.setting_in("requests_at_once", standard.requests_at_once, 1..=1_000),
-            response_max: section.setting_in("response_max", ByteSize(standard.response_bytes), kib..=gib),
-            log_max: section.setting_in("log_max", ByteSize(standard.log_bytes), ByteSize(0)..=ByteSize::mib(64)),
-            output_max: section.setting_in("output_max", ByteSize(standard.output_bytes), kib..=ByteSize::mib(256)),
-            storage_operations: section.setting_in("storage_operations", standard.storage_operations, 0..=1_000_000),
-            storage_write_max: section.setting_in(
-                "storage_write_max",
-                ByteSize(standard.storage_write_bytes),
-                kib..=ByteSize::mib(256),
-            ),
-            storage_writes: section.setting_in("storage_writes", standard.storage_writes, 0..=100_000),
-            storage_reads: section.setting_in("storage_reads", standard.storage_reads, 0..=100_000),
-            storage_key_max: section.setting_in(
-                "storage_key_max",
-                ByteSize(standard.storage_key_bytes.into()),
-                ByteSize(1)..=ByteSize(STORAGE_KEY_BYTES_HIGHEST.into()),
-            ),
-            storage_page_keys: section.setting_in("storage_page_keys", standard.storage_page_keys, 1..=100_000),
-            storage_batch_max: section.setting_in(
-                "storage_batch_max",
-                ByteSize(standard.storage_batch_bytes),
-                kib..=ByteSize::mib(256),
-            ),
-            storage_ttl_max: section.setting_in(
-                "storage_ttl_max",
-                Duration::from_millis(standard.storage_ttl_ms),
-                ms..=Duration::from_millis(STORAGE_TTL_MS_HIGHEST),
-            ),
-            outbox_events: section.setting_in("outbox_events", standard.outbox_events, 0..=10_000),
-            outbox_max: section.setting_in("outbox_max", ByteSize(standard.outbox_bytes), kib..=ByteSize::mib(64)),
-            outbox_hops: section.setting_in("outbox_hops", standard.outbox_hops, 0..=1_000),
-            instances_max: section.setting_in("instances_max", 256, 1..=10_000),
-        };
-        if config.cpu > config.wall {
+    pub(super) fn read(reader: &mut Reader) -> Self {
+        let mut section = reader.section("sandbox");
+        let limits = read_limits(&mut section, &CallLimits::default());
+        if limits.cpu_ms > limits.wall_ms {
             section.conflict("cpu", "it is more than the wall time", "lower it, or raise `sandbox.wall`");
         }
-        config
+        let instances_max = section.setting_in("instances_max", 256, 1..=10_000);
+        let account_percent = section.setting_in("account_percent", 75, 1..=100);
+        let (least, most) = (ByteSize::mib(1), ByteSize(1 << 44));
+        let memory_total = section.setting_in("memory_total", memory_total_default(), least..=most);
+        // What every account has is no more than what can be given.
+        let mut standard = CallLimits::ceilings();
+        for limit in CALL_LIMITS {
+            let ceiling = limit.of(&standard).max(limit.of(&limits));
+            limit.set(&mut standard, ceiling);
+        }
+        standard.memory_bytes = standard.memory_bytes.min(memory_total.0).max(limits.memory_bytes);
+        let mut section = reader.section("ceiling");
+        let ceilings = read_limits(&mut section, &standard);
+        for limit in CALL_LIMITS.iter().filter(|limit| limit.of(&ceilings) < limit.of(&limits)) {
+            let fix = format!("raise it, or lower `sandbox.{}`", limit.key);
+            section.conflict(limit.key, "it is less than what every account has", fix);
+        }
+        if ceilings.memory_bytes > memory_total.0 {
+            let mut section = reader.section("sandbox");
+            let problem = "it is less than a single call may use";
+            section.conflict("memory_total", problem, "raise it, or lower `sandbox.memory` and `ceiling.memory`");
+        }
+        Self { limits, ceilings, instances_max, memory_total, account_percent }
     }
+}
 
-    /// The same as the budget of one call.
-    pub fn call_limits(&self) -> CallLimits {
-        CallLimits {
-            memory_bytes: self.memory.0,
-            cpu_ms: whole_ms(self.cpu),
-            wall_ms: whole_ms(self.wall),
-            requests: self.requests,
-            requests_at_once: self.requests_at_once,
-            response_bytes: self.response_max.0,
-            log_bytes: self.log_max.0,
-            output_bytes: self.output_max.0,
-            storage_operations: self.storage_operations,
-            storage_write_bytes: self.storage_write_max.0,
-            storage_writes: self.storage_writes,
-            storage_reads: self.storage_reads,
-            storage_key_bytes: self.storage_key_max.0.try_into().expect("bounded when it was read"),
-            storage_page_keys: self.storage_page_keys,
-            storage_batch_bytes: self.storage_batch_max.0,
-            storage_ttl_ms: whole_ms(self.storage_ttl_max),
-            outbox_events: self.outbox_events,
-            outbox_bytes: self.outbox_max.0,
-            outbox_hops: self.outbox_hops,
+fn memory_total_default() -> ByteSize {
+    /// Where the machine does not tell.
+    const UNKNOWN: u64 = 8 << 30;
+    let half = machine::memory_bytes().unwrap_or(UNKNOWN) / 2;
+    const MIB: u64 = 1 << 20;
+    ByteSize((half / MIB * MIB).clamp(ByteSize::gib(1).0, ByteSize::gib(16).0))
+}
+
+fn read_limits(section: &mut Section<'_>, standard: &CallLimits) -> CallLimits {
+    let mut limits = *standard;
+    for limit in CALL_LIMITS {
+        limit.set(&mut limits, read_limit(section, limit, limit.of(standard)));
+    }
+    limits
+}
+
+fn read_limit(section: &mut Section<'_>, limit: &CallLimit, standard: u64) -> u64 {
+    let (least, highest) = (limit.least, limit.highest);
+    match limit.unit {
+        Unit::Bytes => section.setting_in(limit.key, ByteSize(standard), ByteSize(least)..=ByteSize(highest)).0,
+        Unit::Milliseconds => {
+            let [standard, least, highest] = [standard, least, highest].map(Duration::from_millis);
+            whole_ms(section.setting_in(limit.key, standard, least..=highest))
+        }
+        Unit::Count => {
+            let [standard, least, highest] =
+                [standard, least, highest].map(|count| u32::try_from(count).expect("counts have 32 bits"));
+            section.setting_in(limit.key, standard, least..=highest).into()
         }
     }
 }

@@ -48,7 +48,7 @@ fn without_any_source_the_defaults_hold() {
     assert_eq!(config.data_dir, PathBuf::from(".trellis"));
     assert!(config.database.url.is_none() && config.public_url.is_none() && !config.allow_unsafe_durability);
     assert!(config.egress.allow_private.is_empty());
-    assert_eq!(config.sandbox.call_limits(), trellis_model::call_limits::CallLimits::default());
+    assert_eq!(config.sandbox.limits, trellis_model::call_limits::CallLimits::default());
     assert_eq!(config.run.run_limits(), trellis_model::run_limits::RunLimits::default());
     assert_eq!(config.limiter.account_limits(), trellis_model::window::AccountLimits::default());
     assert_eq!(config.queue.lease, Duration::from_secs(10));
@@ -101,7 +101,7 @@ fn every_kind_of_value_is_read_from_the_file_and_from_text() {
     let from_text = load(&[], &variables).expect("nothing is wrong").config;
     assert_eq!(format!("{from_file:?}"), format!("{from_text:?}"));
     assert_eq!(from_text.egress.allow_private.len(), 2);
-    assert_eq!(from_text.sandbox.memory, ByteSize::mib(32));
+    assert_eq!(from_text.sandbox.limits.memory_bytes, 32 << 20);
     assert_eq!(from_text.limiter.mode, IncrementMode::Cast);
     assert_eq!(from_text.log.format, LogFormat::Json);
     assert_eq!(from_text.log.filter.to_env_filter().to_string(), "trellis=debug,warn");
@@ -144,6 +144,15 @@ fn values_of_the_wrong_shape_are_told_apart() {
         ("whatever = 1", "there is no such setting; leave it out; --print-config lists all there are"),
         ("[log]\nfilter = \"trellis=loud\"", "`trellis=loud` cannot be used; write levels"),
         ("[sandbox]\ncpu = \"40s\"", "FILE: `sandbox.cpu`: it is more than the wall time; lower it"),
+        (
+            "[ceiling]\ncpu = \"1s\"",
+            "FILE: `ceiling.cpu`: it is less than what every account has; raise it, or lower `sandbox.cpu`",
+        ),
+        (
+            "[sandbox]\nmemory_total = \"32MiB\"",
+            "FILE: `sandbox.memory_total`: it is less than a single call may use; raise it, or lower `sandbox.memory`",
+        ),
+        ("[sandbox]\nrequest_max = \"2GiB\"", "`2GiB` is out of bounds; use 0B to 1GiB"),
         ("[limiter]\nmode = \"cast\"\nexact = true", "FILE: `limiter.mode`: `cast` cannot be exact"),
     ];
     for (text, expected) in cases {
@@ -235,4 +244,28 @@ fn an_address_that_means_all_is_not_one_to_go_to() {
     assert_eq!(config.base_url(), "http://localhost:80");
     let config = load(&["--listen", "localhost:81"], &[]).expect("nothing is wrong").config;
     assert_eq!(config.listen.to_string(), "127.0.0.1:81");
+}
+
+#[test]
+fn a_ceiling_follows_what_every_account_has_and_memory_can_always_be_given() {
+    let text = "[sandbox]\nrequests = 5000\nmemory_total = \"128MiB\"\n";
+    let sandbox = load_file(text, &[], &[]).expect("nothing is wrong").config.sandbox;
+    assert_eq!(sandbox.ceilings.requests, 5_000);
+    assert_eq!(sandbox.ceilings.memory_bytes, 128 << 20);
+    assert_eq!(sandbox.ceilings.cpu_ms, trellis_model::call_limits::CallLimits::ceilings().cpu_ms);
+}
+
+#[test]
+fn every_section_can_be_set_by_variables() {
+    let variables = [
+        ("TRELLIS_CEILING_CPU", "90s"),
+        ("TRELLIS_HISTORY_HOUSEKEEPING", "2m"),
+        ("TRELLIS_RUN_PENDING_KEYS", "7"),
+        ("TRELLIS_SANDBOX_ACCOUNT_PERCENT", "50"),
+    ];
+    let config = load(&[], &variables).expect("nothing is wrong").config;
+    assert_eq!(config.sandbox.ceilings.cpu_ms, 90_000);
+    assert_eq!(config.history.housekeeping, Duration::from_secs(120));
+    assert_eq!(config.run.pending_keys, 7);
+    assert_eq!(config.sandbox.account_percent, 50);
 }

@@ -69,12 +69,12 @@ impl fmt::Display for ByteSize {
 }
 
 /// `500ms`, `30s`, `1m 30s`. None for anything else, bare numbers and negative times among it.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     text.parse::<SignedDuration>().ok()?.try_into().ok()
 }
 
 /// What [`parse_duration`] reads.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub fn show_duration(duration: Duration) -> String {
     match SignedDuration::try_from(duration) {
         Ok(signed) => format!("{signed:#}"),
         Err(_) => format!("{}s", duration.as_secs()),

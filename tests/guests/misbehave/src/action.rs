@@ -8,7 +8,7 @@ use crate::{
         exports::trellis::plugin::transformer::{Emission, Event, Failure},
         trellis::plugin::events::Retry,
     },
-    hostile, http, outbox, store, wasi,
+    hostile, http, outbox, secret, store, wasi,
 };
 
 #[derive(Deserialize)]
@@ -82,6 +82,11 @@ pub enum Action {
         times: usize,
     },
     Config,
+    /// Reads a secret and emits how many bytes it has; its text too, if it is to be told.
+    Secret {
+        name: String,
+        tell: Option<String>,
+    },
 
     Storage {
         operations: Vec<store::Operation>,
@@ -172,6 +177,7 @@ impl Action {
 
             Self::Log { message, times } => wasi::log(&message, times),
             Self::Config => wasi::config(),
+            Self::Secret { name, tell } => return secret::read(&name, tell.as_deref()),
 
             Self::Storage { operations } => store::perform(operations),
             Self::StorageThenPanic { operations } => {

@@ -37,6 +37,7 @@ pub struct Received {
     pub method: String,
     pub path: String,
     pub idempotency_key: Option<String>,
+    pub authorization: Option<String>,
     /// When it came in.
     pub at: Instant,
     /// How many requests to this path were being answered then, this one included.
@@ -162,7 +163,7 @@ fn step(script: &str, times_before: usize) -> (&str, &str) {
 
 /// Notes a request; answers how often that path was asked for before.
 fn note(world: &World, request: &Request, path: &str) -> usize {
-    let key = request.headers().get("idempotency-key").and_then(|key| key.to_str().ok());
+    let header = |name: &str| Some(request.headers().get(name)?.to_str().ok()?.to_owned());
     let mut told = world.told();
     let before = told.received.iter().filter(|request| request.path == path).count();
     let inside = told.inside.entry(path.to_owned()).or_default();
@@ -171,7 +172,8 @@ fn note(world: &World, request: &Request, path: &str) -> usize {
     told.received.push(Received {
         method: request.method().to_string(),
         path: path.to_owned(),
-        idempotency_key: key.map(str::to_owned),
+        idempotency_key: header("idempotency-key"),
+        authorization: header("authorization"),
         at: Instant::now(),
         at_once,
     });

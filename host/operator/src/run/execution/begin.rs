@@ -47,6 +47,11 @@ impl<'c> Execution<'c> {
                 tracing::warn!(run = %job.run, %error, "a revision was not loaded; its run is given back");
                 return Err(NotBegun::NotNow);
             }
+            // Another host may have the key, or this one after its next start: the run waits.
+            Err(error @ CatalogError::NoKeys { .. }) => {
+                tracing::error!(run = %job.run, %error, "a run is given back");
+                return Err(NotBegun::NotNow);
+            }
             Err(error) => return Err(never(error.to_string())),
         };
         let Some(grid) = revision.grid(&job.grid) else {
