@@ -132,7 +132,8 @@ async fn bad_requests_are_refused_with_a_reason_and_leave_nothing_behind() {
             Token::Reader => account.api.with_token(reader["token"].as_str()),
         };
         let what = format!("{} {} with {:?}", request.method, request.path, request.token);
-        let answer = api.send(request.method, request.path, "application/json", request.body).await;
+        let kind = if request.path.starts_with("/v1/plugins") { "application/wasm" } else { "application/json" };
+        let answer = api.send(request.method, request.path, kind, request.body).await;
         assert_eq!(answer.status, request.status, "{what}: {:#}", answer.body);
         if request.status == 405 && request.path == HOOK {
             assert_eq!(answer.header("allow"), Some("POST"), "{what}");

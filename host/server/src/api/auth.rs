@@ -5,11 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{
-    extract::{Request, State},
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
 use dashmap::DashMap;
 use http::{HeaderMap, header};
 use trellis_model::{
@@ -93,17 +88,6 @@ impl TokenCache {
             None => drop(self.valid.remove(&digest)),
         }
         Ok(token)
-    }
-}
-
-/// The middleware of every route under `/v1`: a valid token with the route's scope.
-pub async fn require(State((api, scope)): State<(Arc<Api>, Scope)>, mut request: Request, next: Next) -> Response {
-    match authorize(&api, request.headers(), scope).await {
-        Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
-        }
-        Err(problem) => problem.into_response(),
     }
 }
 

@@ -19,7 +19,18 @@ use trellis_operator::{catalog::LoadedRevision, ingest::NewEvent, limiter::Stand
 use super::{
     Api, Problem, auth, dedupe, events, rate_limit,
     request::{PathOf, read_body, text},
+    route::Route,
 };
+
+pub fn declared() -> Vec<Route> {
+    let summary = "An http trigger of a project, with the methods and the check of the sender that its manifest says";
+    let trigger = |path| {
+        Route::trigger(path, summary, receive)
+            .answers::<events::Accepted>(202, "The event is committed")
+            .problems(&[405, 409, 422, 429])
+    };
+    vec![trigger("/hooks/{account}/{project}"), trigger("/hooks/{account}/{project}/{*path}")]
+}
 
 /// Request headers that become attributes of the event: what senders say about an event, and nothing that identifies or
 /// authorises a client.

@@ -1,6 +1,6 @@
 //! The HTTP API under `/v1`, the http triggers under `/hooks`, and health.
 //!
-//! Every route names its scope where it is declared. Knows nothing of sockets and timers; that is [`crate::edge`].
+//! Every route is declared once ([`Route`]), with its scope. Knows nothing of sockets and timers; that is [`crate::edge`].
 
 mod accounts;
 mod auth;
@@ -8,9 +8,11 @@ mod cancel;
 mod cursor;
 mod dedupe;
 mod events;
+mod gate;
 mod health;
 mod hooks;
 mod limits;
+mod openapi;
 mod page;
 mod plugins;
 mod problem;
@@ -18,6 +20,7 @@ mod projects;
 mod rate_limit;
 mod replay;
 mod request;
+mod route;
 mod runs;
 mod tokens;
 
@@ -28,14 +31,17 @@ use axum::{
     extract::Request,
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{MethodRouter, any, delete, get, post, put},
 };
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
-use trellis_model::token::{Scope, TokenKind, TokenText};
+use trellis_model::token::{TokenKind, TokenText};
 use trellis_operator::Host;
 
 use self::auth::TokenCache;
-pub use self::problem::Problem;
+pub use self::{
+    openapi::{document, problem_statuses},
+    problem::Problem,
+    route::{Access, Answer, Media, Route},
+};
 
 /// A fresh token from the system's randomness.
 ///
@@ -72,52 +78,38 @@ impl Api {
     }
 }
 
-/// All routes of a host.
+/// Every route of a host, declared by the module that serves it.
+pub fn routes() -> Vec<Route> {
+    [
+        openapi::declared(),
+        health::declared(),
+        hooks::declared(),
+        events::declared(),
+        runs::declared(),
+        cancel::declared(),
+        replay::declared(),
+        plugins::declared(),
+        projects::declared(),
+        tokens::declared(),
+        limits::declared(),
+        accounts::declared(),
+    ]
+    .concat()
+}
+
+/// All routes of a host, each behind its gate. There is no other way in: whatever is served is declared.
 pub fn router(api: Arc<Api>) -> Router {
     let timeout = api.config.request_timeout;
-    let routes = Router::new()
-        .route("/hooks/{account}/{project}", any(hooks::receive))
-        .route("/hooks/{account}/{project}/{*path}", any(hooks::receive))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .merge(v1(&api))
+    let served = |router: Router<Arc<Api>>, route: Route| router.route(route.path, gate::guarded(&api, route));
+    let router = routes().into_iter().fold(Router::new(), served);
+    router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(api);
-    routes
+        .with_state(api)
         .layer(TimeoutLayer::with_status_code(http::StatusCode::SERVICE_UNAVAILABLE, timeout))
         .layer(middleware::from_fn(explain_plain_errors))
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
         .layer(middleware::from_fn(security_headers))
-}
-
-fn v1(api: &Arc<Api>) -> Router<Arc<Api>> {
-    let needs = |scope, routes: MethodRouter<Arc<Api>>| {
-        routes.route_layer(middleware::from_fn_with_state((Arc::clone(api), scope), auth::require))
-    };
-    Router::new()
-        .route("/v1/projects/{project}/grids/{grid}/events", needs(Scope::EventsWrite, post(events::send)))
-        .route("/v1/runs", needs(Scope::RunsRead, get(runs::list)))
-        .route("/v1/runs/cancel", needs(Scope::RunsWrite, post(cancel::cancel_many)))
-        .route("/v1/runs/replay", needs(Scope::RunsWrite, post(replay::replay_many)))
-        .route("/v1/runs/{run}", needs(Scope::RunsRead, get(runs::show)))
-        .route("/v1/runs/{run}/cancel", needs(Scope::RunsWrite, post(cancel::cancel)))
-        .route("/v1/runs/{run}/replay", needs(Scope::RunsWrite, post(replay::replay)))
-        .route("/v1/plugins", needs(Scope::RunsRead, get(plugins::list)))
-        .route(
-            "/v1/plugins/{name}/{version}",
-            needs(Scope::RunsRead, get(plugins::show)).merge(needs(Scope::PluginsWrite, put(plugins::upload))),
-        )
-        .route("/v1/projects", needs(Scope::RunsRead, get(projects::list)))
-        .route(
-            "/v1/projects/{project}",
-            needs(Scope::RunsRead, get(projects::show)).merge(needs(Scope::ProjectsWrite, put(projects::deploy))),
-        )
-        .route("/v1/tokens", needs(Scope::TokensWrite, get(tokens::list).post(tokens::create)))
-        .route("/v1/tokens/{token}", needs(Scope::TokensWrite, delete(tokens::revoke)))
-        .route("/v1/limits", needs(Scope::RunsRead, get(limits::show)))
-        .route("/v1/accounts", needs(Scope::Operator, get(accounts::list)))
-        .route("/v1/accounts/{account}", needs(Scope::Operator, get(accounts::show).put(accounts::put)))
 }
 
 async fn not_found(request: Request) -> Problem {

@@ -7,6 +7,7 @@ use axum::{
     extract::{Request, State},
 };
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trellis_model::{
     TokenId,
@@ -17,26 +18,48 @@ use trellis_store::tokens::Token;
 use super::{
     Api, Problem,
     auth::Caller,
-    page::{self, Page},
+    page::{self, LIMIT_MAX, Page},
     projects,
     request::{PathOf, QueryOf, json, read_body},
+    route::Route,
 };
+
+pub fn declared() -> Vec<Route> {
+    vec![
+        Route::get("/v1/tokens", Scope::TokensWrite, "List tokens, without their text", list)
+            .query::<TokensQuery>()
+            .answers::<Page<TokenView>>(200, "A page of tokens"),
+        Route::post("/v1/tokens", Scope::TokensWrite, "Make a token; its text is in this answer alone", create)
+            .json::<NewToken>()
+            .answers::<CreatedToken>(201, "The token"),
+        Route::delete(
+            "/v1/tokens/{token}",
+            Scope::TokensWrite,
+            "Revoke a token; no host takes it five seconds later",
+            revoke,
+        )
+        .answers_nothing(204, "It is revoked"),
+    ]
+}
 
 const NAME_BYTES_MAX: usize = 128;
 const EXPIRY_SECONDS_MAX: i64 = 10 * 366 * 86_400;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct NewToken {
     /// What it is for.
+    #[schemars(length(min = 1, max = NAME_BYTES_MAX))]
     name: String,
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
     scopes: Vec<Scope>,
     /// Good for this project alone.
     project: Option<String>,
+    #[schemars(range(min = 1, max = EXPIRY_SECONDS_MAX))]
     expires_in_seconds: Option<i64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct TokenView {
     pub id: TokenId,
     pub name: String,
@@ -47,7 +70,7 @@ pub struct TokenView {
 }
 
 /// A new token. This is the only time its text is shown.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct CreatedToken {
     pub id: TokenId,
     pub token: String,
@@ -120,10 +143,11 @@ fn check(caller: &Caller, wanted: &NewToken) -> Result<(), Problem> {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokensQuery {
     after: Option<TokenId>,
+    #[schemars(range(min = 1, max = LIMIT_MAX))]
     limit: Option<i64>,
 }
 
