@@ -132,6 +132,12 @@ impl TokenText {
         Self(text)
     }
 
+    /// What it says that it stands for; what it is good for, its account and scopes say. None: an unknown letter.
+    pub fn kind(&self) -> Option<TokenKind> {
+        let letter = self.0[PREFIX.len()..].chars().next()?;
+        [TokenKind::Operator, TokenKind::Account, TokenKind::Project].into_iter().find(|kind| kind.letter() == letter)
+    }
+
     /// The secret itself, for the one time it is shown.
     pub fn reveal(&self) -> &str {
         &self.0

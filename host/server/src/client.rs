@@ -133,6 +133,12 @@ impl Client {
         self.answer(self.request(Method::POST, &url).json(body), url).await
     }
 
+    /// For what is answered without a body.
+    pub async fn delete(&self, path: &[&str]) -> Result<(), ClientError> {
+        let url = self.url(path);
+        self.bytes(self.request(Method::DELETE, &url), &url).await.map(drop)
+    }
+
     /// Sends a body as it is: the server says what is wrong with it.
     pub async fn send_raw<T: DeserializeOwned>(&self, method: Method, url: Url, body: Bytes) -> Result<T, ClientError> {
         self.answer(self.request(method, &url).header(header::CONTENT_TYPE, "application/json").body(body), url).await
@@ -154,16 +160,22 @@ impl Client {
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder, url: Url) -> Result<T, ClientError> {
+        let (status, body) = self.bytes(request, &url).await?;
+        serde_json::from_slice(&body).map_err(|_| ClientError::Foreign { url, status })
+    }
+
+    /// The body of a success.
+    async fn bytes(&self, request: RequestBuilder, url: &Url) -> Result<(StatusCode, Bytes), ClientError> {
         let unreachable = |source| ClientError::Unreachable { url: self.base.clone(), source };
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let body = response.bytes().await.map_err(unreachable)?;
         if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|_| ClientError::Foreign { url, status });
+            return Ok((status, body));
         }
         match serde_json::from_slice(&body) {
             Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
-            Err(_) => Err(ClientError::Foreign { url, status }),
+            Err(_) => Err(ClientError::Foreign { url: url.clone(), status }),
         }
     }
 }

@@ -22,7 +22,7 @@ use super::{
     Api, Problem,
     auth::Caller,
     page::{self, LIMIT_MAX, Page},
-    request::{PathOf, QueryOf, json, read_body},
+    request::{PathOf, QueryOf, optional_json, read_body},
     route::Route,
 };
 
@@ -77,7 +77,7 @@ pub async fn put(
 ) -> Result<Json<AccountView>, Problem> {
     check_name(&name).map_err(|reason| Problem::bad_request(format!("account name `{name}` {reason}")))?;
     let body = read_body(request.into_body(), api.config.body_bytes_max).await?;
-    let settings: AccountSettings = if body.is_empty() { AccountSettings::default() } else { json(&body)? };
+    let settings: AccountSettings = optional_json(&body)?;
     check_settings(&settings)?;
     let AccountSettings { limits, weight, running_max, spread, retention } = settings;
     let change = AccountChange { limits, weight, running_max, spread, retention };

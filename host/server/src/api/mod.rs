@@ -38,6 +38,7 @@ use trellis_operator::Host;
 
 use self::auth::TokenCache;
 pub use self::{
+    auth::TokenCacheLimits,
     openapi::{document, problem_statuses},
     problem::Problem,
     route::{Access, Answer, Media, Route},
@@ -60,6 +61,9 @@ pub struct ApiConfig {
     pub upload_bytes_max: usize,
     /// From the first byte of a request to its answer.
     pub request_timeout: Duration,
+    pub token_cache: TokenCacheLimits,
+    /// Valid tokens of one account.
+    pub account_tokens_max: i64,
     /// How this host is reached, without a slash at the end.
     pub base_url: String,
 }
@@ -73,7 +77,7 @@ pub struct Api {
 
 impl Api {
     pub fn new(host: Arc<Host>, config: ApiConfig) -> Arc<Self> {
-        let tokens = TokenCache::new(host.database.clone());
+        let tokens = TokenCache::new(host.database.clone(), config.token_cache);
         Arc::new(Self { host, config, tokens })
     }
 }

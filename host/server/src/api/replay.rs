@@ -36,7 +36,7 @@ use super::{
     cursor::Cursor,
     page::{self, LIMIT_MAX},
     projects,
-    request::{PathOf, at_most, grid_name, json, read_body},
+    request::{PathOf, at_most, grid_name, json, optional_json, read_body},
     route::Route,
     runs,
 };
@@ -92,7 +92,7 @@ pub async fn replay(
 /// A body that may be left out.
 async fn body<T: DeserializeOwned + Default>(api: &Api, request: Request) -> Result<T, Problem> {
     let bytes = read_body(request.into_body(), api.config.body_bytes_max).await?;
-    if bytes.is_empty() { Ok(T::default()) } else { json(&bytes) }
+    optional_json(&bytes)
 }
 
 async fn replay_one(api: &Api, caller: &Caller, run: RunId, wanted: ReplayOne) -> Result<RunId, Problem> {

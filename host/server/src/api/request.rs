@@ -40,6 +40,11 @@ pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         .map_err(|error| Problem::bad_request(format!("the body is not the JSON that is expected here: {error}")))
 }
 
+/// The same of a body that may be left out.
+pub fn optional_json<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Problem> {
+    if body.is_empty() { Ok(T::default()) } else { json(body) }
+}
+
 /// The name of a grid to look for: longer than any name, it is refused.
 pub fn grid_name(grid: Option<&str>) -> Result<(), Problem> {
     at_most("grid", grid, NAME_BYTES_MAX)

@@ -68,7 +68,7 @@ enum Command {
     /// Make accounts
     #[command(subcommand)]
     Account(account::AccountCommand),
-    /// Make access tokens
+    /// Make, list, rotate and revoke access tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
     /// Bring the database's schema up to date
