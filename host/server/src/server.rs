@@ -26,7 +26,7 @@ use trellis_store::{
 };
 
 use crate::{
-    api::{self, Api, ApiConfig, TokenCacheLimits},
+    api::{self, Api, ApiConfig, Pace, TokenCacheLimits},
     config::{self, Config, OperatorToken, TokensConfig},
     edge::{self, Drained, EdgeConfig},
     postgres::{EmbeddedPostgres, StartOptions},
@@ -212,6 +212,8 @@ fn api_config(config: &Config, base_url: &str) -> ApiConfig {
         body_bytes_max: usize::try_from(config.http.body_max.0).unwrap_or(usize::MAX),
         upload_bytes_max: usize::try_from(config.http.upload_max.0).unwrap_or(usize::MAX),
         request_timeout: config.http.request_timeout,
+        body_pace: Pace { patience: config.http.body_timeout, bytes_per_second: config.http.body_rate_min.0 },
+        requests_max: config.http.requests_max as usize,
         token_cache: TokenCacheLimits {
             cached_for: config.tokens.cached_for,
             cached_max: config.tokens.cached_max as usize,

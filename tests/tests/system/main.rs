@@ -18,6 +18,7 @@ mod stop;
 mod suspects;
 mod targets;
 
+mod api;
 mod hostile_guests;
 mod refusals;
 mod tenancy;

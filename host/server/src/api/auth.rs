@@ -52,6 +52,11 @@ impl Caller {
         })
     }
 
+    /// Whether the caller has to do with this account: an operator who names none has with all of them.
+    pub fn acts_for(&self, account: AccountId) -> bool {
+        self.account.map_or(self.is_operator(), |own| own == account)
+    }
+
     /// Whose tokens the caller may list, rotate and revoke. An operator who names no account means the operators' own.
     pub fn owner(&self) -> TokenOwner {
         match (self.account, self.project) {

@@ -1,7 +1,7 @@
 //! What every request passes before its handler: what its route declares is held here, once for all routes.
 //!
 //! ```text
-//! who asks (token, scope) ─► query (declared?) ─► body (its type, its encoding) ─► handler
+//! who asks (token, scope) ─► query (declared?) ─► body (its encoding, its type, its pace) ─► handler
 //! ```
 //!
 //! Who asks is first: whoever has no right to a route learns nothing else about it. What is in queries and bodies, the
@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use axum::{
+    body::Body as HttpBody,
     extract::{Request, State},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -19,6 +20,7 @@ use http::{HeaderMap, HeaderValue, header};
 
 use super::{
     Api, Problem, auth,
+    pace::PacedBody,
     route::{Access, Body, Route},
 };
 
@@ -59,10 +61,12 @@ impl Gate {
             return Err(Problem::bad_request("no query parameters are taken here; leave out what follows the `?`"));
         }
         check_encoding(request.headers())?;
-        match &self.body {
-            Some(body) => check_type(body, request.headers()),
-            None => Ok(()),
+        if let Some(body) = &self.body {
+            check_type(body, request.headers())?;
+            let unpaced = std::mem::take(request.body_mut());
+            *request.body_mut() = HttpBody::new(PacedBody::new(unpaced, self.api.config.body_pace));
         }
+        Ok(())
     }
 }
 

@@ -60,19 +60,21 @@ pub async fn receive(
     let (account, project) =
         (path.get("account").map_or("", String::as_str), path.get("project").map_or("", String::as_str));
     let hook_path = format!("/{}", path.get("path").map_or("", String::as_str));
-    let Some(revision) = api.host.catalog.current(account, project) else {
-        return Err(Problem::not_found(format!("no project `{project}` of an account `{account}` is deployed here")));
+    let revision = api.host.catalog.current(account, project);
+    let found = revision.as_ref().map_or(Found::Nothing, |revision| find(revision, &hook_path, request.method()));
+    let (Some(revision), Found::Trigger(trigger)) = (&revision, &found) else {
+        // Only the owner is told which projects, paths and methods there are.
+        check_token(&api, revision.as_deref(), request.headers()).await?;
+        return Ok(match found {
+            Found::OtherMethods(methods) => other_methods(&hook_path, &methods),
+            _ => Problem::not_found(format!("project `{project}` has no trigger at `{hook_path}`")).into_response(),
+        });
     };
-    let trigger = match find(&revision, &hook_path, request.method()) {
-        Found::Trigger(trigger) => trigger.clone(),
-        Found::OtherMethods(methods) => return Ok(other_methods(&hook_path, &methods)),
-        Found::Nothing => {
-            return Err(Problem::not_found(format!("project `{project}` has no trigger at `{hook_path}`")));
-        }
-    };
-    check_sender(&api, &revision, &trigger, request.headers()).await?;
+    if trigger.http.auth != TriggerAuth::None {
+        check_token(&api, Some(revision), request.headers()).await?;
+    }
     let standing = rate_limit::standing(&api, revision.account).await?;
-    let accepted = accept(&api, &revision, &trigger, &standing, request).await;
+    let accepted = accept(&api, revision, trigger, &standing, request).await;
     Ok(rate_limit::announce(&standing, accepted.into_response()))
 }
 
@@ -130,18 +132,15 @@ fn other_methods(path: &str, methods: &[&str]) -> Response {
     response
 }
 
-async fn check_sender(
-    api: &Api,
-    revision: &LoadedRevision,
-    trigger: &Trigger,
-    headers: &HeaderMap,
-) -> Result<(), Problem> {
-    if trigger.http.auth == TriggerAuth::None {
-        return Ok(());
-    }
+/// Whether a token may send events to a project. To all others it does not exist, whatever else is true of it.
+async fn check_token(api: &Api, revision: Option<&LoadedRevision>, headers: &HeaderMap) -> Result<(), Problem> {
     let caller = auth::authorize(api, headers, Scope::EventsWrite).await?;
-    let is_own = caller.is_operator() || (caller.account()? == revision.account && caller.may_see(revision.project));
-    if is_own { Ok(()) } else { Err(Problem::not_found("no such trigger is deployed for the account of this token")) }
+    let is_own = |revision: &LoadedRevision| caller.acts_for(revision.account) && caller.may_see(revision.project);
+    match revision {
+        Some(revision) if is_own(revision) => Ok(()),
+        None if caller.is_operator() => Err(Problem::not_found("no such project is deployed")),
+        _ => Err(Problem::not_found("no such trigger is deployed for the account of this token")),
+    }
 }
 
 /// What the request says besides its body.

@@ -13,6 +13,7 @@ mod health;
 mod hooks;
 mod limits;
 mod openapi;
+mod pace;
 mod page;
 mod plugins;
 mod problem;
@@ -22,17 +23,12 @@ mod replay;
 mod request;
 mod route;
 mod runs;
+mod shelter;
 mod tokens;
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    Router,
-    extract::Request,
-    middleware::{self, Next},
-    response::{IntoResponse, Response},
-};
-use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
+use axum::{Router, extract::Request};
 use trellis_model::token::{TokenKind, TokenText};
 use trellis_operator::Host;
 
@@ -40,6 +36,7 @@ use self::auth::TokenCache;
 pub use self::{
     auth::TokenCacheLimits,
     openapi::{document, problem_statuses},
+    pace::Pace,
     problem::Problem,
     route::{Access, Answer, Media, Route},
 };
@@ -61,6 +58,10 @@ pub struct ApiConfig {
     pub upload_bytes_max: usize,
     /// From the first byte of a request to its answer.
     pub request_timeout: Duration,
+    /// How fast bodies must come.
+    pub body_pace: Pace,
+    /// Requests that are answered at the same time.
+    pub requests_max: usize,
     pub token_cache: TokenCacheLimits,
     /// Valid tokens of one account.
     pub account_tokens_max: i64,
@@ -103,17 +104,11 @@ pub fn routes() -> Vec<Route> {
 
 /// All routes of a host, each behind its gate. There is no other way in: whatever is served is declared.
 pub fn router(api: Arc<Api>) -> Router {
-    let timeout = api.config.request_timeout;
+    let ApiConfig { request_timeout, requests_max, .. } = api.config;
     let served = |router: Router<Arc<Api>>, route: Route| router.route(route.path, gate::guarded(&api, route));
     let router = routes().into_iter().fold(Router::new(), served);
-    router
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .with_state(api)
-        .layer(TimeoutLayer::with_status_code(http::StatusCode::SERVICE_UNAVAILABLE, timeout))
-        .layer(middleware::from_fn(explain_plain_errors))
-        .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
-        .layer(middleware::from_fn(security_headers))
+    let router = router.fallback(not_found).method_not_allowed_fallback(method_not_allowed).with_state(api);
+    shelter::over(router, request_timeout, requests_max)
 }
 
 async fn not_found(request: Request) -> Problem {
@@ -122,27 +117,4 @@ async fn not_found(request: Request) -> Problem {
 
 async fn method_not_allowed(request: Request) -> Problem {
     Problem::method_not_allowed(format!("`{}` does not take {}", request.uri().path(), request.method()))
-}
-
-/// Whatever a layer or an extractor refused in plain text is said again as a problem.
-async fn explain_plain_errors(request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
-    let status = response.status();
-    let is_plain = response.headers().get(http::header::CONTENT_TYPE).is_none_or(|kind| kind != problem::CONTENT_TYPE);
-    if !(status.is_client_error() || status.is_server_error()) || !is_plain {
-        return response;
-    }
-    let detail = match axum::body::to_bytes(response.into_body(), 4_096).await {
-        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
-        Err(_) => String::new(),
-    };
-    Problem::plain(status, detail).into_response()
-}
-
-async fn security_headers(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, http::HeaderValue::from_static("nosniff"));
-    headers.entry(http::header::CACHE_CONTROL).or_insert(http::HeaderValue::from_static("no-store"));
-    response
 }

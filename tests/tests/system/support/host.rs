@@ -153,6 +153,11 @@ impl Host {
         self.operator_token.as_deref().expect("this host was the first on its database")
     }
 
+    /// Whether it made one.
+    pub fn has_operator_token(&self) -> bool {
+        self.operator_token.is_some()
+    }
+
     /// With that token.
     pub fn operator(&self) -> Api {
         Api::new(&self.url, Some(self.operator_token()))
