@@ -12,7 +12,7 @@ use trellis_model::{
     json,
     manifest::{OnLimit, Trigger, TriggerAuth},
     run::Event,
-    token::Scope,
+    token::{Scope, without_tokens},
 };
 use trellis_operator::{catalog::LoadedRevision, ingest::NewEvent, limiter::Standing};
 
@@ -148,12 +148,12 @@ fn attributes(trigger: &Trigger, parts: &Parts) -> Vec<(String, String)> {
     let mut attributes =
         vec![("trigger".to_owned(), trigger.name.clone()), ("method".to_owned(), parts.method.to_string())];
     if let Some(query) = parts.uri.query().filter(|query| query.len() <= ATTRIBUTE_BYTES_MAX) {
-        attributes.push(("query".to_owned(), query.to_owned()));
+        attributes.push(("query".to_owned(), without_tokens(query).into_owned()));
     }
     for name in HEADERS_LET_THROUGH {
         let value = parts.headers.get(name).and_then(|value| value.to_str().ok());
         if let Some(value) = value.filter(|value| value.len() <= ATTRIBUTE_BYTES_MAX) {
-            attributes.push((name.to_owned(), value.to_owned()));
+            attributes.push((name.to_owned(), without_tokens(value).into_owned()));
         }
     }
     attributes

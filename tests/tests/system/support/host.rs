@@ -15,7 +15,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{Api, Outside, eventually, guests, janitor, scratch};
+use super::{Api, Outside, eventually, guests, janitor, scratch, secrets};
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_trellis-host");
@@ -303,11 +303,14 @@ async fn paused(process: u32) {
 impl Drop for Host {
     fn drop(&mut self) {
         janitor::host_ended(self.process);
+        let log = self.log();
         if std::thread::panicking() {
-            let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             let tail = lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n");
             eprintln!("the end of the log of {}:\n{tail}", self.url);
+        } else {
+            // Whatever a test is about: no host tells a token.
+            assert!(!secrets::has_token(&log), "the log of {} has a token in it", self.url);
         }
     }
 }

@@ -12,6 +12,7 @@ mod manifest;
 mod outside;
 mod proxy;
 mod raw;
+pub mod secrets;
 mod small_disk;
 pub mod standby;
 mod wait;
