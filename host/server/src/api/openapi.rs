@@ -121,7 +121,9 @@ impl Writer {
     fn body(&mut self, body: &Body) -> Value {
         let mut content = Map::new();
         for (media, describe) in &body.kinds {
-            content.insert(media.name().to_owned(), json!({ "schema": describe(&mut self.requests) }));
+            for name in media.names() {
+                content.insert((*name).to_owned(), json!({ "schema": describe(&mut self.requests) }));
+            }
         }
         json!({ "required": body.is_required, "content": content })
     }

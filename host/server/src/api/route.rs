@@ -52,22 +52,23 @@ pub enum Media {
 }
 
 impl Media {
-    /// The type as it is written in the document; any of several that are taken.
-    pub fn name(self) -> &'static str {
+    /// The types that the document tells, the best first.
+    pub fn names(self) -> &'static [&'static str] {
         match self {
-            Self::Json => "application/json",
-            Self::Toml => "application/toml",
-            Self::Wasm => "application/wasm",
+            Self::Json => &["application/json"],
+            Self::Toml => &["application/toml"],
+            Self::Wasm => &["application/wasm", "application/octet-stream"],
         }
+    }
+
+    pub fn name(self) -> &'static str {
+        self.names()[0]
     }
 
     /// Whether a type without its parameters, in lower case, is this one.
     pub fn is(self, essence: &str) -> bool {
-        match self {
-            Self::Json => essence == self.name() || essence.starts_with("application/") && essence.ends_with("+json"),
-            Self::Toml => essence == self.name(),
-            Self::Wasm => essence == self.name() || essence == "application/octet-stream",
-        }
+        let is_json = self == Self::Json && essence.starts_with("application/") && essence.ends_with("+json");
+        is_json || self.names().contains(&essence)
     }
 }
 
@@ -206,7 +207,12 @@ impl Route {
     /// It takes text or bytes of this kind; once more for each further kind.
     #[must_use]
     pub fn bytes(self, media: Media) -> Self {
-        self.takes(media, describe::<String>(), true)
+        // Bytes have no schema, text has that of a string.
+        self.takes(
+            media,
+            if media == Media::Wasm { describe::<serde_json::Value>() } else { describe::<String>() },
+            true,
+        )
     }
 
     fn takes(mut self, media: Media, schema: Describe, is_required: bool) -> Self {
