@@ -4,8 +4,11 @@
 //! Effective is the smallest of three: what the operator gives (to all accounts, or to this one, up to the ceiling), what the
 //! account has lowered itself to, and what the node asks for. Who holds a guest to them is the engine.
 
+mod schema;
+
 use std::{collections::BTreeMap, fmt};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::fault::did_you_mean;
@@ -31,7 +34,7 @@ macro_rules! call_limits {
         $field:ident: $type:ty = $default:expr, ceiling $ceiling:expr, $key:literal $unit:ident $least:expr, $highest:expr;
     )*) => {
         /// The budget of one call.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields, default)]
         pub struct CallLimits {
             $($(#[$doc])* pub $field: $type,)*

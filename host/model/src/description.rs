@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::fault::Fault;
 
 /// A plugin's ports and schemas. Unknown fields are kept out but not refused: descriptions may gain fields.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Description {
     #[serde(default)]
     pub title: String,
@@ -23,7 +24,7 @@ pub struct Description {
     pub config: Value,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InputPort {
     #[serde(default = "any_value")]
     pub schema: Value,
@@ -32,7 +33,7 @@ pub struct InputPort {
     pub required: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OutputPort {
     #[serde(default = "any_value")]
     pub schema: Value,

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A mistake in a manifest, a description or an upload. Faults are collected, so that a person sees all of them at once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fault {
     /// A JSON Pointer into the document, such as `/grids/total/nodes/rate/inputs`.
     pub pointer: String,

@@ -7,6 +7,7 @@
 //!
 //! Knows nothing of where runs are kept.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
 pub const REPLAY_OF: &str = "replay-of";
 
 /// Where a replay begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ReplayFrom {
     /// With the event alone: every node is called.
@@ -30,7 +31,7 @@ pub enum ReplayFrom {
 }
 
 /// Which revision a replay runs on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ReplayRevision {
     /// The run's own.

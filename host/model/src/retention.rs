@@ -2,10 +2,11 @@
 //!
 //! Knows nothing of how it is stored or who deletes it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Which runs go into history when they end. A run that is not kept leaves nothing behind but what its nodes did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum History {
     /// Every run, with its nodes.
@@ -35,7 +36,7 @@ pub const DAYS_MAX: u16 = 3_650;
 pub const DAYS_DEFAULT: u16 = 30;
 
 /// An account's retention, as an operator sets it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Retention {
     pub history: History,
     /// Days from the end of a run that did not succeed, from the acceptance of one that did. Deleted are whole days in
@@ -50,12 +51,13 @@ impl Default for Retention {
 }
 
 /// A change of a retention: what is absent stays as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetentionChange {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub history: Option<History>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = DAYS_MAX))]
     pub days: Option<u16>,
 }
 

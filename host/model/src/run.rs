@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -21,7 +22,7 @@ use crate::plan::{GridPlan, PlannedInput, PlannedNode, PlannedOrigin};
 /// ```
 ///
 /// A host that is lost puts its running runs back to queued, with one more lost host on their account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RunState {
     Queued,
@@ -86,13 +87,14 @@ pub struct Event {
 pub type Outputs = BTreeMap<String, Box<RawValue>>;
 
 /// What one node has come to; the entry of a run's history.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NodeResult {
     pub node: String,
     pub state: NodeState,
     /// Calls that were made, the last one included.
     pub attempts: u32,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub outputs: Outputs,
     /// Of a pending node: it is not called before this, in Unix milliseconds of the database's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -132,7 +134,7 @@ impl NodeResult {
 }
 
 /// A node's place in the line before a target: it is called again at that time, and is then before all who came later.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TargetWait {
     /// The target's name in the manifest.
     pub target: String,
@@ -142,7 +144,7 @@ pub struct TargetWait {
     pub until_ms: i64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NodeState {
     /// Waits for its time: for its delay, or called without success so far and to be called again.
@@ -153,14 +155,14 @@ pub enum NodeState {
 }
 
 /// Why a node failed or was skipped.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reason {
     /// One of the fixed words of [`ReasonKind`].
     pub kind: ReasonKind,
     pub message: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReasonKind {
     InvalidInput,
@@ -193,7 +195,7 @@ impl ReasonKind {
 }
 
 /// One line that a guest logged or printed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogLine {
     /// Milliseconds since the call began.
     pub at_ms: u64,
@@ -206,7 +208,7 @@ pub struct LogLine {
 }
 
 /// What the last call of a node used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Metering {
     /// Waiting for a free instance, in microseconds.

@@ -3,21 +3,25 @@
 //! `trl_` + kind letter + 30 random base62 digits (178 bits) + 6 base62 digits of CRC32. The checksum lets a mistyped or
 //! truncated token be refused without asking the database, and secret scanners recognise real ones.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 const PREFIX: &str = "trl_";
 const RANDOM_DIGITS: usize = 30;
 const CHECK_DIGITS: usize = 6;
+const TOKEN_BYTES: usize = PREFIX.len() + 1 + RANDOM_DIGITS + CHECK_DIGITS;
+/// What is shown in place of a token.
+const BLACKENED: &str = "trl_***";
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// How many random bytes [`TokenText::from_random`] needs: three a digit make the digits uniform to within 1 in 270,000.
 pub const RANDOM_BYTES: usize = RANDOM_DIGITS * 3;
 
 /// What a token stands for; the letter behind the prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenKind {
     Operator,
@@ -36,7 +40,7 @@ impl TokenKind {
 }
 
 /// What a token may do. Stored and shown as text, such as `events:write`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Scope {
     #[serde(rename = "events:write")]
     EventsWrite,
@@ -135,6 +139,12 @@ impl TokenText {
         Self(text)
     }
 
+    /// What it says that it stands for; what it is good for, its account and scopes say. None: an unknown letter.
+    pub fn kind(&self) -> Option<TokenKind> {
+        let letter = self.0[PREFIX.len()..].chars().next()?;
+        [TokenKind::Operator, TokenKind::Account, TokenKind::Project].into_iter().find(|kind| kind.letter() == letter)
+    }
+
     /// The secret itself, for the one time it is shown.
     pub fn reveal(&self) -> &str {
         &self.0
@@ -143,6 +153,30 @@ impl TokenText {
     pub fn digest(&self) -> TokenDigest {
         TokenDigest(Sha256::digest(self.0.as_bytes()).into())
     }
+}
+
+/// A text in which every token is blackened: senders put them where they do not belong, and what is stored is read by others.
+pub fn without_tokens(text: &str) -> Cow<'_, str> {
+    let (mut kept, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find(PREFIX) {
+        let (before, from) = rest.split_at(at);
+        kept.push_str(before);
+        match from.get(..TOKEN_BYTES).filter(|token| token.parse::<TokenText>().is_ok()) {
+            Some(token) => {
+                kept.push_str(BLACKENED);
+                rest = &from[token.len()..];
+            }
+            None => {
+                kept.push_str(PREFIX);
+                rest = &from[PREFIX.len()..];
+            }
+        }
+    }
+    if kept.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    kept.push_str(rest);
+    Cow::Owned(kept)
 }
 
 fn check_digits(text: &str) -> String {
@@ -159,11 +193,10 @@ impl FromStr for TokenText {
     type Err = InvalidToken;
 
     fn from_str(text: &str) -> Result<Self, InvalidToken> {
-        let expected_length = PREFIX.len() + 1 + RANDOM_DIGITS + CHECK_DIGITS;
-        if text.len() != expected_length || !text.is_ascii() || !text.starts_with(PREFIX) {
+        if text.len() != TOKEN_BYTES || !text.is_ascii() || !text.starts_with(PREFIX) {
             return Err(InvalidToken);
         }
-        let (body, check) = text.split_at(expected_length - CHECK_DIGITS);
+        let (body, check) = text.split_at(TOKEN_BYTES - CHECK_DIGITS);
         if check_digits(body) == check { Ok(Self(text.to_owned())) } else { Err(InvalidToken) }
     }
 }
@@ -201,6 +234,21 @@ mod tests {
             assert_eq!(wrong.parse::<TokenText>(), Err(InvalidToken), "{wrong}");
         }
         assert_eq!(text[..text.len() - 1].parse::<TokenText>(), Err(InvalidToken));
+    }
+
+    #[test]
+    fn tokens_in_text_are_blackened_and_nothing_else_is() {
+        let (token, other) = (sample(), TokenText::from_random(TokenKind::Project, &[9; RANDOM_BYTES]));
+        let text = format!("a={}&trl_b={}trl_", token.reveal(), other.reveal());
+        assert_eq!(without_tokens(&text), "a=trl_***&trl_b=trl_***trl_");
+        for text in ["", "trl_", "trl_aé", "trl_trl_trl_", "nothing", &format!("trl_a{}", "0".repeat(36))] {
+            assert_eq!(without_tokens(text), text);
+        }
+    }
+
+    #[test]
+    fn a_token_says_what_it_stands_for() {
+        assert_eq!(sample().kind(), Some(TokenKind::Account));
     }
 
     #[test]

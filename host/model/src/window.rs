@@ -5,19 +5,24 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// At most `max` in every `period_ms`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WindowLimit {
     /// Module instantiations per window; at least 1.
+    #[schemars(range(min = 1, max = u32::MAX))]
     pub max: u32,
     /// Length of a window in milliseconds; at least 1.
+    #[schemars(range(min = 1, max = WindowLimit::PERIOD_MS_MAX))]
     pub period_ms: i64,
 }
 
 impl WindowLimit {
+    /// A year: a longer window would hardly ever turn.
+    pub const PERIOD_MS_MAX: i64 = 366 * Self::DAY_MS;
     pub const MINUTE_MS: i64 = 60_000;
     pub const DAY_MS: i64 = 86_400_000;
 
@@ -45,7 +50,7 @@ impl WindowLimit {
 }
 
 /// What is done against the double burst at the edge of two fixed windows: all of one at its end, all of the next at once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Smoothing {
     /// Nothing: a span across an edge may hold up to twice the maximum.
@@ -61,7 +66,7 @@ pub enum Smoothing {
 }
 
 /// An account's limits: a short window against bursts and a long one against steady overuse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccountLimits {
     pub burst: WindowLimit,
@@ -75,9 +80,11 @@ pub struct AccountLimits {
     pub smoothing: Smoothing,
     /// How much of a busy host the account gets, against accounts with other weights; 1 to [`AccountLimits::WEIGHT_MAX`].
     #[serde(default = "AccountLimits::weight_default")]
+    #[schemars(range(min = 1, max = AccountLimits::WEIGHT_MAX))]
     pub weight: u32,
     /// Modules of the account that are instantiated at once; none: as many as the host has room for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = u32::MAX))]
     pub running_max: Option<u32>,
 }
 

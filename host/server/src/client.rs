@@ -143,12 +143,13 @@ impl Client {
     /// Like [`Client::put_json`], where the answer has no body.
     pub async fn put_nothing(&self, path: &[&str], body: &Value) -> Result<(), ClientError> {
         let url = self.url(path);
-        self.done(self.request(Method::PUT, &url).json(body), url).await
+        self.bytes(self.request(Method::PUT, &url).json(body), &url).await.map(drop)
     }
 
+    /// For what is answered without a body.
     pub async fn delete(&self, path: &[&str]) -> Result<(), ClientError> {
         let url = self.url(path);
-        self.done(self.request(Method::DELETE, &url), url).await
+        self.bytes(self.request(Method::DELETE, &url), &url).await.map(drop)
     }
 
     /// Sends a body as it is: the server says what is wrong with it.
@@ -172,24 +173,19 @@ impl Client {
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder, url: Url) -> Result<T, ClientError> {
+        let (status, body) = self.bytes(request, &url).await?;
+        serde_json::from_slice(&body).map_err(|_| ClientError::Foreign { url, status })
+    }
+
+    /// The body of a success.
+    async fn bytes(&self, request: RequestBuilder, url: &Url) -> Result<(StatusCode, Bytes), ClientError> {
         let unreachable = |source| ClientError::Unreachable { url: self.base.clone(), source };
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let body = response.bytes().await.map_err(unreachable)?;
         if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|_| ClientError::Foreign { url, status });
+            return Ok((status, body));
         }
-        Err(refusal(url, status, &body))
-    }
-
-    /// An answer of which nothing counts but that it was done.
-    async fn done(&self, request: RequestBuilder, url: Url) -> Result<(), ClientError> {
-        let unreachable = |source| ClientError::Unreachable { url: self.base.clone(), source };
-        let response = request.send().await.map_err(unreachable)?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(());
-        }
-        Err(refusal(url, status, &response.bytes().await.map_err(unreachable)?))
+        Err(refusal(url.clone(), status, &body))
     }
 }

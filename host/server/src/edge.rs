@@ -25,7 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use self::stall::StallGuard;
+use self::stall::{Patience, StallGuard};
 use crate::config::HttpConfig;
 
 /// Pause after a failure to accept that is the machine's (no more files, no more memory): time for others to close.
@@ -38,12 +38,14 @@ const READ_BUFFER_BYTES_MAX: usize = 64 * 1024;
 pub struct EdgeConfig {
     /// How long a client may take to send a request's head, counted from the connection's start or the former response.
     pub header_timeout: Duration,
-    /// Header fields of a request. 100: twice what browsers and proxies send together.
+    /// Header fields of a request.
     pub headers_max: usize,
-    /// Size of a request's head, in bytes. 32 KiB: long tokens and cookies fit, a body in disguise does not.
+    /// Size of a request's head, in bytes.
     pub header_bytes_max: usize,
-    /// How long a client may take no byte of a response. 30 s: beyond any pause of a working network.
+    /// How long a client may take no byte of a response, and how long it may fall short of the rate.
     pub stall_timeout: Duration,
+    /// What a client must take in each second that the host has to wait for it.
+    pub response_bytes_per_second: u64,
     /// Connections at the same time; more wait in the kernel's queue.
     pub connections_max: usize,
     /// How long running requests may go on after the shutdown.
@@ -54,9 +56,10 @@ impl From<&HttpConfig> for EdgeConfig {
     fn from(config: &HttpConfig) -> Self {
         Self {
             header_timeout: config.header_timeout,
-            headers_max: 100,
-            header_bytes_max: 32 * 1024,
-            stall_timeout: Duration::from_secs(30),
+            headers_max: config.headers_max as usize,
+            header_bytes_max: usize::try_from(config.header_max.0).unwrap_or(usize::MAX),
+            stall_timeout: config.stall_timeout,
+            response_bytes_per_second: config.response_rate_min.0,
             connections_max: config.connections_max as usize,
             drain: config.drain,
         }
@@ -79,7 +82,7 @@ pub async fn serve(listener: TcpListener, router: Router, config: EdgeConfig, sh
     while let Some(accepted) = shutdown.run_until_cancelled(accept(&listener, &permits)).await {
         // Those that have ended meanwhile; there are never more than `connections_max`.
         while connections.try_join_next().is_some() {}
-        let connection = Connection { accepted, http: http.clone(), stall_timeout: config.stall_timeout };
+        let connection = Connection { accepted, http: http.clone(), patience: Patience::of(&config) };
         connections.spawn(connection.serve(router.clone(), shutdown.clone()));
     }
     // From here on the kernel refuses: another host, or a load balancer, is told at once.
@@ -140,7 +143,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 struct Connection {
     accepted: Accepted,
     http: http1::Builder,
-    stall_timeout: Duration,
+    patience: Patience,
 }
 
 impl Connection {
@@ -152,7 +155,7 @@ impl Connection {
             return;
         }
         let service = service_fn(move |request| answer(router.clone(), peer, request));
-        let io = TokioIo::new(StallGuard::new(stream, self.stall_timeout));
+        let io = TokioIo::new(StallGuard::new(stream, self.patience));
         let mut connection = pin!(self.http.serve_connection(io, service));
         let served = tokio::select! {
             served = connection.as_mut() => served,

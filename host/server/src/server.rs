@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use trellis_engine::{Engine, EngineConfig, egress::policy::EgressPolicy};
-use trellis_model::token::{Scope, TokenKind};
+use trellis_model::token::TokenKind;
 use trellis_operator::{
     Host, HostConfig,
     host::HostStop,
@@ -20,11 +20,14 @@ use trellis_operator::{
     limiter::{IncrementMode, LimiterConfig},
     run::Callee,
 };
-use trellis_store::{Database, DatabaseOptions};
+use trellis_store::{
+    Database, DatabaseOptions,
+    tokens::{GivenToken, TokenOwner},
+};
 
 use crate::{
-    api::{self, Api, ApiConfig},
-    config::{self, Config},
+    api::{self, Api, ApiConfig, Pace, TokenCacheLimits},
+    config::{self, Config, OperatorToken, TokensConfig},
     credentials,
     edge::{self, Drained, EdgeConfig},
     open_files,
@@ -96,16 +99,27 @@ impl Server {
         }
     }
 
-    /// Makes an operator token if there is none, so that a new installation can be used. Returns its text: the only
-    /// time that it is seen.
+    /// Sees to it that there is an operator token: the one that the configuration gives or, at the first start on a
+    /// database, one of its own making. Returns the text of that one: the only time that it is seen.
     ///
     /// # Errors
-    /// The database is away.
-    pub async fn bootstrap_operator(&self) -> anyhow::Result<Option<String>> {
-        if self.host.database.has_operator_token().await? {
+    /// The database is away, or the configured token cannot be read or was revoked.
+    pub async fn bootstrap_operator(&self, config: &TokensConfig) -> anyhow::Result<Option<String>> {
+        let database = &self.host.database;
+        if let Some(given) = given_operator_token(config)? {
+            return match database.ensure_operator_token("configured", given.text().digest()).await? {
+                GivenToken::Made | GivenToken::Known => Ok(None),
+                GivenToken::Refused => anyhow::bail!(
+                    "the operator token of the configuration was revoked, has expired or is of something else; make another with `trellis token generate`"
+                ),
+            };
+        }
+        if database.token_count(TokenOwner::Operators).await? > 0 {
             return Ok(None);
         }
-        create_operator_token(&self.host.database, "first").await.map(Some)
+        let token = api::generate_token(TokenKind::Operator)?;
+        let is_made = database.create_first_token("first", token.digest()).await?;
+        Ok(is_made.then(|| token.reveal().to_owned()))
     }
 
     /// Closes in order: no run is started any more, no new connections, running requests finish, running nodes finish, shards
@@ -156,14 +170,15 @@ pub async fn open_database(config: &Config) -> anyhow::Result<(Database, Option<
     Ok((database, postgres))
 }
 
-/// Makes an operator token and returns its text.
-///
-/// # Errors
-/// The database or the system's randomness is away.
-pub async fn create_operator_token(database: &Database, name: &str) -> anyhow::Result<String> {
-    let token = api::generate_token(TokenKind::Operator)?;
-    database.create_token(None, None, name, token.digest(), &[Scope::Operator], None).await?;
-    Ok(token.reveal().to_owned())
+/// The operator token that the configuration names, itself or by a file.
+fn given_operator_token(config: &TokensConfig) -> anyhow::Result<Option<OperatorToken>> {
+    let Some(path) = &config.operator_file else { return Ok(config.operator.clone()) };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the operator token in {} (`tokens.operator_file`)", path.display()))?;
+    let token = OperatorToken::parse(&text).with_context(|| {
+        format!("{} holds no operator token; write one there with `trellis token generate`", path.display())
+    })?;
+    Ok(Some(token))
 }
 
 fn start_engine(config: &Config) -> anyhow::Result<Engine> {
@@ -213,6 +228,13 @@ fn api_config(config: &Config, base_url: &str) -> ApiConfig {
         credential_bytes_max: config.credentials.value_max.as_usize(),
         credentials_max: config.credentials.per_project_max,
         request_timeout: config.http.request_timeout,
+        body_pace: Pace { patience: config.http.body_timeout, bytes_per_second: config.http.body_rate_min.0 },
+        requests_max: config.http.requests_max as usize,
+        token_cache: TokenCacheLimits {
+            cached_for: config.tokens.cached_for,
+            cached_max: config.tokens.cached_max as usize,
+        },
+        account_tokens_max: config.tokens.account_max.into(),
         base_url: base_url.to_owned(),
     }
 }

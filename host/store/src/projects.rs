@@ -92,15 +92,22 @@ impl Database {
         }))
     }
 
-    /// At most `limit` projects with ids behind `after`.
-    pub async fn projects(&self, account: AccountId, after: Option<ProjectId>, limit: i64) -> Result<Vec<Project>> {
+    /// At most `limit` projects with ids behind `after`; this one alone, if one is given.
+    pub async fn projects(
+        &self,
+        account: AccountId,
+        only: Option<ProjectId>,
+        after: Option<ProjectId>,
+        limit: i64,
+    ) -> Result<Vec<Project>> {
         let rows: Vec<(i64, String, Option<i64>, i64)> = sqlx::query_as(
             "select id, name, current_revision_id, extract(epoch from created_at)::bigint
-             from project where account_id = $1 and id > $2 order by id limit $3",
+             from project where account_id = $1 and id > $2 and ($4::bigint is null or id = $4) order by id limit $3",
         )
         .bind(account.0)
         .bind(after.map_or(0, |project| project.0))
         .bind(limit)
+        .bind(only.map(|project| project.0))
         .fetch_all(&self.durable)
         .await?;
         let read = |(id, name, revision, created_at): (i64, String, Option<i64>, i64)| Project {

@@ -18,6 +18,7 @@ mod stop;
 mod suspects;
 mod targets;
 
+mod api;
 mod credentials;
 mod egress_namespace;
 mod hostile_guests;

@@ -79,8 +79,8 @@ fn bad_requests() -> Vec<BadRequest> {
         bad(Method::POST, EVENTS, Own, "{'a': 1}", 400, "the body is not JSON"),
         bad(Method::POST, "/hooks/acme/shop/orders", Own, "1", 404, "has no trigger at `/orders`"),
         bad(Method::POST, "/hooks/acme/shop", Own, "1", 404, "has no trigger at `/`"),
-        bad(Method::POST, "/hooks/acme/stop/events", Own, "1", 404, "no project `stop`"),
-        bad(Method::POST, "/hooks/acne/shop/events", Own, "1", 404, "an account `acne`"),
+        bad(Method::POST, "/hooks/acme/stop/events", Own, "1", 404, "no such trigger is deployed"),
+        bad(Method::POST, "/hooks/acne/shop/events", Own, "1", 404, "no such trigger is deployed"),
         bad(Method::POST, "/v1/projects/shop/grids/mian/events", Own, "1", 404, "no grid `mian`; it has: main"),
         bad(Method::POST, "/v1/projects/stop/grids/main/events", Own, "1", 404, "no project `stop`"),
         bad(Method::GET, HOOK, Own, "", 405, "takes POST"),
@@ -132,7 +132,8 @@ async fn bad_requests_are_refused_with_a_reason_and_leave_nothing_behind() {
             Token::Reader => account.api.with_token(reader["token"].as_str()),
         };
         let what = format!("{} {} with {:?}", request.method, request.path, request.token);
-        let answer = api.send(request.method, request.path, "application/json", request.body).await;
+        let kind = if request.path.starts_with("/v1/plugins") { "application/wasm" } else { "application/json" };
+        let answer = api.send(request.method, request.path, kind, request.body).await;
         assert_eq!(answer.status, request.status, "{what}: {:#}", answer.body);
         if request.status == 405 && request.path == HOOK {
             assert_eq!(answer.header("allow"), Some("POST"), "{what}");

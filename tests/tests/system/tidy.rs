@@ -283,3 +283,20 @@ fn no_file_names_a_path_of_one_machine() {
     }
     assert_none(&offenders, "absolute paths");
 }
+
+/// A route that is given to the router by hand would have no scope, and no test would try it.
+#[test]
+fn whatever_is_served_is_declared() {
+    let home = "host/server/src/api/mod.rs";
+    let by_hand: Vec<String> = files("host/server", "rs")
+        .iter()
+        .filter(|path| !shown(path).ends_with("tests.rs"))
+        .filter(|path| {
+            let text = read(path);
+            let before_tests = text.split("#[cfg(test)]").next().unwrap_or_default();
+            before_tests.matches(".route(").count() > usize::from(shown(path) == home)
+        })
+        .map(|path| shown(path))
+        .collect();
+    assert_none(&by_hand, "files that give routes to the router themselves");
+}

@@ -6,6 +6,7 @@ use axum::{
     Extension, Json,
     extract::{Request, State},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trellis_model::{
     AccountId,
@@ -13,7 +14,8 @@ use trellis_model::{
     description::check_name,
     ids::SPREAD_MAX,
     retention::{Retention, RetentionChange},
-    window::AccountLimits,
+    token::Scope,
+    window::{AccountLimits, WindowLimit},
 };
 use trellis_store::{account_change::AccountChange, accounts::Account};
 
@@ -21,11 +23,25 @@ use super::{
     Api, Problem,
     auth::Caller,
     call_limits::{CallLimitsView, check_within},
-    page::{self, Page},
-    request::{PathOf, QueryOf, json, read_body},
+    page::{self, LIMIT_MAX, Page},
+    request::{PathOf, QueryOf, optional_json, read_body},
+    route::Route,
 };
 
-#[derive(Debug, Serialize)]
+pub fn declared() -> Vec<Route> {
+    const ONE: &str = "/v1/accounts/{account}";
+    vec![
+        Route::get("/v1/accounts", Scope::Operator, "List accounts", list)
+            .query::<AccountsQuery>()
+            .answers::<Page<AccountView>>(200, "A page of accounts"),
+        Route::get(ONE, Scope::Operator, "Show an account", show).answers::<AccountView>(200, "The account"),
+        Route::put(ONE, Scope::Operator, "Make an account if it is new, and change what is given of its settings", put)
+            .optional_json::<AccountSettings>()
+            .answers::<AccountView>(200, "The account as it is now"),
+    ]
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct AccountView {
     pub id: AccountId,
     pub name: String,
@@ -40,15 +56,18 @@ pub struct AccountView {
     pub calls: CallLimitsView,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct AccountSettings {
     /// Replaces all limits.
     limits: Option<AccountLimits>,
     /// Changes this one of the limits alone.
+    #[schemars(range(min = 1, max = AccountLimits::WEIGHT_MAX))]
     weight: Option<u32>,
     /// Changes this one of the limits alone; 0 lifts it.
+    #[schemars(range(min = 0, max = u32::MAX))]
     running_max: Option<u32>,
+    #[schemars(range(min = 1, max = SPREAD_MAX))]
     spread: Option<u8>,
     /// What one call may use: a number up to the ceiling of this host, null for what every account has.
     calls: CallLimitsChange,
@@ -64,7 +83,7 @@ pub async fn put(
 ) -> Result<Json<AccountView>, Problem> {
     check_name(&name).map_err(|reason| Problem::bad_request(format!("account name `{name}` {reason}")))?;
     let body = read_body(request.into_body(), api.config.body_bytes_max).await?;
-    let settings: AccountSettings = if body.is_empty() { AccountSettings::default() } else { json(&body)? };
+    let settings: AccountSettings = optional_json(&body)?;
     check_settings(&settings)?;
     check_within(&settings.calls, api.host.budgets.ceilings(), "the ceiling of this host is")?;
     let AccountSettings { limits, weight, running_max, spread, calls, retention } = settings;
@@ -114,23 +133,22 @@ fn check_settings(settings: &AccountSettings) -> Result<(), Problem> {
     }
 }
 
-/// A year: a longer window would hardly ever turn.
-const PERIOD_MS_MAX: i64 = 366 * 86_400_000;
-
 fn check_limits(limits: AccountLimits) -> Result<(), Problem> {
     for (name, window) in [("burst", limits.burst), ("long", limits.long)] {
-        if window.max == 0 || !(1..=PERIOD_MS_MAX).contains(&window.period_ms) {
-            let message = format!("limits.{name}: `max` is at least 1, `period_ms` from 1 to {PERIOD_MS_MAX}");
+        if window.max == 0 || !(1..=WindowLimit::PERIOD_MS_MAX).contains(&window.period_ms) {
+            let message =
+                format!("limits.{name}: `max` is at least 1, `period_ms` from 1 to {}", WindowLimit::PERIOD_MS_MAX);
             return Err(Problem::bad_request(message));
         }
     }
     Ok(())
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccountsQuery {
     after: Option<AccountId>,
+    #[schemars(range(min = 1, max = LIMIT_MAX))]
     limit: Option<i64>,
 }
 

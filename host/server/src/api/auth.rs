@@ -5,28 +5,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{
-    extract::{Request, State},
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
 use dashmap::DashMap;
 use http::{HeaderMap, header};
 use trellis_model::{
     AccountId, ProjectId,
+    description::check_name,
     token::{Scope, TokenDigest, TokenText},
 };
-use trellis_store::{Database, StoreError, tokens::Token};
+use trellis_store::{
+    Database, StoreError,
+    tokens::{Token, TokenOwner},
+};
 
 use super::{Api, Problem};
 
 /// Names the account that an operator token acts for.
 pub const ACCOUNT_HEADER: &str = "trellis-account";
-
-/// A revoked token is refused everywhere within this time.
-const CACHED_FOR: Duration = Duration::from_secs(5);
-/// Tokens held at most; beyond it the cache begins anew.
-const CACHED_MAX: usize = 100_000;
 
 /// Who is asking, and for which account.
 #[derive(Clone, Debug)]
@@ -58,37 +52,69 @@ impl Caller {
         })
     }
 
+    /// Whether the caller has to do with this account: an operator who names none has with all of them.
+    pub fn acts_for(&self, account: AccountId) -> bool {
+        self.account.map_or(self.is_operator(), |own| own == account)
+    }
+
+    /// Whose tokens the caller may list, rotate and revoke. An operator who names no account means the operators' own.
+    pub fn owner(&self) -> TokenOwner {
+        match (self.account, self.project) {
+            (None, _) => TokenOwner::Operators,
+            (Some(account), None) => TokenOwner::Account(account),
+            (Some(account), Some(project)) => TokenOwner::Project(account, project),
+        }
+    }
+
     /// A token of one project has nothing to do with the others: for it they do not exist.
     pub fn may_see(&self, project: ProjectId) -> bool {
         self.project.is_none_or(|own| own == project)
     }
 }
 
-/// Valid tokens, remembered for a few seconds.
+/// How long valid tokens are remembered, and how many.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenCacheLimits {
+    /// So long a revoked token may still be taken, on every host.
+    pub cached_for: Duration,
+    /// Beyond it the cache begins anew.
+    pub cached_max: usize,
+}
+
+/// Valid tokens, remembered for a few seconds, by their digests: what is looked up is never compared with a secret, so the
+/// time it takes says nothing of one.
 pub struct TokenCache {
     database: Database,
+    limits: TokenCacheLimits,
     valid: DashMap<TokenDigest, (Instant, Arc<Token>)>,
 }
 
 impl TokenCache {
-    pub fn new(database: Database) -> Self {
-        Self { database, valid: DashMap::new() }
+    pub fn new(database: Database, limits: TokenCacheLimits) -> Self {
+        Self { database, limits, valid: DashMap::new() }
     }
 
-    async fn get(&self, digest: TokenDigest) -> Result<Option<Arc<Token>>, StoreError> {
+    /// The token with this digest, if it is valid at this Unix time.
+    async fn get(&self, digest: TokenDigest, now: i64) -> Result<Option<Arc<Token>>, StoreError> {
+        Ok(self.remembered_or_read(digest).await?.filter(|token| token.expires_at.is_none_or(|at| at > now)))
+    }
+
+    async fn remembered_or_read(&self, digest: TokenDigest) -> Result<Option<Arc<Token>>, StoreError> {
         if let Some(entry) = self.valid.get(&digest) {
             let (seen, token) = entry.value();
-            if seen.elapsed() < CACHED_FOR {
+            if seen.elapsed() < self.limits.cached_for {
                 return Ok(Some(Arc::clone(token)));
             }
         }
+        // Before the question: what is answered late was true when it was asked, not when it came.
+        let asked = Instant::now();
         let token = self.database.valid_token(digest).await?.map(Arc::new);
         match &token {
             Some(token) => {
-                if self.valid.len() >= CACHED_MAX {
+                if self.valid.len() >= self.limits.cached_max {
                     self.valid.clear();
                 }
-                self.valid.insert(digest, (Instant::now(), Arc::clone(token)));
+                self.valid.insert(digest, (asked, Arc::clone(token)));
             }
             None => drop(self.valid.remove(&digest)),
         }
@@ -96,22 +122,11 @@ impl TokenCache {
     }
 }
 
-/// The middleware of every route under `/v1`: a valid token with the route's scope.
-pub async fn require(State((api, scope)): State<(Arc<Api>, Scope)>, mut request: Request, next: Next) -> Response {
-    match authorize(&api, request.headers(), scope).await {
-        Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
-        }
-        Err(problem) => problem.into_response(),
-    }
-}
-
 /// Finds out who is asking, and whether they have the scope.
 pub async fn authorize(api: &Api, headers: &HeaderMap, scope: Scope) -> Result<Caller, Problem> {
     let text = bearer(headers)?;
     let token: TokenText = text.parse().map_err(|error| Problem::unauthorized(format!("{error}")))?;
-    let token = api.tokens.get(token.digest()).await?;
+    let token = api.tokens.get(token.digest(), api.host.clock.now_ms() / 1_000).await?;
     let token = token.ok_or_else(|| Problem::unauthorized("the token is unknown, revoked or expired"))?;
     let mut caller = Caller {
         account: token.account,
@@ -142,6 +157,9 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
 async fn named_account(api: &Api, headers: &HeaderMap, own: Option<AccountId>) -> Result<Option<AccountId>, Problem> {
     let Some(name) = headers.get(ACCOUNT_HEADER) else { return Ok(None) };
     let name = name.to_str().unwrap_or_default();
+    if check_name(name).is_err() {
+        return Err(Problem::not_found(format!("the header `{ACCOUNT_HEADER}` names no account")));
+    }
     match api.host.database.account_by_name(name).await? {
         Some(account) if own.is_none_or(|own| own == account) => Ok(Some(account)),
         _ => Err(Problem::not_found(format!("there is no account `{name}` for this token"))),

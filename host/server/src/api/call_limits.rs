@@ -7,17 +7,30 @@ use axum::{
     Extension, Json,
     extract::{Request, State},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trellis_model::call_limits::{AccountCallLimits, CallLimits, CallLimitsChange, OwnCallLimits};
+use trellis_model::{
+    call_limits::{AccountCallLimits, CallLimits, CallLimitsChange, OwnCallLimits},
+    token::Scope,
+};
 
 use super::{
     Api, Problem,
     auth::Caller,
     request::{json, read_body},
+    route::Route,
 };
 
+pub fn declared() -> Vec<Route> {
+    vec![
+        Route::put("/v1/limits", Scope::ProjectsWrite, "Lower what calls of the account may use", lower)
+            .json::<Lowering>()
+            .answers::<CallLimitsView>(200, "What calls may use now"),
+    ]
+}
+
 /// Names and numbers; bytes and milliseconds are in the names.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct CallLimitsView {
     /// What holds for every call. A node can ask for less.
     pub effective: CallLimits,
@@ -44,7 +57,7 @@ pub fn check_within(change: &CallLimitsChange, most: &CallLimits, whose: &str) -
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Lowering {
     /// A number lowers a limit, null lifts that again.

@@ -11,18 +11,38 @@ use axum::{
     extract::{Request, State},
 };
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trellis_model::{AccountId, RunId, Shard, run::RunState};
+use trellis_model::{AccountId, RunId, Shard, description::NAME_BYTES_MAX, run::RunState, token::Scope};
 use trellis_store::cancel_requests::CancelFilter;
 
 use super::{
     Api, Problem,
     auth::Caller,
     cursor::Cursor,
-    page, projects,
+    page::{self, LIMIT_MAX},
+    projects,
     request::{PathOf, grid_name, json, read_body},
+    route::Route,
     runs,
 };
+
+pub fn declared() -> Vec<Route> {
+    vec![
+        Route::post("/v1/runs/{run}/cancel", Scope::RunsWrite, "End a run", cancel)
+            .answers::<Cancelled>(200, "The run is over")
+            .answers::<Cancelled>(202, "The run will end")
+            .problems(&[409]),
+        Route::post(
+            "/v1/runs/cancel",
+            Scope::RunsWrite,
+            "End runs of a project, a bounded number at a time",
+            cancel_many,
+        )
+        .json::<CancelMany>()
+        .answers::<CancelRequested>(202, "They end soon"),
+    ]
+}
 
 /// How long an answer waits for the end of the run.
 const END_LONGEST: Duration = Duration::from_secs(2);
@@ -31,7 +51,7 @@ const LOOK_FIRST: Duration = Duration::from_millis(10);
 const LOOK_LONGEST: Duration = Duration::from_millis(200);
 
 /// Where a run stands after somebody wanted it to end.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Cancelled {
     pub run: RunId,
     /// Not `cancelled` if the run came to another end first, or is not over yet. Absent: it is over, and the account's
@@ -86,20 +106,22 @@ async fn ended(api: &Api, account: AccountId, run: RunId, mut state: RunState) -
 }
 
 /// Which runs are to end.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CancelMany {
     project: String,
+    #[schemars(length(max = NAME_BYTES_MAX))]
     grid: Option<String>,
     /// Queued, running or waiting; all of them if it is not given.
     state: Option<RunState>,
     /// The `next` of the answer before.
     after: Option<Cursor>,
+    #[schemars(range(min = 1, max = LIMIT_MAX))]
     limit: Option<i64>,
 }
 
 /// What was asked of a number of runs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct CancelRequested {
     /// How many runs were asked to end.
     pub requested: usize,

@@ -7,6 +7,7 @@ use axum::{
     extract::{Request, State},
 };
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trellis_model::{
     AccountId, ProjectId,
@@ -14,6 +15,7 @@ use trellis_model::{
     description::check_name,
     fault::Fault,
     manifest::{Manifest, document::Item, reader::FAULTS_MAX},
+    token::Scope,
 };
 use trellis_operator::vault::{Resealed, VaultError};
 use trellis_store::credentials::{CredentialInfo, CredentialName, Stored};
@@ -21,10 +23,35 @@ use trellis_store::credentials::{CredentialInfo, CredentialName, Stored};
 use super::{
     Api, Problem,
     auth::Caller,
-    page::{self, Page},
+    page::{self, LIMIT_MAX, Page},
     projects,
     request::{PathOf, QueryOf, at_most, read_body, text},
+    route::Route,
 };
+
+pub fn declared() -> Vec<Route> {
+    const ALL: &str = "/v1/projects/{project}/credentials";
+    const ONE: &str = "/v1/projects/{project}/credentials/{credential}";
+    vec![
+        Route::get(ALL, Scope::CredentialsWrite, "List the credentials of a project by name, never their values", list)
+            .query::<CredentialsQuery>()
+            .answers::<Page<CredentialView>>(200, "A page of credentials"),
+        Route::put(ONE, Scope::CredentialsWrite, "Set a credential; its value is never told again", put)
+            .json::<NewCredential>()
+            .answers_nothing(201, "It is new")
+            .answers_nothing(204, "It has a new value")
+            .problems(&[409]),
+        Route::delete(ONE, Scope::CredentialsWrite, "Delete a credential", delete).answers_nothing(204, "It is gone"),
+        Route::post(
+            "/v1/credentials/reseal",
+            Scope::Operator,
+            "Seal some credentials of all accounts anew, with the master key in use",
+            reseal,
+        )
+        .answers::<ResealedView>(200, "How many were sealed, and how many remain")
+        .problems(&[409]),
+    ]
+}
 
 /// One byte of a secret may be six of JSON (`\u0001`); and some room for the object around it.
 const JSON_FACTOR: usize = 6;
@@ -32,14 +59,15 @@ const JSON_ROOM_BYTES: usize = 1_024;
 /// Credentials that one request seals anew: a second's work or so.
 const RESEAL_MAX: u64 = 1_000;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct NewCredential {
+    #[schemars(length(min = 1))]
     value: String,
 }
 
 /// All that is told of a credential.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct CredentialView {
     pub name: String,
     /// Which master key of the hosts it is sealed with.
@@ -96,10 +124,11 @@ async fn project_for(api: &Api, caller: &Caller, name: &str) -> Result<ProjectId
     Ok(api.host.database.ensure_project(caller.account()?, name).await?)
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CredentialsQuery {
     after: Option<String>,
+    #[schemars(range(min = 1, max = LIMIT_MAX))]
     limit: Option<i64>,
 }
 
@@ -173,7 +202,7 @@ pub async fn faults(
     Ok(faults)
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ResealedView {
     pub key_version: i32,
     pub resealed: u64,

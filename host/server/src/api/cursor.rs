@@ -2,8 +2,9 @@
 //!
 //! Knows nothing of what is done with them.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use trellis_model::RunId;
 
@@ -25,6 +26,17 @@ impl Cursor {
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.after, self.before)
+    }
+}
+
+impl JsonSchema for Cursor {
+    fn schema_name() -> Cow<'static, str> {
+        "Cursor".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let run = "run_[0-7][0-9a-hjkmnp-tv-z]{12}";
+        json_schema!({ "type": "string", "pattern": format!("^{run}-{run}$") })
     }
 }
 

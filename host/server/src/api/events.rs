@@ -8,8 +8,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
-use trellis_model::{AccountId, RunId, run::Event};
+use serde_json::Value;
+use trellis_model::{AccountId, RunId, run::Event, token::Scope};
 use trellis_operator::{
     catalog::LoadedRevision,
     ingest::{self, NewEvent},
@@ -23,10 +25,21 @@ use super::{
     hooks::json_data,
     hops, projects, rate_limit,
     request::{PathOf, read_body},
+    route::Route,
 };
 
+pub fn declared() -> Vec<Route> {
+    const PATH: &str = "/v1/projects/{project}/grids/{grid}/events";
+    vec![
+        Route::post(PATH, Scope::EventsWrite, "Start a run of a grid with the body as its event", send)
+            .optional_json::<Value>()
+            .answers::<Accepted>(202, "The event is committed")
+            .problems(&[409, 422, 429]),
+    ]
+}
+
 /// The answer to an event: it is committed, and this is its run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Accepted {
     pub run: RunId,
     /// The event was accepted before, with the same key. Left out where it was not.

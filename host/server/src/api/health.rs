@@ -5,7 +5,18 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use serde_json::{Value, json};
 
-use super::{Api, Problem};
+use super::{
+    Api, Problem,
+    route::{Access, Route},
+};
+
+pub fn declared() -> Vec<Route> {
+    vec![
+        Route::get("/healthz", Access::Public, "Whether the process answers", alive).answers::<Value>(200, "It does"),
+        Route::get("/readyz", Access::Public, "Whether events can be sent here", ready)
+            .answers::<Value>(200, "They can"),
+    ]
+}
 
 /// The process answers.
 pub async fn alive() -> Json<Value> {

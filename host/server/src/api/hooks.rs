@@ -12,14 +12,25 @@ use trellis_model::{
     json,
     manifest::{OnLimit, Trigger, TriggerAuth},
     run::Event,
-    token::Scope,
+    token::{Scope, without_tokens},
 };
 use trellis_operator::{catalog::LoadedRevision, ingest::NewEvent, limiter::Standing};
 
 use super::{
     Api, Problem, auth, dedupe, events, hops, rate_limit,
     request::{PathOf, read_body, text},
+    route::Route,
 };
+
+pub fn declared() -> Vec<Route> {
+    let summary = "An http trigger of a project, with the methods and the check of the sender that its manifest says";
+    let trigger = |path| {
+        Route::trigger(path, summary, receive)
+            .answers::<events::Accepted>(202, "The event is committed")
+            .problems(&[405, 409, 422, 429])
+    };
+    vec![trigger("/hooks/{account}/{project}"), trigger("/hooks/{account}/{project}/{*path}")]
+}
 
 /// Request headers that become attributes of the event: what senders say about an event, and nothing that identifies or
 /// authorises a client.
@@ -49,19 +60,21 @@ pub async fn receive(
     let (account, project) =
         (path.get("account").map_or("", String::as_str), path.get("project").map_or("", String::as_str));
     let hook_path = format!("/{}", path.get("path").map_or("", String::as_str));
-    let Some(revision) = api.host.catalog.current(account, project) else {
-        return Err(Problem::not_found(format!("no project `{project}` of an account `{account}` is deployed here")));
+    let revision = api.host.catalog.current(account, project);
+    let found = revision.as_ref().map_or(Found::Nothing, |revision| find(revision, &hook_path, request.method()));
+    let (Some(revision), Found::Trigger(trigger)) = (&revision, &found) else {
+        // Only the owner is told which projects, paths and methods there are.
+        check_token(&api, revision.as_deref(), request.headers()).await?;
+        return Ok(match found {
+            Found::OtherMethods(methods) => other_methods(&hook_path, &methods),
+            _ => Problem::not_found(format!("project `{project}` has no trigger at `{hook_path}`")).into_response(),
+        });
     };
-    let trigger = match find(&revision, &hook_path, request.method()) {
-        Found::Trigger(trigger) => trigger.clone(),
-        Found::OtherMethods(methods) => return Ok(other_methods(&hook_path, &methods)),
-        Found::Nothing => {
-            return Err(Problem::not_found(format!("project `{project}` has no trigger at `{hook_path}`")));
-        }
-    };
-    check_sender(&api, &revision, &trigger, request.headers()).await?;
+    if trigger.http.auth != TriggerAuth::None {
+        check_token(&api, Some(revision), request.headers()).await?;
+    }
     let standing = rate_limit::standing(&api, revision.account).await?;
-    let accepted = accept(&api, &revision, &trigger, &standing, request).await;
+    let accepted = accept(&api, revision, trigger, &standing, request).await;
     Ok(rate_limit::announce(&standing, accepted.into_response()))
 }
 
@@ -121,18 +134,15 @@ fn other_methods(path: &str, methods: &[&str]) -> Response {
     response
 }
 
-async fn check_sender(
-    api: &Api,
-    revision: &LoadedRevision,
-    trigger: &Trigger,
-    headers: &HeaderMap,
-) -> Result<(), Problem> {
-    if trigger.http.auth == TriggerAuth::None {
-        return Ok(());
-    }
+/// Whether a token may send events to a project. To all others it does not exist, whatever else is true of it.
+async fn check_token(api: &Api, revision: Option<&LoadedRevision>, headers: &HeaderMap) -> Result<(), Problem> {
     let caller = auth::authorize(api, headers, Scope::EventsWrite).await?;
-    let is_own = caller.is_operator() || (caller.account()? == revision.account && caller.may_see(revision.project));
-    if is_own { Ok(()) } else { Err(Problem::not_found("no such trigger is deployed for the account of this token")) }
+    let is_own = |revision: &LoadedRevision| caller.acts_for(revision.account) && caller.may_see(revision.project);
+    match revision {
+        Some(revision) if is_own(revision) => Ok(()),
+        None if caller.is_operator() => Err(Problem::not_found("no such project is deployed")),
+        _ => Err(Problem::not_found("no such trigger is deployed for the account of this token")),
+    }
 }
 
 /// What the request says besides its body.
@@ -140,12 +150,12 @@ fn attributes(trigger: &Trigger, parts: &Parts) -> Vec<(String, String)> {
     let mut attributes =
         vec![("trigger".to_owned(), trigger.name.clone()), ("method".to_owned(), parts.method.to_string())];
     if let Some(query) = parts.uri.query().filter(|query| query.len() <= ATTRIBUTE_BYTES_MAX) {
-        attributes.push(("query".to_owned(), query.to_owned()));
+        attributes.push(("query".to_owned(), without_tokens(query).into_owned()));
     }
     for name in HEADERS_LET_THROUGH {
         let value = parts.headers.get(name).and_then(|value| value.to_str().ok());
         if let Some(value) = value.filter(|value| value.len() <= ATTRIBUTE_BYTES_MAX) {
-            attributes.push((name.to_owned(), value.to_owned()));
+            attributes.push((name.to_owned(), without_tokens(value).into_owned()));
         }
     }
     attributes

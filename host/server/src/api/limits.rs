@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use axum::{Extension, Json, extract::State};
+use schemars::JsonSchema;
 use serde::Serialize;
 use trellis_model::{
     retention::Retention,
+    token::Scope,
     window::{AccountLimits, WindowLimit},
 };
 use trellis_operator::limiter::WindowStanding;
@@ -15,12 +17,18 @@ use super::{
     auth::Caller,
     call_limits::{self, CallLimitsView},
     problem::round_up,
+    route::Route,
 };
+
+pub fn declared() -> Vec<Route> {
+    let summary = "Where the account stands with its limits, and what is kept of its runs";
+    vec![Route::get("/v1/limits", Scope::RunsRead, summary, show).answers::<LimitsView>(200, "As it stands")]
+}
 
 /// Counting a million rows would cost more than anyone learns from it.
 const COUNTED_MAX: i64 = 10_000;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct LimitsView {
     pub limits: AccountLimits,
     /// What one call of its plugins may use.
@@ -40,13 +48,13 @@ pub struct LimitsView {
 
 /// As the host knows them that runs the account's work; asked at another host, as that one has stored them some seconds
 /// ago.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct WindowsView {
     pub burst: WindowView,
     pub long: WindowView,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct WindowView {
     pub max: u32,
     pub period_ms: i64,

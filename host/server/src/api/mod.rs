@@ -1,6 +1,6 @@
 //! The HTTP API under `/v1`, the http triggers under `/hooks`, and health.
 //!
-//! Every route names its scope where it is declared. Knows nothing of sockets and timers; that is [`crate::edge`].
+//! Every route is declared once ([`Route`]), with its scope. Knows nothing of sockets and timers; that is [`crate::edge`].
 
 mod accounts;
 mod auth;
@@ -10,10 +10,13 @@ mod credentials;
 mod cursor;
 mod dedupe;
 mod events;
+mod gate;
 mod health;
 mod hooks;
 mod hops;
 mod limits;
+mod openapi;
+mod pace;
 mod page;
 mod plugins;
 mod problem;
@@ -21,24 +24,25 @@ mod projects;
 mod rate_limit;
 mod replay;
 mod request;
+mod route;
 mod runs;
+mod shelter;
 mod tokens;
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    Router,
-    extract::Request,
-    middleware::{self, Next},
-    response::{IntoResponse, Response},
-    routing::{MethodRouter, any, delete, get, post, put},
-};
-use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
-use trellis_model::token::{Scope, TokenKind, TokenText};
+use axum::{Router, extract::Request};
+use trellis_model::token::{TokenKind, TokenText};
 use trellis_operator::Host;
 
 use self::auth::TokenCache;
-pub use self::problem::Problem;
+pub use self::{
+    auth::TokenCacheLimits,
+    openapi::{document, problem_statuses},
+    pace::Pace,
+    problem::Problem,
+    route::{Access, Answer, Media, Route},
+};
 
 /// A fresh token from the system's randomness.
 ///
@@ -61,6 +65,13 @@ pub struct ApiConfig {
     pub credentials_max: u32,
     /// From the first byte of a request to its answer.
     pub request_timeout: Duration,
+    /// How fast bodies must come.
+    pub body_pace: Pace,
+    /// Requests that are answered at the same time.
+    pub requests_max: usize,
+    pub token_cache: TokenCacheLimits,
+    /// Valid tokens of one account.
+    pub account_tokens_max: i64,
     /// How this host is reached, without a slash at the end.
     pub base_url: String,
 }
@@ -74,66 +85,39 @@ pub struct Api {
 
 impl Api {
     pub fn new(host: Arc<Host>, config: ApiConfig) -> Arc<Self> {
-        let tokens = TokenCache::new(host.database.clone());
+        let tokens = TokenCache::new(host.database.clone(), config.token_cache);
         Arc::new(Self { host, config, tokens })
     }
 }
 
-/// All routes of a host.
-pub fn router(api: Arc<Api>) -> Router {
-    let timeout = api.config.request_timeout;
-    let routes = Router::new()
-        .route("/hooks/{account}/{project}", any(hooks::receive))
-        .route("/hooks/{account}/{project}/{*path}", any(hooks::receive))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .merge(v1(&api))
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .with_state(api);
-    routes
-        .layer(TimeoutLayer::with_status_code(http::StatusCode::SERVICE_UNAVAILABLE, timeout))
-        .layer(middleware::from_fn(explain_plain_errors))
-        .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
-        .layer(middleware::from_fn(security_headers))
+/// Every route of a host, declared by the module that serves it.
+pub fn routes() -> Vec<Route> {
+    [
+        openapi::declared(),
+        health::declared(),
+        hooks::declared(),
+        events::declared(),
+        runs::declared(),
+        cancel::declared(),
+        replay::declared(),
+        plugins::declared(),
+        projects::declared(),
+        tokens::declared(),
+        credentials::declared(),
+        limits::declared(),
+        call_limits::declared(),
+        accounts::declared(),
+    ]
+    .concat()
 }
 
-fn v1(api: &Arc<Api>) -> Router<Arc<Api>> {
-    let needs = |scope, routes: MethodRouter<Arc<Api>>| {
-        routes.route_layer(middleware::from_fn_with_state((Arc::clone(api), scope), auth::require))
-    };
-    Router::new()
-        .route("/v1/projects/{project}/grids/{grid}/events", needs(Scope::EventsWrite, post(events::send)))
-        .route("/v1/runs", needs(Scope::RunsRead, get(runs::list)))
-        .route("/v1/runs/cancel", needs(Scope::RunsWrite, post(cancel::cancel_many)))
-        .route("/v1/runs/replay", needs(Scope::RunsWrite, post(replay::replay_many)))
-        .route("/v1/runs/{run}", needs(Scope::RunsRead, get(runs::show)))
-        .route("/v1/runs/{run}/cancel", needs(Scope::RunsWrite, post(cancel::cancel)))
-        .route("/v1/runs/{run}/replay", needs(Scope::RunsWrite, post(replay::replay)))
-        .route("/v1/plugins", needs(Scope::RunsRead, get(plugins::list)))
-        .route(
-            "/v1/plugins/{name}/{version}",
-            needs(Scope::RunsRead, get(plugins::show)).merge(needs(Scope::PluginsWrite, put(plugins::upload))),
-        )
-        .route("/v1/projects", needs(Scope::RunsRead, get(projects::list)))
-        .route(
-            "/v1/projects/{project}",
-            needs(Scope::RunsRead, get(projects::show)).merge(needs(Scope::ProjectsWrite, put(projects::deploy))),
-        )
-        .route("/v1/projects/{project}/credentials", needs(Scope::CredentialsWrite, get(credentials::list)))
-        .route(
-            "/v1/projects/{project}/credentials/{credential}",
-            needs(Scope::CredentialsWrite, put(credentials::put).delete(credentials::delete)),
-        )
-        .route("/v1/credentials/reseal", needs(Scope::Operator, post(credentials::reseal)))
-        .route("/v1/tokens", needs(Scope::TokensWrite, get(tokens::list).post(tokens::create)))
-        .route("/v1/tokens/{token}", needs(Scope::TokensWrite, delete(tokens::revoke)))
-        .route(
-            "/v1/limits",
-            needs(Scope::RunsRead, get(limits::show)).merge(needs(Scope::ProjectsWrite, put(call_limits::lower))),
-        )
-        .route("/v1/accounts", needs(Scope::Operator, get(accounts::list)))
-        .route("/v1/accounts/{account}", needs(Scope::Operator, get(accounts::show).put(accounts::put)))
+/// All routes of a host, each behind its gate. There is no other way in: whatever is served is declared.
+pub fn router(api: Arc<Api>) -> Router {
+    let ApiConfig { request_timeout, requests_max, .. } = api.config;
+    let served = |router: Router<Arc<Api>>, route: Route| router.route(route.path, gate::guarded(&api, route));
+    let router = routes().into_iter().fold(Router::new(), served);
+    let router = router.fallback(not_found).method_not_allowed_fallback(method_not_allowed).with_state(api);
+    shelter::over(router, request_timeout, requests_max)
 }
 
 async fn not_found(request: Request) -> Problem {
@@ -142,27 +126,4 @@ async fn not_found(request: Request) -> Problem {
 
 async fn method_not_allowed(request: Request) -> Problem {
     Problem::method_not_allowed(format!("`{}` does not take {}", request.uri().path(), request.method()))
-}
-
-/// Whatever a layer or an extractor refused in plain text is said again as a problem.
-async fn explain_plain_errors(request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
-    let status = response.status();
-    let is_plain = response.headers().get(http::header::CONTENT_TYPE).is_none_or(|kind| kind != problem::CONTENT_TYPE);
-    if !(status.is_client_error() || status.is_server_error()) || !is_plain {
-        return response;
-    }
-    let detail = match axum::body::to_bytes(response.into_body(), 4_096).await {
-        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
-        Err(_) => String::new(),
-    };
-    Problem::plain(status, detail).into_response()
-}
-
-async fn security_headers(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, http::HeaderValue::from_static("nosniff"));
-    headers.entry(http::header::CACHE_CONTROL).or_insert(http::HeaderValue::from_static("no-store"));
-    response
 }

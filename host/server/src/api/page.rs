@@ -1,14 +1,16 @@
 //! Pages of lists: a bounded number of items and a cursor to the next.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Problem;
 
 const LIMIT_DEFAULT: i64 = 50;
-const LIMIT_MAX: i64 = 500;
+/// Items of a page at most.
+pub const LIMIT_MAX: i64 = 500;
 
 /// A page of a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Page<T> {
     pub items: Vec<T>,
     /// Pass as the query parameter that the list names; absent: this was the last page.

@@ -7,27 +7,46 @@ use axum::{
     extract::{Request, State},
 };
 use http::StatusCode;
+use schemars::JsonSchema;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use trellis_engine::{Digest, UploadError};
 use trellis_model::{
     PluginId,
     description::{Description, check_name},
+    token::Scope,
 };
 use trellis_store::plugins::{NewPlugin, Plugin, PluginPut};
 
 use super::{
     Api, Problem,
     auth::Caller,
-    page::{self, Page},
+    page::{self, LIMIT_MAX, Page},
     request::{PathOf, QueryOf, read_body},
+    route::{Media, Route},
 };
 
+pub fn declared() -> Vec<Route> {
+    const ONE: &str = "/v1/plugins/{name}/{version}";
+    vec![
+        Route::get("/v1/plugins", Scope::RunsRead, "List plugins", list)
+            .query::<PluginsQuery>()
+            .answers::<Page<PluginView>>(200, "A page of plugins"),
+        Route::get(ONE, Scope::RunsRead, "Show a plugin", show).answers::<PluginView>(200, "The plugin"),
+        Route::put(ONE, Scope::PluginsWrite, "Upload the bytes of a component as a plugin", upload)
+            .bytes(Media::Wasm)
+            .answers::<PluginView>(200, "It was there already, with the same bytes")
+            .answers::<PluginView>(201, "It is new")
+            .problems(&[409, 422]),
+    ]
+}
+
 /// A plugin as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct PluginView {
     pub id: PluginId,
     pub name: String,
+    #[schemars(with = "String")]
     pub version: Version,
     /// SHA-256 of the component, hexadecimal.
     pub digest: String,
@@ -99,11 +118,12 @@ pub async fn show(
     find(&api, &caller, &name, &parse_version(&version)?).await.map(Json)
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PluginsQuery {
     name: Option<String>,
     after: Option<PluginId>,
+    #[schemars(range(min = 1, max = LIMIT_MAX))]
     limit: Option<i64>,
 }
 

@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, header};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trellis_model::fault::Fault;
 use trellis_operator::ingest::IngestError;
@@ -18,7 +19,7 @@ pub const CONTENT_TYPE: &str = "application/problem+json";
 const KIND_BEGIN: &str = "urn:trellis:problem:";
 
 /// An error answer.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// A fixed word for programs, such as `urn:trellis:problem:invalid-manifest`.
     #[serde(rename = "type")]
@@ -95,6 +96,17 @@ impl Problem {
     /// The event comes from grids that start each other.
     pub fn loop_detected(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::LOOP_DETECTED, "loop", "the event comes from a loop", detail)
+    }
+
+    /// A body of a kind, or packed in a way, that is not taken.
+    pub fn unsupported_media_type(detail: impl Into<String>) -> Self {
+        let title = "the body is not of a kind that is taken here";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", title, detail)
+    }
+
+    /// The client took too long to send its body.
+    pub fn too_slow(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "too-slow", "the request did not come in time", detail)
     }
 
     pub fn too_large(detail: impl Into<String>) -> Self {

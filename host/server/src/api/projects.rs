@@ -7,8 +7,9 @@ use axum::{
     extract::{Request, State},
 };
 use http::{StatusCode, header};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use trellis_model::{
     AccountId, PluginId, ProjectId, RevisionId,
     description::check_name,
@@ -18,6 +19,7 @@ use trellis_model::{
         document::{self, Item},
     },
     plan::{ResolvedPlugin, ResolvedPlugins, plan_grids},
+    token::Scope,
 };
 use trellis_operator::catalog::{CatalogError, LoadedRevision};
 use trellis_store::projects::Project;
@@ -26,12 +28,32 @@ use super::{
     Api, Problem,
     auth::Caller,
     credentials,
-    page::{self, Page},
+    page::{self, LIMIT_MAX, Page},
     request::{PathOf, QueryOf, read_body, text},
+    route::{Media, Route},
 };
 
+pub fn declared() -> Vec<Route> {
+    const ONE: &str = "/v1/projects/{project}";
+    vec![
+        Route::get("/v1/projects", Scope::RunsRead, "List projects", list)
+            .query::<ProjectsQuery>()
+            .answers::<Page<ProjectView>>(200, "A page of projects"),
+        Route::get(ONE, Scope::RunsRead, "Show a project with its manifest", show)
+            .answers::<ProjectView>(200, "The project")
+            .problems(&[409]),
+        Route::put(ONE, Scope::ProjectsWrite, "Deploy a manifest, all of it or nothing", deploy)
+            .query::<DeployQuery>()
+            .json::<Map<String, Value>>()
+            .bytes(Media::Toml)
+            .answers::<Deployed>(200, "It could be deployed; this was a dry run")
+            .answers::<Deployed>(201, "It is deployed")
+            .problems(&[409, 422]),
+    ]
+}
+
 /// A project as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ProjectView {
     pub name: String,
     pub revision: Option<RevisionId>,
@@ -42,7 +64,7 @@ pub struct ProjectView {
     pub manifest: Option<Value>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct TriggerView {
     pub name: String,
     pub grid: String,
@@ -51,7 +73,7 @@ pub struct TriggerView {
     pub url: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Deployed {
     pub project: String,
     /// Absent in a dry run.
@@ -62,7 +84,7 @@ pub struct Deployed {
     pub triggers: Vec<TriggerView>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeployQuery {
     #[serde(default)]
@@ -253,10 +275,11 @@ pub async fn show(
     }))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProjectsQuery {
     after: Option<ProjectId>,
+    #[schemars(range(min = 1, max = LIMIT_MAX))]
     limit: Option<i64>,
 }
 
@@ -267,7 +290,8 @@ pub async fn list(
     QueryOf(query): QueryOf<ProjectsQuery>,
 ) -> Result<Json<Page<ProjectView>>, Problem> {
     let limit = page::limit(query.limit)?;
-    let projects = api.host.database.projects(caller.account()?, query.after, limit + 1).await?;
+    // In the statement, not behind it: a cursor must not be the id of a project that the token must not know of.
+    let projects = api.host.database.projects(caller.account()?, caller.project, query.after, limit + 1).await?;
     let page = Page::new(projects, limit, |project: &Project| project.id.to_string());
     let view = |project: Project| ProjectView {
         name: project.name,
@@ -276,8 +300,7 @@ pub async fn list(
         triggers: Vec::new(),
         manifest: None,
     };
-    let items = page.items.into_iter().filter(|project| caller.may_see(project.id)).map(view).collect();
-    Ok(Json(Page { items, next: page.next }))
+    Ok(Json(Page { items: page.items.into_iter().map(view).collect(), next: page.next }))
 }
 
 /// The project with this name, if the caller may see it.

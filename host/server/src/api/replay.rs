@@ -11,12 +11,15 @@ use axum::{
 };
 use futures_util::{StreamExt as _, stream};
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use trellis_model::{
     AccountId, RunId,
+    description::NAME_BYTES_MAX,
     plan::GridPlan,
     replay::{ReplayFrom, ReplayRevision, kept_results, replayed_event},
     run::{Event, NodeResult, RunState},
+    token::Scope,
 };
 use trellis_operator::{
     catalog::{CatalogError, LoadedRevision},
@@ -31,13 +34,33 @@ use super::{
     Api, Problem,
     auth::Caller,
     cursor::Cursor,
-    page, projects,
-    request::{PathOf, at_most, grid_name, json, read_body},
+    page::{self, LIMIT_MAX},
+    projects,
+    request::{PathOf, at_most, grid_name, json, optional_json, read_body},
+    route::Route,
     runs,
 };
 
+pub fn declared() -> Vec<Route> {
+    vec![
+        Route::post("/v1/runs/{run}/replay", Scope::RunsWrite, "Run once more what is over", replay)
+            .optional_json::<ReplayOne>()
+            .answers::<Replayed>(202, "The replay is committed")
+            .problems(&[409, 422]),
+        Route::post(
+            "/v1/runs/replay",
+            Scope::RunsWrite,
+            "Replay dead letters, a bounded number at a time",
+            replay_many,
+        )
+        .json::<ReplayMany>()
+        .answers::<ReplayedMany>(200, "What became of each")
+        .problems(&[409, 422]),
+    ]
+}
+
 /// How a run is replayed.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReplayOne {
     from: ReplayFrom,
@@ -47,7 +70,7 @@ pub struct ReplayOne {
 }
 
 /// The answer to a replay: it is committed, and this is its run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Replayed {
     pub run: RunId,
     pub replay_of: RunId,
@@ -69,7 +92,7 @@ pub async fn replay(
 /// A body that may be left out.
 async fn body<T: DeserializeOwned + Default>(api: &Api, request: Request) -> Result<T, Problem> {
     let bytes = read_body(request.into_body(), api.config.body_bytes_max).await?;
-    if bytes.is_empty() { Ok(T::default()) } else { json(&bytes) }
+    optional_json(&bytes)
 }
 
 async fn replay_one(api: &Api, caller: &Caller, run: RunId, wanted: ReplayOne) -> Result<RunId, Problem> {
@@ -187,16 +210,20 @@ fn unreadable(run: RunId, error: &serde_json::Error) -> Problem {
 }
 
 /// Which dead letters are replayed, and how.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplayMany {
     project: String,
+    #[schemars(length(max = NAME_BYTES_MAX))]
     grid: Option<String>,
     /// Text that the error has in it; upper and lower case differ.
+    #[schemars(length(max = ERROR_TEXT_BYTES_MAX))]
     error_contains: Option<String>,
     /// RFC 3339: accepted then or later.
+    #[schemars(extend("format" = "date-time"))]
     accepted_after: Option<String>,
     /// RFC 3339: accepted earlier.
+    #[schemars(extend("format" = "date-time"))]
     accepted_before: Option<String>,
     #[serde(default)]
     from: ReplayFrom,
@@ -204,6 +231,7 @@ pub struct ReplayMany {
     revision: ReplayRevision,
     /// The `next` of the answer before.
     after: Option<Cursor>,
+    #[schemars(range(min = 1, max = LIMIT_MAX))]
     limit: Option<i64>,
     /// Only tell which.
     #[serde(default)]
@@ -211,7 +239,7 @@ pub struct ReplayMany {
 }
 
 /// What became of a number of dead letters.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ReplayedMany {
     pub replayed: usize,
     pub runs: Vec<ReplayedItem>,
@@ -221,7 +249,7 @@ pub struct ReplayedMany {
 }
 
 /// One of them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ReplayedItem {
     pub run: RunId,
     pub grid: String,

@@ -1,5 +1,7 @@
 //! Reading requests: bodies within their limit, JSON with the place of a mistake, paths and queries as problems.
 
+use std::error::Error;
+
 use axum::{
     body::Body,
     extract::{FromRequestParts, Path, Query},
@@ -10,19 +12,26 @@ use http_body_util::LengthLimitError;
 use serde::de::DeserializeOwned;
 use trellis_model::description::NAME_BYTES_MAX;
 
-use super::Problem;
+use super::{Problem, pace::TooSlow};
 
 /// A body of at most `limit` bytes.
 pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, Problem> {
-    axum::body::to_bytes(body, limit).await.map_err(|error| {
-        let is_too_large =
-            std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
-        if is_too_large {
-            Problem::too_large(format!("at most {limit} bytes are taken here"))
-        } else {
-            Problem::bad_request("the body ended before its announced length")
+    axum::body::to_bytes(body, limit).await.map_err(|error| body_problem(&error, limit))
+}
+
+/// Why a body could not be read to its end.
+pub fn body_problem(error: &(dyn Error + 'static), limit: usize) -> Problem {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<LengthLimitError>() {
+            return Problem::too_large(format!("at most {limit} bytes are taken here"));
         }
-    })
+        if let Some(slow) = error.downcast_ref::<TooSlow>() {
+            return Problem::too_slow(slow.to_string());
+        }
+        cause = error.source();
+    }
+    Problem::bad_request("the body ended before its announced length")
 }
 
 /// UTF-8 text.
@@ -38,6 +47,11 @@ pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     }
     serde_json::from_slice(body)
         .map_err(|error| Problem::bad_request(format!("the body is not the JSON that is expected here: {error}")))
+}
+
+/// The same of a body that may be left out.
+pub fn optional_json<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Problem> {
+    if body.is_empty() { Ok(T::default()) } else { json(body) }
 }
 
 /// The name of a grid to look for: longer than any name, it is refused.

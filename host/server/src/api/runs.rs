@@ -3,12 +3,15 @@
 use std::{collections::HashMap, sync::Arc};
 
 use axum::{Extension, Json, extract::State};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use trellis_model::{
     AccountId, RevisionId, RunId,
+    description::NAME_BYTES_MAX,
     retention::History,
     run::{NodeResult, RunState},
+    token::Scope,
 };
 use trellis_store::{
     run_list::RunFilter,
@@ -18,13 +21,24 @@ use trellis_store::{
 use super::{
     Api, Problem,
     auth::Caller,
-    page::{self, Page, time_ms},
+    page::{self, LIMIT_MAX, Page, time_ms},
     projects,
     request::{PathOf, QueryOf, grid_name},
+    route::Route,
 };
 
+pub fn declared() -> Vec<Route> {
+    vec![
+        Route::get("/v1/runs", Scope::RunsRead, "List runs, newest first", list)
+            .query::<RunsQuery>()
+            .answers::<Page<RunItem>>(200, "A page of runs"),
+        Route::get("/v1/runs/{run}", Scope::RunsRead, "Show a run with its nodes", show)
+            .answers::<RunView>(200, "The run"),
+    ]
+}
+
 /// A run as a list shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct RunItem {
     pub run: RunId,
     pub project: String,
@@ -47,7 +61,7 @@ pub struct RunItem {
 }
 
 /// A run whole.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct RunView {
     #[serde(flatten)]
     pub item: RunItem,
@@ -55,16 +69,18 @@ pub struct RunView {
     pub nodes: Vec<NodeResult>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct EventView {
     pub attributes: HashMap<String, String>,
+    #[schemars(with = "serde_json::Value")]
     pub data: Box<RawValue>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunsQuery {
     project: Option<String>,
+    #[schemars(length(max = NAME_BYTES_MAX))]
     grid: Option<String>,
     state: Option<RunState>,
     /// Only runs that were replayed, or only those that were not. Of dead letters, if it is not given, those that were not.
@@ -72,9 +88,12 @@ pub struct RunsQuery {
     /// Runs older than this one: the `next` of the page before.
     before: Option<RunId>,
     /// RFC 3339: runs accepted then or later.
+    #[schemars(extend("format" = "date-time"))]
     accepted_after: Option<String>,
     /// RFC 3339: runs accepted earlier.
+    #[schemars(extend("format" = "date-time"))]
     accepted_before: Option<String>,
+    #[schemars(range(min = 1, max = LIMIT_MAX))]
     limit: Option<i64>,
 }
 

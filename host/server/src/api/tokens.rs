@@ -1,4 +1,4 @@
-//! Access tokens: create (shown once), list, revoke.
+//! Access tokens: create (shown once), list, rotate, revoke.
 
 use std::sync::Arc;
 
@@ -7,47 +7,88 @@ use axum::{
     extract::{Request, State},
 };
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trellis_model::{
-    TokenId,
+    AccountId, ProjectId, TokenId,
     token::{RANDOM_BYTES, Scope, TokenKind, TokenText},
 };
-use trellis_store::tokens::Token;
+use trellis_store::tokens::{Token, TokenOwner};
 
 use super::{
     Api, Problem,
     auth::Caller,
-    page::{self, Page},
+    page::{self, LIMIT_MAX, Page},
     projects,
-    request::{PathOf, QueryOf, json, read_body},
+    request::{PathOf, QueryOf, json, optional_json, read_body},
+    route::Route,
 };
+
+pub fn declared() -> Vec<Route> {
+    vec![
+        Route::get("/v1/tokens", Scope::TokensWrite, "List tokens, without their text", list)
+            .query::<TokensQuery>()
+            .answers::<Page<TokenView>>(200, "A page of tokens"),
+        Route::post("/v1/tokens", Scope::TokensWrite, "Make a token; its text is in this answer alone", create)
+            .json::<NewToken>()
+            .answers::<CreatedToken>(201, "The token")
+            .problems(&[409]),
+        Route::post(
+            "/v1/tokens/{token}/rotate",
+            Scope::TokensWrite,
+            "Make a token's successor; both are good for a while",
+            rotate,
+        )
+        .optional_json::<Rotation>()
+        .answers::<CreatedToken>(201, "The new token; its text is in this answer alone")
+        .problems(&[409]),
+        Route::delete(
+            "/v1/tokens/{token}",
+            Scope::TokensWrite,
+            "Revoke a token; no host takes it five seconds later",
+            revoke,
+        )
+        .answers_nothing(204, "It is revoked"),
+    ]
+}
 
 const NAME_BYTES_MAX: usize = 128;
 const EXPIRY_SECONDS_MAX: i64 = 10 * 366 * 86_400;
+/// An hour: a deployment of whatever uses the token.
+const OVERLAP_SECONDS_DEFAULT: i64 = 3_600;
+/// A month: longer, it would be a second token and no rotation.
+const OVERLAP_SECONDS_MAX: i64 = 30 * 86_400;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct NewToken {
     /// What it is for.
+    #[schemars(length(min = 1, max = NAME_BYTES_MAX))]
     name: String,
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
     scopes: Vec<Scope>,
     /// Good for this project alone.
     project: Option<String>,
+    #[schemars(range(min = 1, max = EXPIRY_SECONDS_MAX))]
     expires_in_seconds: Option<i64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct TokenView {
     pub id: TokenId,
     pub name: String,
+    pub kind: TokenKind,
     pub scopes: Vec<Scope>,
     pub created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
+    /// Its successor, if it was rotated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<TokenId>,
 }
 
 /// A new token. This is the only time its text is shown.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct CreatedToken {
     pub id: TokenId,
     pub token: String,
@@ -66,6 +107,7 @@ pub async fn create(
         None => caller.project,
     };
     let is_operator = wanted.scopes.contains(&Scope::Operator);
+    check_count(&api, if is_operator { TokenOwner::Operators } else { TokenOwner::Account(caller.account()?) }).await?;
     let (account, kind) = match (is_operator, project) {
         (true, _) => (None, TokenKind::Operator),
         (false, Some(_)) => (Some(caller.account()?), TokenKind::Project),
@@ -105,25 +147,51 @@ fn check(caller: &Caller, wanted: &NewToken) -> Result<(), Problem> {
     if wanted.name.is_empty() || wanted.name.len() > NAME_BYTES_MAX || wanted.name.contains('\0') {
         return Err(Problem::bad_request(format!("a token's name has 1 to {NAME_BYTES_MAX} bytes")));
     }
+    if (1..wanted.scopes.len()).any(|at| wanted.scopes[..at].contains(&wanted.scopes[at])) {
+        return Err(Problem::bad_request("a scope is named twice in `scopes`; once is enough"));
+    }
     if wanted.scopes.is_empty() {
         return Err(Problem::bad_request("a token without a scope is good for nothing; give it `scopes`"));
     }
-    if wanted.expires_in_seconds.is_some_and(|seconds| !(1..=EXPIRY_SECONDS_MAX).contains(&seconds)) {
-        return Err(Problem::bad_request(format!("expires_in_seconds is from 1 to {EXPIRY_SECONDS_MAX}")));
-    }
+    check_expiry(wanted.expires_in_seconds)?;
     if wanted.scopes.contains(&Scope::Operator) && wanted.project.is_some() {
         return Err(Problem::bad_request("an operator token is not bound to a project"));
     }
-    match wanted.scopes.iter().find(|scope| !caller.has(**scope)) {
+    check_scopes(caller, &wanted.scopes)
+}
+
+fn check_expiry(seconds: Option<i64>) -> Result<(), Problem> {
+    match seconds {
+        Some(seconds) if !(1..=EXPIRY_SECONDS_MAX).contains(&seconds) => Err(Problem::bad_request(format!(
+            "expires_in_seconds is {seconds}; from 1 to {EXPIRY_SECONDS_MAX} is allowed"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn check_scopes(caller: &Caller, scopes: &[Scope]) -> Result<(), Problem> {
+    match scopes.iter().find(|scope| !caller.has(**scope)) {
         Some(scope) => Err(Problem::forbidden(format!("your own token does not have the scope `{scope}`"))),
         None => Ok(()),
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// Whether there is room for another token. Two that come at once may both find the last place; that is no harm.
+async fn check_count(api: &Api, owner: TokenOwner) -> Result<(), Problem> {
+    let most = api.config.account_tokens_max;
+    if api.host.database.token_count(owner).await? < most {
+        return Ok(());
+    }
+    Err(Problem::conflict(format!(
+        "there are {most} valid tokens, and no more are allowed; revoke those that nobody uses"
+    )))
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokensQuery {
     after: Option<TokenId>,
+    #[schemars(range(min = 1, max = LIMIT_MAX))]
     limit: Option<i64>,
 }
 
@@ -134,17 +202,71 @@ pub async fn list(
     QueryOf(query): QueryOf<TokensQuery>,
 ) -> Result<Json<Page<TokenView>>, Problem> {
     let limit = page::limit(query.limit)?;
-    let tokens = api.host.database.tokens(caller.account()?, query.after, limit + 1).await?;
+    // Of this owner by the statement, not behind it: a cursor must not be the id of somebody else's token.
+    let tokens = api.host.database.tokens(caller.owner(), query.after, limit + 1).await?;
     let page = Page::new(tokens, limit, |token: &Token| token.id.to_string());
-    let is_visible = |token: &Token| caller.project.is_none() || token.project == caller.project;
-    let view = |token: Token| TokenView {
+    Ok(Json(Page { items: page.items.into_iter().map(view).collect(), next: page.next }))
+}
+
+fn view(token: Token) -> TokenView {
+    TokenView {
         id: token.id,
         name: token.name,
+        kind: kind(token.account, token.project),
         scopes: token.scopes,
         created_at: page::time(token.created_at),
         expires_at: token.expires_at.map(page::time),
-    };
-    Ok(Json(Page { items: page.items.into_iter().filter(is_visible).map(view).collect(), next: page.next }))
+        replaced_by: token.replaced_by,
+    }
+}
+
+fn kind(account: Option<AccountId>, project: Option<ProjectId>) -> TokenKind {
+    match (account, project) {
+        (None, _) => TokenKind::Operator,
+        (Some(_), None) => TokenKind::Account,
+        (Some(_), Some(_)) => TokenKind::Project,
+    }
+}
+
+/// How a token is rotated.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Rotation {
+    /// For how long the old token stays good; an hour if it is not given, 0 for not at all.
+    #[schemars(range(min = 0, max = OVERLAP_SECONDS_MAX))]
+    overlap_seconds: Option<i64>,
+    /// For how long the new token is good; as long as the old one was meant to be, if it is not given.
+    #[schemars(range(min = 1, max = EXPIRY_SECONDS_MAX))]
+    expires_in_seconds: Option<i64>,
+}
+
+/// `POST /v1/tokens/{token}/rotate`: a new token with the same name and scopes, and a while in which both are good.
+pub async fn rotate(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    PathOf(id): PathOf<TokenId>,
+    request: Request,
+) -> Result<(StatusCode, Json<CreatedToken>), Problem> {
+    let wanted: Rotation = optional_json(&read_body(request.into_body(), api.config.body_bytes_max).await?)?;
+    check_expiry(wanted.expires_in_seconds)?;
+    let overlap = wanted.overlap_seconds.unwrap_or(OVERLAP_SECONDS_DEFAULT);
+    if !(0..=OVERLAP_SECONDS_MAX).contains(&overlap) {
+        return Err(Problem::bad_request(format!("overlap_seconds is from 0 to {OVERLAP_SECONDS_MAX}")));
+    }
+    let owner = caller.owner();
+    let old = api.host.database.token(owner, id).await?.ok_or_else(|| unknown(id))?;
+    // Its text is told to the caller: it must not be good for more than the caller's own.
+    check_scopes(&caller, &old.scopes)?;
+    if let Some(successor) = old.replaced_by {
+        return Err(Problem::conflict(format!("token {id} was rotated already, and replaced by token {successor}")));
+    }
+    let lifetime = wanted.expires_in_seconds.or(old.expires_at.map(|at| (at - old.created_at).max(1)));
+    let expires_in = outlived_by(&caller, lifetime, api.host.clock.now_ms() / 1_000);
+    let token = generate(kind(old.account, old.project))?;
+    let made = api.host.database.rotate_token(owner, id, token.digest(), overlap, expires_in).await?;
+    let made =
+        made.ok_or_else(|| Problem::conflict(format!("token {id} was rotated, revoked or has expired just now")))?;
+    Ok((StatusCode::CREATED, Json(CreatedToken { id: made, token: token.reveal().to_owned() })))
 }
 
 /// `DELETE /v1/tokens/{token}`: refused everywhere within five seconds.
@@ -153,9 +275,13 @@ pub async fn revoke(
     Extension(caller): Extension<Caller>,
     PathOf(token): PathOf<TokenId>,
 ) -> Result<StatusCode, Problem> {
-    if api.host.database.revoke_token(caller.account()?, caller.project, token).await? {
+    if api.host.database.revoke_token(caller.owner(), token).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
-        Err(Problem::not_found(format!("there is no token {token}")))
+        Err(unknown(token))
     }
+}
+
+fn unknown(token: TokenId) -> Problem {
+    Problem::not_found(format!("there is no token {token}"))
 }

@@ -73,7 +73,7 @@ enum Command {
     Account(account::AccountCommand),
     /// Show what an account may use, and lower what its calls may
     Limits(limits::LimitsArgs),
-    /// Make access tokens
+    /// Make, list, rotate and revoke access tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
     /// Set, list and delete a project's credentials

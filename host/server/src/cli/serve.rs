@@ -37,7 +37,7 @@ pub async fn run(args: ServeArgs, output: &mut Output) -> CommandResult {
     }
     super::logging::start(&loaded.config.log);
     let mut server = Server::start(&loaded.config).await?;
-    let outcome = match greet(&server, output).await {
+    let outcome = match greet(&server, &loaded.config, output).await {
         Ok(()) => tokio::select! {
             () = stop_signal() => Ok(()),
             error = server.failed() => Err(error.into()),
@@ -58,8 +58,9 @@ struct Greeting {
     operator_token: Option<String>,
 }
 
-async fn greet(server: &Server, output: &mut Output) -> CommandResult {
-    let greeting = Greeting { url: server.base_url.clone(), operator_token: server.bootstrap_operator().await? };
+async fn greet(server: &Server, config: &Config, output: &mut Output) -> CommandResult {
+    let operator_token = server.bootstrap_operator(&config.tokens).await?;
+    let greeting = Greeting { url: server.base_url.clone(), operator_token };
     output.show(&greeting, |greeting| {
         let token = greeting.operator_token.as_ref();
         let token = token.map(|token| format!("operator token, shown this one time: {token}\n")).unwrap_or_default();

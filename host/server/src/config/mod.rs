@@ -19,6 +19,7 @@ mod machine;
 mod queue;
 mod run;
 mod sandbox;
+mod tokens;
 
 mod print;
 mod reader;
@@ -44,6 +45,7 @@ pub use mistake::{ConfigMistake, ConfigMistakes};
 pub use queue::QueueConfig;
 pub use run::RunConfig;
 pub use sandbox::SandboxConfig;
+pub use tokens::{OperatorToken, TokensConfig};
 pub use units::{ByteSize, parse_duration, show_duration};
 
 use self::{
@@ -67,6 +69,7 @@ pub struct Config {
     pub database: DatabaseConfig,
     pub postgres: PostgresConfig,
     pub http: HttpConfig,
+    pub tokens: TokensConfig,
     pub queue: QueueConfig,
     pub history: HistoryConfig,
     pub run: RunConfig,
@@ -110,6 +113,7 @@ impl Config {
             database: DatabaseConfig::read(&mut reader.section("database")),
             postgres: PostgresConfig::read(&mut reader.section("postgres")),
             http: HttpConfig::read(&mut reader.section("http")),
+            tokens: TokensConfig::read(&mut reader.section("tokens")),
             queue: QueueConfig::read(&mut reader.section("queue")),
             history: HistoryConfig::read(&mut reader.section("history")),
             run: RunConfig::read(&mut reader.section("run")),

@@ -17,10 +17,11 @@ use figment::{
 use super::{args::ConfigArgs, mistake::ConfigMistake};
 
 /// The tables of the file, and the first words of variables after `TRELLIS_`.
-pub(super) const SECTIONS: [&str; 12] = [
+pub(super) const SECTIONS: [&str; 13] = [
     "database",
     "postgres",
     "http",
+    "tokens",
     "queue",
     "history",
     "run",

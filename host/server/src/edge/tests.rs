@@ -29,6 +29,7 @@ fn config() -> EdgeConfig {
         headers_max: 10,
         header_bytes_max: 8 * 1024,
         stall_timeout: LONG,
+        response_bytes_per_second: 1,
         connections_max: 100,
         drain: LONG,
     }

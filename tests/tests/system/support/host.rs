@@ -15,7 +15,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{Api, Outside, eventually, guests, janitor, scratch};
+use super::{Api, Outside, eventually, guests, janitor, scratch, secrets};
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_trellis-host");
@@ -151,6 +151,11 @@ impl Host {
     /// The token that this host made at the first start on its database.
     pub fn operator_token(&self) -> &str {
         self.operator_token.as_deref().expect("this host was the first on its database")
+    }
+
+    /// Whether it made one.
+    pub fn has_operator_token(&self) -> bool {
+        self.operator_token.is_some()
     }
 
     /// With that token.
@@ -298,11 +303,14 @@ async fn paused(process: u32) {
 impl Drop for Host {
     fn drop(&mut self) {
         janitor::host_ended(self.process);
+        let log = self.log();
         if std::thread::panicking() {
-            let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             let tail = lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n");
             eprintln!("the end of the log of {}:\n{tail}", self.url);
+        } else {
+            // Whatever a test is about: no host tells a token.
+            assert!(!secrets::has_token(&log), "the log of {} has a token in it", self.url);
         }
     }
 }

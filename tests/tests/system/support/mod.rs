@@ -11,6 +11,8 @@ mod ledger;
 mod manifest;
 mod outside;
 mod proxy;
+mod raw;
+pub mod secrets;
 mod small_disk;
 pub mod standby;
 mod wait;
@@ -26,6 +28,7 @@ pub use ledger::{Books, LATE, LOUD, Ledger, QUIET, Told};
 pub use manifest::{action, after, grants, project};
 pub use outside::Outside;
 pub use proxy::{Cut, Proxy, Weather};
+pub use raw::RawClient;
 pub use small_disk::SmallDisk;
 pub use wait::{eventually, eventually_within};
 

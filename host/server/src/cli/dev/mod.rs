@@ -18,7 +18,7 @@ use trellis_model::{
     AccountId, TokenId,
     token::{Scope, TokenKind},
 };
-use trellis_store::StoreError;
+use trellis_store::{StoreError, tokens::TokenOwner};
 use url::Url;
 
 use self::{
@@ -151,7 +151,7 @@ struct DevToken {
 
 impl DevToken {
     async fn revoke(&self, server: &Server) {
-        if let Err(error) = server.host.database.revoke_token(self.account, None, self.id).await {
+        if let Err(error) = server.host.database.revoke_token(TokenOwner::Account(self.account), self.id).await {
             tracing::warn!(%error, "the token of this start was not revoked; it expires by itself");
         }
     }
