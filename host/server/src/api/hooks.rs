@@ -72,13 +72,20 @@ async fn accept(
     standing: &Standing,
     request: Request,
 ) -> Result<Response, Problem> {
-    if trigger.http.on_limit == OnLimit::Reject {
-        rate_limit::admitted(standing)?;
-    }
+    let admitted = match trigger.http.on_limit {
+        OnLimit::Reject => rate_limit::admitted(standing),
+        OnLimit::Queue => Ok(()),
+    };
     let (parts, body) = request.into_parts();
+    if !dedupe::may_have_keys(trigger.http.dedupe.as_ref(), &parts.headers) {
+        admitted.as_ref().map_err(Problem::clone)?;
+    }
     let data = json_data(&read_body(body, api.config.body_bytes_max).await?)?;
     let place = dedupe::Place { project: revision.project, kind: "trigger", name: &trigger.name };
     let keys = dedupe::keys(place, trigger.http.dedupe.as_ref(), &parts.headers, &data)?;
+    if let Err(refusal) = admitted {
+        return dedupe::repeated_or(api, revision.account, &keys, refusal).await;
+    }
     let event = Event { attributes: attributes(trigger, &parts), data };
     let run = api.host.ingest.accept(NewEvent {
         account: revision.account,
