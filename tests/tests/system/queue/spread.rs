@@ -105,8 +105,7 @@ async fn the_limits_of_an_account_on_three_hosts_hold_in_sum() {
         })
     };
     spread(&stage, &account, &json!({ "spread": SPREAD, "limits": limits(MAX) })).await;
-    let one =
-        json!({ "same": { "plugin": "json-map", "inputs": { "in": "event" }, "config": { "expression": "." } } });
+    let one = json!({ "same": { "plugin": "json-map", "inputs": { "in": "event" }, "config": { "expression": "." } } });
     let mut manifest = project("large", &one);
     manifest["triggers"][0]["on_limit"] = json!("queue");
     account.deploy(&manifest).await;
