@@ -5,6 +5,7 @@
 
 pub mod ids;
 
+pub mod credential;
 pub mod description;
 pub mod fault;
 pub mod grant;

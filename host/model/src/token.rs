@@ -49,6 +49,8 @@ pub enum Scope {
     ProjectsWrite,
     #[serde(rename = "plugins:write")]
     PluginsWrite,
+    #[serde(rename = "credentials:write")]
+    CredentialsWrite,
     #[serde(rename = "tokens:write")]
     TokensWrite,
     /// Everything, in every account.
@@ -57,12 +59,13 @@ pub enum Scope {
 }
 
 impl Scope {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::EventsWrite,
         Self::RunsRead,
         Self::RunsWrite,
         Self::ProjectsWrite,
         Self::PluginsWrite,
+        Self::CredentialsWrite,
         Self::TokensWrite,
         Self::Operator,
     ];
@@ -74,6 +77,7 @@ impl Scope {
             Self::RunsWrite => "runs:write",
             Self::ProjectsWrite => "projects:write",
             Self::PluginsWrite => "plugins:write",
+            Self::CredentialsWrite => "credentials:write",
             Self::TokensWrite => "tokens:write",
             Self::Operator => "operator",
         }
@@ -94,7 +98,7 @@ impl fmt::Display for Scope {
 /// Text that names no scope.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`{0}` is no scope; the scopes are events:write, runs:read, runs:write, projects:write, plugins:write, tokens:write and operator"
+    "`{0}` is no scope; the scopes are events:write, runs:read, runs:write, projects:write, plugins:write, credentials:write, tokens:write and operator"
 )]
 pub struct UnknownScope(pub String);
 

@@ -32,6 +32,7 @@ use crate::{
     slots::Slots,
     spreads::Spreads,
     targets::Targets,
+    vault::{Keyring, Vault},
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +66,7 @@ pub struct Host {
     pub limiter: Limiter,
     pub ingest: Ingest,
     pub clock: Clock,
+    pub vault: Vault,
     spreads: Arc<Spreads>,
     targets: Targets,
     lease: Arc<Lease>,
@@ -119,7 +121,8 @@ impl Task {
 }
 
 impl Host {
-    /// Registers the host, loads all projects and starts to take shards and run jobs.
+    /// Registers the host, loads all projects and starts to take shards and run jobs. Without a `keyring` it has no
+    /// credentials, and leaves projects that need some to other hosts.
     ///
     /// # Errors
     /// The database cannot be reached, or refuses.
@@ -127,8 +130,10 @@ impl Host {
         database: Database,
         engine: Engine,
         config: HostConfig,
+        keyring: Option<Keyring>,
     ) -> Result<(Arc<Self>, HostStop), StoreError> {
         let clock = Clock::default();
+        let vault = Vault::new(database.clone(), keyring);
         let catalog = Arc::new(Catalog::new(database.clone()));
         // Listened to before the first look, so that nothing falls between the two.
         let notices = database.listen().await?;
@@ -161,6 +166,7 @@ impl Host {
             limiter,
             ingest,
             clock,
+            vault,
             spreads,
             targets,
             lease,

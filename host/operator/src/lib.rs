@@ -16,6 +16,7 @@ pub mod limiter;
 pub mod targets;
 
 pub mod run;
+pub mod vault;
 
 pub mod committer;
 mod housekeeper;

@@ -64,6 +64,13 @@ pub struct Client {
     account: Option<String>,
 }
 
+fn refusal(url: Url, status: StatusCode, body: &[u8]) -> ClientError {
+    match serde_json::from_slice(body) {
+        Ok(problem) => ClientError::Problem(Box::new(problem)),
+        Err(_) => ClientError::Foreign { url, status },
+    }
+}
+
 /// Uploads and compilations take their time.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -133,6 +140,17 @@ impl Client {
         self.answer(self.request(Method::POST, &url).json(body), url).await
     }
 
+    /// Like [`Client::put_json`], where the answer has no body.
+    pub async fn put_nothing(&self, path: &[&str], body: &Value) -> Result<(), ClientError> {
+        let url = self.url(path);
+        self.done(self.request(Method::PUT, &url).json(body), url).await
+    }
+
+    pub async fn delete(&self, path: &[&str]) -> Result<(), ClientError> {
+        let url = self.url(path);
+        self.done(self.request(Method::DELETE, &url), url).await
+    }
+
     /// Sends a body as it is: the server says what is wrong with it.
     pub async fn send_raw<T: DeserializeOwned>(&self, method: Method, url: Url, body: Bytes) -> Result<T, ClientError> {
         self.answer(self.request(method, &url).header(header::CONTENT_TYPE, "application/json").body(body), url).await
@@ -161,9 +179,17 @@ impl Client {
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|_| ClientError::Foreign { url, status });
         }
-        match serde_json::from_slice(&body) {
-            Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
-            Err(_) => Err(ClientError::Foreign { url, status }),
+        Err(refusal(url, status, &body))
+    }
+
+    /// An answer of which nothing counts but that it was done.
+    async fn done(&self, request: RequestBuilder, url: Url) -> Result<(), ClientError> {
+        let unreachable = |source| ClientError::Unreachable { url: self.base.clone(), source };
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(());
         }
+        Err(refusal(url, status, &response.bytes().await.map_err(unreachable)?))
     }
 }

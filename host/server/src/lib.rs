@@ -7,6 +7,7 @@ pub mod edge;
 pub mod server;
 
 pub mod config;
+mod credentials;
 pub mod postgres;
 
 pub mod client;

@@ -25,6 +25,7 @@ use trellis_store::{Database, DatabaseOptions};
 use crate::{
     api::{self, Api, ApiConfig},
     config::{self, Config},
+    credentials,
     edge::{self, Drained, EdgeConfig},
     postgres::{EmbeddedPostgres, StartOptions},
 };
@@ -67,13 +68,15 @@ impl Server {
             )
         })?;
         let address = listener.local_addr()?;
+        let keyring = credentials::keyring(&config.credentials)?;
         let (database, postgres) = open_database(config).await?;
         let applied = database.migrate().await?;
         if !applied.is_empty() {
             tracing::info!(migrations = applied.len(), "the schema was brought up to date");
         }
         let engine = start_engine(config)?;
-        let (host, stop) = Host::start(database, engine, host_config(config, postgres.is_some(), callee)).await?;
+        let settings = host_config(config, postgres.is_some(), callee);
+        let (host, stop) = Host::start(database, engine, settings, keyring).await?;
         let base_url = Config { listen: address, ..config.clone() }.base_url();
         let api = Api::new(Arc::clone(&host), api_config(config, &base_url));
         let edge_stop = CancellationToken::new();
@@ -196,6 +199,8 @@ fn api_config(config: &Config, base_url: &str) -> ApiConfig {
     ApiConfig {
         body_bytes_max: usize::try_from(config.http.body_max.0).unwrap_or(usize::MAX),
         upload_bytes_max: usize::try_from(config.http.upload_max.0).unwrap_or(usize::MAX),
+        credential_bytes_max: config.credentials.value_max.as_usize(),
+        credentials_max: config.credentials.per_project_max,
         request_timeout: config.http.request_timeout,
         base_url: base_url.to_owned(),
     }

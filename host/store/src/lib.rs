@@ -11,6 +11,7 @@ mod patient_pool;
 pub mod account_change;
 pub mod accounts;
 pub mod components;
+pub mod credentials;
 pub mod limits;
 pub mod plugins;
 pub mod projects;

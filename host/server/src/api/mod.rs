@@ -5,6 +5,7 @@
 mod accounts;
 mod auth;
 mod cancel;
+mod credentials;
 mod cursor;
 mod dedupe;
 mod events;
@@ -52,6 +53,10 @@ pub struct ApiConfig {
     pub body_bytes_max: usize,
     /// Body of a plugin upload, in bytes.
     pub upload_bytes_max: usize,
+    /// A credential's value, in bytes.
+    pub credential_bytes_max: usize,
+    /// Credentials of one project.
+    pub credentials_max: u32,
     /// From the first byte of a request to its answer.
     pub request_timeout: Duration,
     /// How this host is reached, without a slash at the end.
@@ -113,6 +118,12 @@ fn v1(api: &Arc<Api>) -> Router<Arc<Api>> {
             "/v1/projects/{project}",
             needs(Scope::RunsRead, get(projects::show)).merge(needs(Scope::ProjectsWrite, put(projects::deploy))),
         )
+        .route("/v1/projects/{project}/credentials", needs(Scope::CredentialsWrite, get(credentials::list)))
+        .route(
+            "/v1/projects/{project}/credentials/{credential}",
+            needs(Scope::CredentialsWrite, put(credentials::put).delete(credentials::delete)),
+        )
+        .route("/v1/credentials/reseal", needs(Scope::Operator, post(credentials::reseal)))
         .route("/v1/tokens", needs(Scope::TokensWrite, get(tokens::list).post(tokens::create)))
         .route("/v1/tokens/{token}", needs(Scope::TokensWrite, delete(tokens::revoke)))
         .route("/v1/limits", needs(Scope::RunsRead, get(limits::show)))

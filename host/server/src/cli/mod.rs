@@ -2,6 +2,7 @@
 
 mod account;
 mod cancel;
+mod credential;
 mod deploy;
 mod dev;
 mod doctor;
@@ -71,6 +72,12 @@ enum Command {
     /// Make access tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Set, list and delete a project's credentials
+    #[command(subcommand)]
+    Credential(credential::CredentialCommand),
+    /// Master keys that credentials are sealed with
+    #[command(subcommand)]
+    Credentials(credential::CredentialsCommand),
     /// Bring the database's schema up to date
     Migrate(serve::ServeArgs),
     /// Check that this machine has what Trellis needs
@@ -102,6 +109,8 @@ async fn run(command: Command, output: &mut Output, progress: &Progress) -> Comm
         Command::Run(command) => runs::run(command, output, progress).await,
         Command::Account(command) => account::run(command, output).await,
         Command::Token(command) => token::run(command, output).await,
+        Command::Credential(command) => credential::run(command, output).await,
+        Command::Credentials(command) => credential::run_keys(command, output).await,
         Command::Migrate(args) => serve::migrate(args, output).await,
         Command::Doctor(args) => doctor::run(args, output).await,
     }

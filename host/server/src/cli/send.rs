@@ -95,7 +95,11 @@ pub async fn wait_and_show(
     runs::check(&run)
 }
 
-fn project_here(here: &Path) -> Result<String, Failure> {
+/// The project whose manifest lies here.
+///
+/// # Errors
+/// None does.
+pub fn project_here(here: &Path) -> Result<String, Failure> {
     // Which project it is does not depend on variables.
     match Project::open(here, &|_| Some(String::new())) {
         Err(ProjectError::NoManifest(_)) => {

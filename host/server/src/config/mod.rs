@@ -8,6 +8,7 @@ mod args;
 mod mistake;
 mod sources;
 
+mod credentials;
 mod database;
 mod egress;
 mod history;
@@ -31,6 +32,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use url::Url;
 
 pub use args::ConfigArgs;
+pub use credentials::{CredentialsConfig, MasterKeyText};
 pub use database::{DatabaseConfig, DatabaseUrl, PostgresConfig};
 pub use egress::EgressConfig;
 pub use history::HistoryConfig;
@@ -70,6 +72,7 @@ pub struct Config {
     pub limiter: LimiterConfig,
     pub sandbox: SandboxConfig,
     pub egress: EgressConfig,
+    pub credentials: CredentialsConfig,
     pub log: LogConfig,
 }
 
@@ -112,6 +115,7 @@ impl Config {
             limiter: LimiterConfig::read(&mut reader.section("limiter")),
             sandbox: SandboxConfig::read(&mut reader.section("sandbox")),
             egress: EgressConfig::read(&mut reader.section("egress")),
+            credentials: CredentialsConfig::read(&mut reader.section("credentials")),
             log: LogConfig::read(&mut reader.section("log")),
         }
     }

@@ -39,6 +39,7 @@ use crate::{
     api::generate_token,
     client::Client,
     config::{Config, ConfigArgs, LoadedConfig},
+    credentials::dev_key_file,
     project::Project,
     server::Server,
 };
@@ -70,7 +71,7 @@ pub async fn run(args: DevArgs, output: &mut Output, progress: &Progress) -> Com
     }
     super::logging::start(&loaded.config.log);
     let services = Services::start(&settings.services, &args.dir, progress).await?;
-    let config = with_services(loaded.config, &services);
+    let config = with_key(with_services(loaded.config, &services), &args.dir)?;
     let task = progress.task("starting the host");
     let mut server = Server::start(&config).await?;
     task.done(&server.base_url);
@@ -130,6 +131,16 @@ fn configure(args: &DevArgs) -> Result<LoadedConfig, Failure> {
 fn with_services(mut config: Config, services: &Services) -> Config {
     config.egress.allow_private.extend(services.addresses());
     config
+}
+
+/// Credentials are sealed with a key of the project's own folder, where no other is configured.
+fn with_key(mut config: Config, dir: &Path) -> Result<Config, Failure> {
+    let credentials = &mut config.credentials;
+    if credentials.master_key_file.is_none() && credentials.master_key.is_none() {
+        let made = dev_key_file(&dir.join(".trellis")).map_err(|error| Failure::new(Exit::Failed, error))?;
+        credentials.master_key_file = Some(made);
+    }
+    Ok(config)
 }
 
 /// The token of this start; good until it is revoked at the end.
