@@ -16,6 +16,7 @@ pub mod variables;
 mod dedupe;
 mod nodes;
 mod order;
+mod senders;
 mod targets;
 mod triggers;
 
