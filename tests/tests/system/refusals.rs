@@ -80,7 +80,7 @@ fn bad_requests() -> Vec<BadRequest> {
         bad(Method::POST, "/hooks/acme/shop/orders", Own, "1", 404, "has no trigger at `/orders`"),
         bad(Method::POST, "/hooks/acme/shop", Own, "1", 404, "has no trigger at `/`"),
         bad(Method::POST, "/hooks/acme/stop/events", Own, "1", 404, "no project `stop`"),
-        bad(Method::POST, "/hooks/acne/shop/events", Own, "1", 404, "an account `acne`"),
+        bad(Method::POST, "/hooks/acne/shop/events", Own, "1", 404, "for the account of this token"),
         bad(Method::POST, "/v1/projects/shop/grids/mian/events", Own, "1", 404, "no grid `mian`; it has: main"),
         bad(Method::POST, "/v1/projects/stop/grids/main/events", Own, "1", 404, "no project `stop`"),
         bad(Method::GET, HOOK, Own, "", 405, "takes POST"),

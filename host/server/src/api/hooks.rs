@@ -1,4 +1,4 @@
-//! http triggers: a request that becomes an event.
+//! http triggers: a request that becomes an event, once its sender is known.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -6,24 +6,24 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
+use http::{HeaderValue, Method, header, request::Parts};
 use serde_json::value::RawValue;
 use trellis_model::{
     json,
     manifest::{OnLimit, Trigger, TriggerAuth},
     run::Event,
-    token::Scope,
 };
 use trellis_operator::{catalog::LoadedRevision, ingest::NewEvent, limiter::Standing};
 
 use super::{
-    Api, Problem, auth, dedupe, events, rate_limit,
-    request::{PathOf, read_body, text},
+    Api, Problem, dedupe, events, rate_limit,
+    request::{PathOf, text},
+    senders::{self, SentBody},
 };
 
 /// Request headers that become attributes of the event: what senders say about an event, and nothing that identifies or
 /// authorises a client.
-const HEADERS_LET_THROUGH: [&str; 12] = [
+const HEADERS_LET_THROUGH: [&str; 14] = [
     "content-type",
     "user-agent",
     "traceparent",
@@ -34,6 +34,8 @@ const HEADERS_LET_THROUGH: [&str; 12] = [
     "x-github-delivery",
     "x-gitlab-event",
     "x-shopify-topic",
+    "x-shopify-shop-domain",
+    "x-shopify-webhook-id",
     "x-request-id",
     "idempotency-key",
 ];
@@ -49,19 +51,24 @@ pub async fn receive(
     let (account, project) =
         (path.get("account").map_or("", String::as_str), path.get("project").map_or("", String::as_str));
     let hook_path = format!("/{}", path.get("path").map_or("", String::as_str));
-    let Some(revision) = api.host.catalog.current(account, project) else {
-        return Err(Problem::not_found(format!("no project `{project}` of an account `{account}` is deployed here")));
-    };
-    let trigger = match find(&revision, &hook_path, request.method()) {
-        Found::Trigger(trigger) => trigger.clone(),
-        Found::OtherMethods(methods) => return Ok(other_methods(&hook_path, &methods)),
+    let current = api.host.catalog.current(account, project);
+    let (revision, trigger) = match find(current.as_deref(), &hook_path, request.method()) {
+        Found::Trigger(revision, trigger) => (revision, trigger),
+        Found::OtherMethods { methods, is_open } => {
+            if !is_open {
+                senders::may_be_told(&api, account, current.as_deref(), request.headers()).await?;
+            }
+            return Ok(other_methods(&hook_path, &methods));
+        }
         Found::Nothing => {
-            return Err(Problem::not_found(format!("project `{project}` has no trigger at `{hook_path}`")));
+            senders::may_be_told(&api, account, current.as_deref(), request.headers()).await?;
+            return Err(nothing_here(current.is_some(), account, project, &hook_path));
         }
     };
-    check_sender(&api, &revision, &trigger, request.headers()).await?;
+    let (parts, body) = request.into_parts();
+    let body = senders::check(&api, revision, trigger, &parts.headers, body).await?;
     let standing = rate_limit::standing(&api, revision.account).await?;
-    let accepted = accept(&api, &revision, &trigger, &standing, request).await;
+    let accepted = accept(&api, revision, trigger, &standing, &parts, body).await;
     Ok(rate_limit::announce(&standing, accepted.into_response()))
 }
 
@@ -70,23 +77,23 @@ async fn accept(
     revision: &LoadedRevision,
     trigger: &Trigger,
     standing: &Standing,
-    request: Request,
+    parts: &Parts,
+    body: SentBody,
 ) -> Result<Response, Problem> {
     let admitted = match trigger.http.on_limit {
         OnLimit::Reject => rate_limit::admitted(standing),
         OnLimit::Queue => Ok(()),
     };
-    let (parts, body) = request.into_parts();
     if !dedupe::may_have_keys(trigger.http.dedupe.as_ref(), &parts.headers) {
         admitted.as_ref().map_err(Problem::clone)?;
     }
-    let data = json_data(&read_body(body, api.config.body_bytes_max).await?)?;
+    let data = json_data(&body.bytes(api).await?)?;
     let place = dedupe::Place { project: revision.project, kind: "trigger", name: &trigger.name };
     let keys = dedupe::keys(place, trigger.http.dedupe.as_ref(), &parts.headers, &data)?;
     if let Err(refusal) = admitted {
         return dedupe::repeated_or(api, revision.account, &keys, refusal).await;
     }
-    let event = Event { attributes: attributes(trigger, &parts), data };
+    let event = Event { attributes: attributes(trigger, parts), data };
     let run = api.host.ingest.accept(NewEvent {
         account: revision.account,
         project: revision.project,
@@ -100,21 +107,35 @@ async fn accept(
 }
 
 enum Found<'r> {
-    Trigger(&'r Trigger),
+    Trigger(&'r LoadedRevision, &'r Trigger),
     /// The path is served, with these methods.
-    OtherMethods(Vec<&'r str>),
+    OtherMethods {
+        methods: Vec<&'r str>,
+        /// For anybody.
+        is_open: bool,
+    },
     Nothing,
 }
 
-fn find<'r>(revision: &'r LoadedRevision, path: &str, method: &Method) -> Found<'r> {
-    let mut methods = Vec::new();
+fn find<'r>(revision: Option<&'r LoadedRevision>, path: &str, method: &Method) -> Found<'r> {
+    let Some(revision) = revision else { return Found::Nothing };
+    let (mut methods, mut is_open) = (Vec::new(), false);
     for trigger in revision.triggers.iter().filter(|trigger| trigger.http.path == path) {
         if trigger.http.methods.iter().any(|own| own == method.as_str()) {
-            return Found::Trigger(trigger);
+            return Found::Trigger(revision, trigger);
         }
+        is_open |= trigger.http.auth == TriggerAuth::None;
         methods.extend(trigger.http.methods.iter().map(String::as_str));
     }
-    if methods.is_empty() { Found::Nothing } else { Found::OtherMethods(methods) }
+    if methods.is_empty() { Found::Nothing } else { Found::OtherMethods { methods, is_open } }
+}
+
+fn nothing_here(is_project: bool, account: &str, project: &str, path: &str) -> Problem {
+    Problem::not_found(if is_project {
+        format!("project `{project}` has no trigger at `{path}`")
+    } else {
+        format!("no project `{project}` of an account `{account}` is deployed here")
+    })
 }
 
 fn other_methods(path: &str, methods: &[&str]) -> Response {
@@ -124,20 +145,6 @@ fn other_methods(path: &str, methods: &[&str]) -> Response {
         response.headers_mut().insert(header::ALLOW, allowed);
     }
     response
-}
-
-async fn check_sender(
-    api: &Api,
-    revision: &LoadedRevision,
-    trigger: &Trigger,
-    headers: &HeaderMap,
-) -> Result<(), Problem> {
-    if trigger.http.auth == TriggerAuth::None {
-        return Ok(());
-    }
-    let caller = auth::authorize(api, headers, Scope::EventsWrite).await?;
-    let is_own = caller.is_operator() || (caller.account()? == revision.account && caller.may_see(revision.project));
-    if is_own { Ok(()) } else { Err(Problem::not_found("no such trigger is deployed for the account of this token")) }
 }
 
 /// What the request says besides its body.

@@ -20,6 +20,8 @@ mod rate_limit;
 mod replay;
 mod request;
 mod runs;
+mod senders;
+mod signing_keys;
 mod tokens;
 
 use std::{sync::Arc, time::Duration};
@@ -35,8 +37,8 @@ use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 use trellis_model::token::{Scope, TokenKind, TokenText};
 use trellis_operator::Host;
 
-use self::auth::TokenCache;
 pub use self::problem::Problem;
+use self::{auth::TokenCache, signing_keys::SigningKeys};
 
 /// A fresh token from the system's randomness.
 ///
@@ -68,12 +70,14 @@ pub struct Api {
     pub host: Arc<Host>,
     pub config: ApiConfig,
     tokens: TokenCache,
+    signing_keys: SigningKeys,
 }
 
 impl Api {
     pub fn new(host: Arc<Host>, config: ApiConfig) -> Arc<Self> {
         let tokens = TokenCache::new(host.database.clone());
-        Arc::new(Self { host, config, tokens })
+        let signing_keys = SigningKeys::new(host.vault.clone());
+        Arc::new(Self { host, config, tokens, signing_keys })
     }
 }
 
