@@ -14,6 +14,7 @@ mod callee;
 mod conflicts;
 mod context;
 mod execution;
+mod move_up;
 mod outbox;
 mod storage;
 
@@ -26,6 +27,7 @@ pub use callee::Callee;
 pub use conflicts::Conflicts;
 pub use context::RunContext;
 use execution::{Execution, NotBegun};
+pub use move_up::move_up;
 
 use crate::committer::CommitEnd;
 
