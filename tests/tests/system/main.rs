@@ -21,6 +21,7 @@ mod targets;
 mod hostile_guests;
 mod refusals;
 mod tenancy;
+mod webhooks;
 
 mod dead_rows;
 mod housekeeping;

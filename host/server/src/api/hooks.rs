@@ -3,15 +3,18 @@
 use std::{collections::HashMap, sync::Arc};
 
 use axum::{
+    Json,
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, Method, header, request::Parts};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use trellis_model::{
     json,
     manifest::{OnLimit, Trigger, TriggerAuth},
     run::Event,
+    signature::{Scheme, SenderSignature},
 };
 use trellis_operator::{catalog::LoadedRevision, ingest::NewEvent, limiter::Standing};
 
@@ -56,12 +59,12 @@ pub async fn receive(
         Found::Trigger(revision, trigger) => (revision, trigger),
         Found::OtherMethods { methods, is_open } => {
             if !is_open {
-                senders::may_be_told(&api, account, current.as_deref(), request.headers()).await?;
+                senders::may_be_told(&api, current.as_deref(), request.headers()).await?;
             }
             return Ok(other_methods(&hook_path, &methods));
         }
         Found::Nothing => {
-            senders::may_be_told(&api, account, current.as_deref(), request.headers()).await?;
+            senders::may_be_told(&api, current.as_deref(), request.headers()).await?;
             return Err(nothing_here(current.is_some(), account, project, &hook_path));
         }
     };
@@ -88,6 +91,9 @@ async fn accept(
         admitted.as_ref().map_err(Problem::clone)?;
     }
     let data = json_data(&body.bytes(api).await?)?;
+    if let Some(answer) = slack_challenge(trigger, &data) {
+        return Ok(answer);
+    }
     let place = dedupe::Place { project: revision.project, kind: "trigger", name: &trigger.name };
     let keys = dedupe::keys(place, trigger.http.dedupe.as_ref(), &parts.headers, &data)?;
     if let Err(refusal) = admitted {
@@ -145,6 +151,22 @@ fn other_methods(path: &str, methods: &[&str]) -> Response {
         response.headers_mut().insert(header::ALLOW, allowed);
     }
     response
+}
+
+/// Slack sends no event to an address that has not repeated a text to it. That is no event itself.
+fn slack_challenge(trigger: &Trigger, data: &RawValue) -> Option<Response> {
+    #[derive(Serialize, Deserialize)]
+    struct Challenge {
+        challenge: String,
+    }
+    #[derive(Deserialize)]
+    struct Kind<'d> {
+        r#type: &'d str,
+    }
+    let TriggerAuth::Signature(SenderSignature { scheme: Scheme::Slack, .. }) = &trigger.http.auth else { return None };
+    let kind: Kind<'_> = serde_json::from_str(data.get()).ok()?;
+    let challenge: Challenge = serde_json::from_str(data.get()).ok()?;
+    (kind.r#type == "url_verification").then(|| Json(challenge).into_response())
 }
 
 /// What the request says besides its body.

@@ -23,6 +23,7 @@ mod runs;
 mod senders;
 mod signing_keys;
 mod tokens;
+mod trigger_credentials;
 
 use std::{sync::Arc, time::Duration};
 

@@ -27,6 +27,7 @@ use super::{
     auth::Caller,
     page::{self, Page},
     request::{PathOf, QueryOf, read_body, text},
+    trigger_credentials,
 };
 
 /// A project as the API shows it.
@@ -83,6 +84,7 @@ pub async fn deploy(
     faults.extend(project_name_fault(&document, &manifest, &name));
     let (resolved, versions, missing) = resolve(&api, account, &document, &manifest).await?;
     faults.extend(missing);
+    faults.extend(trigger_credentials::missing(&api, account, &name, &document, &manifest).await?);
     if let Err(unfit) = plan_grids(&manifest, &resolved) {
         // What a fault has taken away is not missed a second time.
         let known = faults.clone();

@@ -55,7 +55,7 @@ pub async fn check(
             Ok(bytes) => Ok(SentBody::Read(bytes)),
             Err(refused) => {
                 tracing::debug!(project = revision.project_name, trigger = trigger.name, %refused, "a sender is not known");
-                Err(unknown(api, Some(revision), headers).await)
+                Err(unknown(api, revision, headers).await)
             }
         },
     }
@@ -103,31 +103,23 @@ fn single<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h [u8]>, Re
     }
 }
 
-/// Whether somebody may be told what a project has at an address where it takes nothing from them. `account` is the name in
-/// the address; none of its projects may be there.
+/// Whether somebody may be told what a project has at an address where it takes nothing from them; none: there is no such
+/// project, which is the same to all but operators as a project of somebody else.
 ///
 /// # Errors
 /// They may not; this is what they are told instead.
-pub async fn may_be_told(
-    api: &Api,
-    account: &str,
-    revision: Option<&LoadedRevision>,
-    headers: &HeaderMap,
-) -> Result<(), Problem> {
+pub async fn may_be_told(api: &Api, revision: Option<&LoadedRevision>, headers: &HeaderMap) -> Result<(), Problem> {
     let caller = token(api, headers).await?;
     let is_theirs = match revision {
         Some(revision) => is_own(&caller, revision)?,
-        None if caller.is_operator() => true,
-        // A token of one project is told of that one alone.
-        None if caller.project.is_some() => false,
-        None => api.host.database.account_name(caller.account()?).await?.is_some_and(|own| own == account),
+        None => caller.is_operator(),
     };
     if is_theirs { Ok(()) } else { Err(not_theirs()) }
 }
 
 /// What somebody is told whose signature does not hold: the same as where there is nothing at all.
-async fn unknown(api: &Api, revision: Option<&LoadedRevision>, headers: &HeaderMap) -> Problem {
-    match may_be_told(api, "", revision, headers).await {
+async fn unknown(api: &Api, revision: &LoadedRevision, headers: &HeaderMap) -> Problem {
+    match may_be_told(api, Some(revision), headers).await {
         // Whoever has a token knows what is here; it is no signature all the same.
         Ok(()) => nobody(),
         Err(problem) => problem,
