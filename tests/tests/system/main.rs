@@ -38,5 +38,6 @@ mod retries;
 mod storage;
 
 mod first_command;
+mod threat_model;
 mod tidy;
 mod tutorial;
