@@ -23,6 +23,7 @@ pub mod run;
 
 pub mod call_limits;
 pub mod run_limits;
+pub mod signature;
 pub mod targets;
 pub mod token;
 pub mod window;

@@ -1,12 +1,18 @@
 //! How a run lives: its states, what its nodes have come to, and which nodes can be run next.
 
+mod target_wait;
+
 use std::{borrow::Cow, collections::BTreeMap};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::plan::{GridPlan, PlannedInput, PlannedNode, PlannedOrigin};
+pub use self::target_wait::TargetWait;
+use crate::{
+    manifest::Target,
+    plan::{GridPlan, PlannedInput, PlannedNode, PlannedOrigin},
+};
 
 /// Where a run stands.
 ///
@@ -131,17 +137,6 @@ impl NodeResult {
     pub fn error(&self) -> Option<String> {
         self.reason.as_ref().map(|reason| format!("node `{}`: {}", self.node, reason.message))
     }
-}
-
-/// A node's place in the line before a target: it is called again at that time, and is then before all who came later.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct TargetWait {
-    /// The target's name in the manifest.
-    pub target: String,
-    /// Which of the target's hosts has no room; empty where all of them share one limit.
-    pub host: String,
-    /// Unix milliseconds.
-    pub until_ms: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -324,6 +319,16 @@ impl Progress {
                 self.set(index, NodeResult { due_at_ms: Some(due), ..NodeResult::new(&node.name, NodeState::Pending) });
                 false
             }
+        }
+    }
+
+    /// Lets nodes go now that wait for a target which takes requests faster by now than when they were told their times. The
+    /// target says whether there is room for them; they are before all who come new.
+    pub fn hasten(&mut self, targets: &[Target], now_ms: i64) {
+        for result in self.results.iter_mut().flatten() {
+            let Some(wait) = result.waiting.as_mut().filter(|wait| wait.is_overtaken(targets)) else { continue };
+            wait.until_ms = wait.until_ms.min(now_ms);
+            result.due_at_ms = result.due_at_ms.map(|due_ms| due_ms.min(now_ms));
         }
     }
 

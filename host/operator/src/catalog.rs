@@ -68,6 +68,16 @@ impl LoadedRevision {
     }
 }
 
+/// A target takes requests faster than before.
+#[derive(Clone, Debug)]
+pub struct RaisedRate {
+    pub account: AccountId,
+    pub project: ProjectId,
+    pub target: String,
+    /// Of a time to wait by the former rate, what is left of it by the new one: from 0 to less than 1.
+    pub factor: f64,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     #[error(transparent)]
@@ -149,34 +159,35 @@ impl Catalog {
         loop {
             let page = self.database.current_revisions(after, &known, PAGE_PROJECTS).await?;
             let Some(last) = page.last().map(|stored| stored.id) else { return Ok(()) };
-            self.adopt(&page).await?;
+            drop(self.adopt(&page).await?);
             self.newest.fetch_max(last.0, Ordering::AcqRel);
             after = last;
         }
     }
 
-    /// Makes a revision that was just deployed the current one of its project.
+    /// Makes a revision that was just deployed the current one of its project. Returns which targets take more by it.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub async fn adopt_deployed(&self, account: AccountId, id: RevisionId) -> Result<(), StoreError> {
+    pub async fn adopt_deployed(&self, account: AccountId, id: RevisionId) -> Result<Vec<RaisedRate>, StoreError> {
         match self.database.revision(account, id).await? {
             Some(stored) => self.adopt(&[stored]).await,
-            None => Ok(()),
+            None => Ok(Vec::new()),
         }
     }
 
-    async fn adopt(&self, revisions: &[Revision]) -> Result<(), StoreError> {
+    async fn adopt(&self, revisions: &[Revision]) -> Result<Vec<RaisedRate>, StoreError> {
+        let mut raised = Vec::new();
         let plugins = self.plugins(revisions).await?;
         for stored in revisions {
             match load(stored, &plugins).and_then(|loaded| self.check_keys(loaded)) {
-                Ok(loaded) => self.make_current(stored, loaded),
+                Ok(loaded) => raised.extend(self.make_current(stored, loaded)),
                 Err(error) => {
                     tracing::error!(project = stored.project_name, revision = %stored.id, %error, "a project was not loaded");
                 }
             }
         }
-        Ok(())
+        Ok(raised)
     }
 
     fn check_keys(&self, loaded: Arc<LoadedRevision>) -> Result<Arc<LoadedRevision>, CatalogError> {
@@ -186,23 +197,26 @@ impl Catalog {
         Ok(loaded)
     }
 
-    fn make_current(&self, stored: &Revision, loaded: Arc<LoadedRevision>) {
+    fn make_current(&self, stored: &Revision, loaded: Arc<LoadedRevision>) -> Vec<RaisedRate> {
         self.keep(&loaded);
-        self.adopt_targets(&loaded);
+        let raised = self.adopt_targets(&loaded);
         let names = (stored.account_name.clone(), stored.project_name.clone());
         let mut current = self.current.entry(names).or_insert_with(|| Arc::clone(&loaded));
         // Two deployments at once may be loaded in any order: the later one stays.
         if current.id < loaded.id {
             *current = loaded;
         }
+        raised
     }
 
-    fn adopt_targets(&self, loaded: &LoadedRevision) {
+    fn adopt_targets(&self, loaded: &LoadedRevision) -> Vec<RaisedRate> {
         let mut current =
             self.targets.entry(loaded.project).or_insert_with(|| (loaded.id, Arc::clone(&loaded.targets)));
-        if current.0 < loaded.id {
-            *current = (loaded.id, Arc::clone(&loaded.targets));
+        if current.0 >= loaded.id {
+            return Vec::new();
         }
+        let (_, former) = std::mem::replace(&mut *current, (loaded.id, Arc::clone(&loaded.targets)));
+        former.iter().filter_map(|former| raised(former, loaded)).collect()
     }
 
     /// The plugins of some revisions, with one statement.
@@ -220,6 +234,18 @@ impl Catalog {
         }
         self.revisions.insert(loaded.id, Arc::clone(loaded));
     }
+}
+
+fn raised(former: &Target, loaded: &LoadedRevision) -> Option<RaisedRate> {
+    let before_us = former.limit.rate?.spacing_us();
+    let now = loaded.targets.iter().find(|target| target.name == former.name).and_then(|target| target.limit.rate);
+    let factor = now.map_or(0.0, |rate| rate.spacing_us() / before_us);
+    (factor < 1.0).then(|| RaisedRate {
+        account: loaded.account,
+        project: loaded.project,
+        target: former.name.clone(),
+        factor,
+    })
 }
 
 /// Joins a stored revision with its plugins.

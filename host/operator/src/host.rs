@@ -27,7 +27,7 @@ use crate::{
     lease::{Lease, LeaseConfig, LeaseKeeper},
     limiter::{Limiter, LimiterConfig},
     outbox::Outbox,
-    run::{Callee, Conflicts, RunContext, Suspects},
+    run::{Callee, Conflicts, RunContext, Suspects, move_up},
     run_ids::RunIds,
     scheduler::{Message, RunStarter, Scheduler, Wakeups},
     slots::Slots,
@@ -277,7 +277,10 @@ impl Host {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn deployed(&self, account: AccountId, revision: RevisionId) -> Result<(), StoreError> {
-        self.catalog.adopt_deployed(account, revision).await?;
+        let raised = self.catalog.adopt_deployed(account, revision).await?;
+        move_up(&self.database, &raised).await;
+        // Whoever hears of it looks at when the next job is due.
+        self.wakeups.tell(Message::LookAtDue).await;
         self.database.notify(&[Notice::Deployed(account, revision)]).await
     }
 
@@ -405,7 +408,11 @@ impl Listener {
                 }
                 Ok(())
             }
-            Notice::Deployed(account, revision) => self.catalog.adopt_deployed(account, revision).await,
+            Notice::Deployed(account, revision) => {
+                let done = self.catalog.adopt_deployed(account, revision).await.map(drop);
+                self.wakeups.tell(Message::LookAtDue).await;
+                done
+            }
             Notice::Limits(account) => {
                 let done = self.reload(account).await;
                 self.wakeups.tell(Message::LimitsChanged(account)).await;

@@ -6,6 +6,7 @@
 mod batch;
 mod room;
 
+mod repeats;
 mod replays;
 
 use std::{sync::Arc, time::Duration};
@@ -26,6 +27,7 @@ use trellis_store::{
 pub use self::replays::ReplayOf;
 use self::{
     batch::Batch,
+    repeats::Repeats,
     room::{Room, Rooms},
 };
 use crate::{lease::Lease, run_ids::RunIds, scheduler::Wakeups, spreads::Spreads};
@@ -151,6 +153,7 @@ fn size_bytes(event: &NewEvent, replay: Option<&ReplayOf>) -> usize {
 pub struct Ingest {
     requests: mpsc::Sender<Request>,
     rooms: Rooms,
+    repeats: Repeats,
 }
 
 impl Ingest {
@@ -165,8 +168,9 @@ impl Ingest {
         stop: CancellationToken,
     ) -> (Self, JoinHandle<()>) {
         let (requests, waiting) = mpsc::channel(WAITING_EVENTS_MAX);
+        let repeats = Repeats::new(database.clone());
         let batcher = Batcher { database, config, lease, spreads, wakeups, ids, last_batch: 0 };
-        (Self { requests, rooms: Rooms::default() }, tokio::spawn(batcher.run(waiting, stop)))
+        (Self { requests, rooms: Rooms::default(), repeats }, tokio::spawn(batcher.run(waiting, stop)))
     }
 
     /// Commits an event, unless it is known by its keys, and returns its run. When this returns a run, the event is fsynced.
@@ -175,6 +179,15 @@ impl Ingest {
     /// See [`IngestError`].
     pub async fn accept(&self, event: NewEvent) -> Answer {
         self.send(event, None).await
+    }
+
+    /// The run of an event that was accepted before with one of these keys, for an account of which no new event is accepted
+    /// now. Nothing is written. None: it is new, or this host has too much to look for.
+    ///
+    /// # Errors
+    /// [`IngestError::KeyReused`] and [`IngestError::Unavailable`].
+    pub async fn find_repeated(&self, account: AccountId, keys: &EventKeys) -> Result<Option<Accepted>, IngestError> {
+        self.repeats.find(account, keys).await
     }
 
     async fn send(&self, event: NewEvent, replay: Option<ReplayOf>) -> Answer {

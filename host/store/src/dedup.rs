@@ -28,6 +28,14 @@ pub struct KeyClaim {
     pub is_strict: bool,
 }
 
+/// A key by which an event may be known.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownAs {
+    pub key: Digest,
+    /// The event under this key must have the same data.
+    pub is_strict: bool,
+}
+
 /// What has become of one event of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acceptance {
@@ -76,6 +84,25 @@ impl Database {
         }
         transaction.commit().await?;
         Ok(acceptances)
+    }
+
+    /// Whether an event with these keys was accepted before, as [`Database::insert_jobs_once`] would find. Writes nothing.
+    pub async fn find_repeated(&self, account: AccountId, keys: &[KnownAs], payload: Digest) -> Result<Acceptance> {
+        let rows: Vec<(Vec<u8>, i64, Vec<u8>)> = sqlx::query_as(
+            "select key, run_id, payload from dedup
+             where account_id = $1 and key = any ($2) and expires_at > clock_timestamp()",
+        )
+        .bind(account.0)
+        .bind(keys.iter().map(|known| known.key.as_slice()).collect::<Vec<&[u8]>>())
+        .fetch_all(&self.durable)
+        .await?;
+        let of = |known: &KnownAs| rows.iter().find(|(key, ..)| *key == known.key);
+        let is_other = |known: &KnownAs| known.is_strict && of(known).is_some_and(|(_, _, data)| *data != payload);
+        if keys.iter().any(is_other) {
+            return Ok(Acceptance::KeyReused);
+        }
+        let run = keys.iter().find_map(of).map(|(_, run, _)| RunId(*run));
+        Ok(run.map_or(Acceptance::New, Acceptance::Repeat))
     }
 
     /// Deletes keys that have expired, at most `limit` of them. Returns how many.

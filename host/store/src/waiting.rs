@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use trellis_model::{Lane, Queue, Shard};
+use trellis_model::{AccountId, Lane, ProjectId, Queue, Shard};
 use uuid::Uuid;
 
 use crate::{
     Database, Result, fail_point,
     jobs::read_queue,
+    runs::shards,
     shards::{Holding, columns},
 };
 
@@ -52,6 +53,30 @@ impl Database {
         .await?;
         fail_point!("promote-after");
         rows.into_iter().map(read_queue).collect()
+    }
+
+    /// Moves the times of a project's waiting jobs nearer whose last error has this text in it: of the time that is left, the
+    /// `factor`. Returns how many. Their owner may move them back to the queue at the same time: then they are not there.
+    pub async fn move_waiting_jobs(
+        &self,
+        account: AccountId,
+        project: ProjectId,
+        text: &str,
+        factor: f64,
+    ) -> Result<u64> {
+        let moved = sqlx::query(
+            "update job_later set run_at = clock_timestamp() + (run_at - clock_timestamp()) * $5
+             where shard = any (($4::smallint[])[1:(select spread_max from account where id = $1)])
+               and account_id = $1 and project_id = $2 and run_at > clock_timestamp() and position($3 in last_error) > 0",
+        )
+        .bind(account.0)
+        .bind(project.0)
+        .bind(text)
+        .bind(shards(account))
+        .bind(factor)
+        .execute(&self.relaxed)
+        .await?;
+        Ok(moved.rows_affected())
     }
 
     /// How long until the first waiting job of these shards is due; zero when one is overdue.

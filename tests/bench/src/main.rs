@@ -13,6 +13,7 @@ mod fairness;
 mod graph;
 mod idle;
 mod ingest;
+mod lists;
 mod queue;
 mod start_latency;
 mod storage;
@@ -29,10 +30,12 @@ mod subject;
 mod tables;
 mod tenants;
 
+mod history;
 mod load;
 mod waiting_jobs;
 
 mod footprint;
+mod plans;
 mod starts;
 
 mod all;
@@ -46,7 +49,10 @@ use anyhow::Context as _;
 use clap::Parser;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::{measure::Measure, rig::Rig};
+use crate::{
+    measure::{Extent, Measure},
+    rig::Rig,
+};
 
 /// Measures Trellis beside something else, in turns, and prints one line of JSON per measurement
 #[derive(Debug, Parser)]
@@ -59,6 +65,9 @@ struct Args {
     /// Let `queue` fetch other queues from their registries (npm, crates) at fixed versions, and measure them too
     #[arg(long)]
     peers: bool,
+    /// How long a history `lists` writes and looks through, in runs; ten million take some minutes and about 6 GB
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..))]
+    runs: u64,
     /// Set an option of the private Postgres, such as synchronous_commit=off; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
     postgres: Vec<(String, String)>,
@@ -101,11 +110,11 @@ fn runtime(name: &str, threads: Option<usize>) -> std::io::Result<Runtime> {
 }
 
 async fn run(args: Args, load: Handle) -> anyhow::Result<()> {
-    let Args { measure, seconds, peers, mut postgres } = args;
+    let Args { measure, seconds, peers, runs, mut postgres } = args;
     postgres.extend(measure.postgres_settings());
     let rig = Rig::start(load, postgres).await.with_context(|| measure.needs())?;
     let seconds = Duration::from_secs(seconds.unwrap_or(measure.seconds_default()).max(1));
-    let measurement = measure.take(&rig, seconds, peers).await?;
+    let measurement = measure.take(&rig, seconds, Extent { peers, runs }).await?;
     println!("{}", measurement.to_json()?);
     rig.stop().await
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::{
-    backlog, call_overhead, cold, durable_echo, fairness, footprint, graph, idle, ingest, measurement::Measurement,
-    queue, rig::Rig, start_latency, storage, throttled, two_hosts,
+    backlog, call_overhead, cold, durable_echo, fairness, footprint, graph, idle, ingest, lists,
+    measurement::Measurement, queue, rig::Rig, start_latency, storage, throttled, two_hosts,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -37,8 +37,19 @@ pub enum Measure {
     TwoHosts,
     /// P13: enqueue and drain of empty jobs, with nothing around the queue
     Queue,
+    /// The first page of each list of runs, over a history of --runs, with the plan of each; not among `all`
+    Lists,
     /// All of them one after the other, in under ten minutes
     All,
+}
+
+/// How far some measurements go.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// Whether `queue` measures other queues, too.
+    pub peers: bool,
+    /// Runs of the history of `lists`.
+    pub runs: u64,
 }
 
 impl Measure {
@@ -69,7 +80,7 @@ impl Measure {
             Self::DurableEcho => 60,
             Self::Backlog => 16,
             Self::Ingest | Self::Fairness | Self::Throttled | Self::Idle => 15,
-            Self::StartLatency | Self::Cold | Self::Graph | Self::All => 10,
+            Self::StartLatency | Self::Cold | Self::Graph | Self::Lists | Self::All => 10,
             Self::Storage | Self::TwoHosts => 9,
             Self::CallOverhead | Self::Queue => 5,
         }
@@ -93,7 +104,7 @@ impl Measure {
         }
     }
 
-    pub async fn take(self, rig: &Rig, seconds: Duration, peers: bool) -> anyhow::Result<Measurement> {
+    pub async fn take(self, rig: &Rig, seconds: Duration, extent: Extent) -> anyhow::Result<Measurement> {
         match self {
             Self::DurableEcho => Box::pin(durable_echo::measure(rig, seconds)).await,
             Self::Ingest => Box::pin(ingest::measure(rig, seconds)).await,
@@ -107,7 +118,8 @@ impl Measure {
             Self::Graph => Box::pin(graph::measure(rig, seconds)).await,
             Self::Storage => Box::pin(storage::measure(rig, seconds)).await,
             Self::TwoHosts => Box::pin(two_hosts::measure(rig, seconds)).await,
-            Self::Queue => Box::pin(queue::measure(rig, seconds, peers)).await,
+            Self::Queue => Box::pin(queue::measure(rig, seconds, extent.peers)).await,
+            Self::Lists => Box::pin(lists::measure(rig, seconds, extent.runs)).await,
             Self::All => anyhow::bail!("each measurement is taken in a process of its own"),
         }
     }

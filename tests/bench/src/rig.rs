@@ -65,6 +65,11 @@ impl Rig {
         PgPool::connect(self.postgres.url()).await
     }
 
+    /// Where the server writes what it has to say.
+    pub fn postgres_log(&self) -> std::path::PathBuf {
+        self.postgres.folder().join("postgres.log")
+    }
+
     /// A folder for the files of one host.
     pub fn folder(&self, name: &str) -> std::path::PathBuf {
         self.folder.path().join(name)

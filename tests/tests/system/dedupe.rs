@@ -93,6 +93,54 @@ async fn a_trigger_says_where_its_events_carry_their_key() {
     assert_eq!(runs(&stage.database).await, 6);
 }
 
+#[tokio::test]
+async fn a_repeat_for_an_account_over_its_limits_is_answered_with_its_run() {
+    const EVENTS: &str = "/v1/projects/shop/grids/main/events";
+    let stage = Stage::with(|plan| plan.set("limiter.long_per_day", "2")).await;
+    let account = stage.account("acme").await;
+    account.deploy(&shop(Some("/order"))).await;
+    let order = json!({ "order": 7 });
+    let (by_trigger, _) = accepted(send(&account, "order-7", &order).await);
+    account.succeeded(&by_trigger).await;
+    let key = [("idempotency-key", "order-7")];
+    let (by_api, _) = accepted(account.api.post_with(EVENTS, &key, &order).await);
+    account.succeeded(&by_api).await;
+
+    eventually("the account is over its limits", async || {
+        (account.api.post(EVENTS, &json!(1)).await.status == 429).then_some(())
+    })
+    .await;
+    let before = stage.database.number("select count(*) from dedup").await;
+    assert_eq!(accepted(send(&account, "order-7", &order).await), (by_trigger.clone(), true));
+    assert_eq!(accepted(account.send("shop", &json!({ "order": 7, "at": 2 })).await), (by_trigger, true));
+    assert_eq!(accepted(account.api.post_with(EVENTS, &key, &order).await), (by_api, true));
+    let reused = send(&account, "order-7", &json!({ "order": 8 })).await.problem(422);
+    assert_eq!(reused["type"], "urn:trellis:problem:key-reused");
+    send(&account, "order-8", &json!({ "order": 8 })).await.problem(429);
+    account.send("shop", &json!({ "order": 9 })).await.problem(429);
+    account.api.post_with(EVENTS, &[("idempotency-key", "order-8")], &order).await.problem(429);
+    assert_eq!(stage.database.number("select count(*) from dedup").await, before, "what is refused is not written");
+}
+
+#[tokio::test]
+async fn the_same_key_of_two_accounts_makes_two_runs() {
+    let stage = Stage::new().await;
+    let accounts = [stage.account("acme").await, stage.account("globex").await];
+    let mut runs_of = BTreeSet::new();
+    for account in &accounts {
+        account.deploy(&shop(Some("/order"))).await;
+        let order = json!({ "order": 7 });
+        let (run, is_repeat) = accepted(send(account, "order-7", &order).await);
+        assert!(!is_repeat, "it is no repeat of somebody else's");
+        assert_eq!(accepted(send(account, "order-7", &order).await), (run.clone(), true));
+        assert_eq!(accepted(account.send("shop", &order).await), (run.clone(), true));
+        runs_of.insert(account.succeeded(&run).await["run"].as_str().expect("a run").to_owned());
+    }
+    assert_eq!(runs_of.len(), 2);
+    assert_eq!(runs(&stage.database).await, 2);
+    assert_eq!(stage.database.number("select count(distinct account_id) from dedup").await, 2);
+}
+
 /// Sends one event of each key many times at once, to all hosts in turn; each is one run, and one answer is the first.
 async fn all_at_once(database: &Database, account: &Account, hosts: &[&Host], keys: usize, times: usize) {
     let sent = join_all((0..keys * times).map(|number| {

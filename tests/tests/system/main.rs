@@ -24,6 +24,7 @@ mod egress_namespace;
 mod hostile_guests;
 mod refusals;
 mod tenancy;
+mod webhooks;
 
 mod dead_rows;
 mod housekeeping;
@@ -40,5 +41,6 @@ mod retries;
 mod storage;
 
 mod first_command;
+mod threat_model;
 mod tidy;
 mod tutorial;

@@ -352,3 +352,54 @@ async fn dead_letters_are_replayed_together_page_by_page_and_as_they_are_asked_f
     let told = command(&account, &["run", "show", &side]).await;
     assert!(String::from_utf8_lossy(&told.stdout).contains("replayed as run_"), "{told:?}");
 }
+
+/// Refuses the queue's row of every replay of a run, as a database does that is broken in one place.
+async fn refuse_replays_of(stage: &Stage, run: &str) {
+    let refuse = format!(
+        "create function refuse() returns trigger language plpgsql as $$ begin
+             if position('{run}' in convert_from(new.payload, 'UTF8')) > 0 then raise exception 'no'; end if;
+             return new;
+         end $$;
+         create trigger refuse before insert on job for each row execute function refuse();"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(refuse)).execute(&stage.database.pool).await.expect("the schema is there");
+}
+
+#[tokio::test]
+async fn a_command_that_replays_many_and_is_broken_off_says_where_to_go_on() {
+    const LETTERS: usize = 30;
+    const BROKEN: usize = 20;
+    let stage = Stage::new().await;
+    let account = stage.account("acme").await;
+    deploy_failing(&account).await;
+    let mut runs = Vec::new();
+    for number in 0..LETTERS {
+        runs.push(account.start("orders", &json!({ "color": number })).await);
+    }
+    for run in &runs {
+        assert_eq!(account.ended(run).await["state"], "dead");
+    }
+    let works =
+        json!({ "check": { "plugin": "json-map", "inputs": { "in": "event" }, "config": { "expression": "." } } });
+    account.deploy(&project("orders", &works)).await;
+
+    refuse_replays_of(&stage, &runs[BROKEN]).await;
+    let arguments = ["run", "replay", "--all", "--project", "orders"];
+    let broken = command(&account, &arguments).await;
+    let said = String::from_utf8_lossy(&broken.stdout).into_owned();
+    assert!(!broken.status.success(), "{broken:?}");
+    let (_, cursor) = said.split_once("the same command with `--after ").unwrap_or_else(|| panic!("{said}"));
+    let (cursor, _) = cursor.split_once('`').expect("a closing quote");
+    let left = dead_letters(&account, "").await;
+    assert!(left.contains(&runs[BROKEN]) && (1..LETTERS).contains(&left.len()), "{left:?}");
+    assert!(said.contains(&format!("{} dead letters replayed", LETTERS - left.len())), "{said}");
+
+    let allow = sqlx::raw_sql("drop trigger refuse on job");
+    allow.execute(&stage.database.pool).await.expect("the trigger is there");
+    let rest = command(&account, &[&arguments[..], &["--after", cursor]].concat()).await;
+    let said = String::from_utf8_lossy(&rest.stdout).into_owned();
+    assert!(rest.status.success() && said.contains(&format!("{} dead letters replayed", left.len())), "{rest:?}");
+    assert!(dead_letters(&account, "").await.is_empty());
+    eventually("all have ended", async || (stage.database.unfinished_count().await == 0).then_some(())).await;
+    assert_eq!(stage.database.history().await.len(), 2 * LETTERS, "each was replayed once");
+}

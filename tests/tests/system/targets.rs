@@ -158,6 +158,36 @@ async fn a_node_that_waits_says_until_when_and_holds_no_instance() {
 }
 
 #[tokio::test]
+async fn runs_that_wait_for_a_target_move_up_when_its_rate_is_raised_and_keep_their_times_when_it_is_lowered() {
+    let outside = Outside::start().await;
+    let stage = Stage::facing(&outside).await;
+    let other = HostPlan::on(&stage.database.url).allow(&outside).start().await;
+    eventually("both hosts have shards", async || (stage.database.shard_counts().await.len() == 2).then_some(())).await;
+    let account = stage.account("acme").await;
+    let limits = |rate: u32| json!({ "rate": rate, "per": "10m", "wait_max": "0s" });
+    account.deploy(&calling(&outside, "POST", "/shop", &limits(1))).await;
+    account.run("calls", &json!(0)).await;
+    let runs = start(&account, 4).await;
+    eventually("all the others wait", async || (waiting(&stage.database).await == 4).then_some(())).await;
+    let last = "select (extract(epoch from max(run_at) - now()) / 60)::bigint from job_later";
+    let before = stage.database.number(last).await;
+    assert!((38..=40).contains(&before), "{before} minutes");
+
+    // Either host may be the one that waits for them; whichever it is hears of it.
+    let at = [account.clone(), account.at(&other)];
+    at[1].deploy(&calling(&outside, "POST", "/shop", &limits(4))).await;
+    let raised = stage.database.number(last).await;
+    assert!((8..=10).contains(&raised), "{raised} minutes");
+    at[0].deploy(&calling(&outside, "POST", "/shop", &limits(1))).await;
+    assert!((8..=10).contains(&stage.database.number(last).await), "a lower rate is for those who come new");
+
+    at[1].deploy(&calling(&outside, "POST", "/shop", &limits(60_000))).await;
+    all_succeed(&account, &runs).await;
+    assert_eq!(outside.received("/shop").len(), 5, "each is sent once");
+    stage.database.settled().await;
+}
+
+#[tokio::test]
 async fn a_call_that_has_changed_something_waits_where_it_is_or_fails_like_any_other() {
     let outside = Outside::start().await;
     let stage = Stage::facing(&outside).await;

@@ -50,15 +50,24 @@ async fn what_belongs_to_another_account_does_not_exist() {
         (Method::POST, "/v1/projects/vault/grids/main/events".to_owned()),
         (Method::GET, format!("/v1/plugins/json-map/{plugin}")),
         (Method::POST, account.hook("vault")),
+        (Method::POST, format!("/v1/runs/{run}/cancel")),
+        (Method::POST, format!("/v1/runs/{run}/replay")),
         (Method::DELETE, format!("/v1/tokens/{token}")),
     ];
+    // What is done to many runs names their project.
+    let of_project = [("/v1/runs/cancel", "vault"), ("/v1/runs/replay", "vault")];
     // Naming the other account is for operators: for this token it does not exist.
     let acting = stranger.api.acting_for("owner");
     for api in [&stranger.api, &acting] {
         for (method, path) in &paths {
-            api.send(method.clone(), path, "application/json", "null".into()).await.problem(404);
+            api.send(method.clone(), path, "application/json", "{}".into()).await.problem(404);
+        }
+        for (path, project) in of_project {
+            api.post(path, &json!({ "project": project })).await.problem(404);
         }
         api.get("/v1/accounts").await.problem(403);
+        api.get("/v1/accounts/owner").await.problem(403);
+        api.get("/v1/accounts/stranger").await.problem(403);
         api.put("/v1/accounts/owner", &json!({})).await.problem(403);
     }
     for list in ["/v1/runs", "/v1/projects", "/v1/plugins"] {
@@ -67,10 +76,15 @@ async fn what_belongs_to_another_account_does_not_exist() {
     }
     assert_eq!(count(&stranger.api, "/v1/tokens").await, 1, "its own alone");
     acting.get("/v1/tokens").await.problem(404);
+    assert_eq!(account.show(run).await.get("replayed_as"), None, "nobody has replayed it");
     for (method, path) in &paths[..6] {
-        let answer = account.api.send(method.clone(), path, "application/json", "null".into()).await;
+        let answer = account.api.send(method.clone(), path, "application/json", "{}".into()).await;
         assert!(answer.status < 300, "the owner itself: {method} {path}: {:#}", answer.body);
     }
+    // Over is over, which the owner is told, and nobody else.
+    account.api.post(&format!("/v1/runs/{run}/cancel"), &json!({})).await.problem(409);
+    account.api.post(&format!("/v1/runs/{run}/replay"), &json!({ "from": "start" })).await.expect(202);
+    stage.host.operator().get("/v1/accounts/owner").await.expect(200);
 
     let own = account.api.get("/v1/projects/vault").await.expect(200);
     stranger.deploy(&small("vault")).await;
@@ -106,6 +120,36 @@ async fn a_token_of_one_project_sees_nothing_of_the_others() {
     // Scopes that it was not given.
     api.get("/v1/tokens").await.problem(403);
     api.send(Method::PUT, "/v1/plugins/x/1.0.0", "application/wasm", "x".into()).await.problem(403);
+    api.get("/v1/accounts/owner").await.problem(403);
+}
+
+#[tokio::test]
+async fn a_token_of_one_project_cancels_and_replays_nothing_of_the_others() {
+    let stage = Stage::new().await;
+    let owner = tenant(&stage, "owner", "vault").await;
+    let broken = json!({ "break": {
+        "plugin": "json-map", "inputs": { "in": "event" }, "config": { "expression": "error(\"no\")" },
+    } });
+    let mut dead = Vec::new();
+    for name in ["vault", "shed"] {
+        owner.account.deploy(&project(name, &broken)).await;
+        let run = owner.account.start(name, &json!(1)).await;
+        assert_eq!(owner.account.ended(&run).await["state"], "dead");
+        dead.push(run);
+    }
+    let wanted = json!({ "name": "shed", "project": "shed", "scopes": ["runs:read", "runs:write"] });
+    let made = owner.account.api.post("/v1/tokens", &wanted).await.expect(201);
+    let api = owner.account.api.with_token(made["token"].as_str());
+
+    for what in ["cancel", "replay"] {
+        api.post(&format!("/v1/runs/{}/{what}", dead[0]), &json!({})).await.problem(404);
+        api.post(&format!("/v1/runs/{what}"), &json!({ "project": "vault" })).await.problem(404);
+    }
+    assert_eq!(owner.account.show(&dead[0]).await.get("replayed_as"), None);
+    api.post(&format!("/v1/runs/{}/cancel", dead[1]), &json!({})).await.problem(409);
+    let replayed = api.post("/v1/runs/replay", &json!({ "project": "shed" })).await.expect(200);
+    assert_eq!((&replayed["replayed"], &replayed["runs"][0]["run"]), (&json!(1), &json!(dead[1])), "{replayed:#}");
+    api.post(&format!("/v1/runs/{}/replay", dead[1]), &json!({ "again": true })).await.expect(202);
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ impl FromStr for Dedupe {
 }
 
 /// Whether the text is made of the characters of RFC 9110's token.
-fn is_header_name(name: &str) -> bool {
+pub(super) fn is_header_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !name.is_empty() && name.bytes().all(is_plain)
 }

@@ -17,6 +17,7 @@ mod dedupe;
 mod grants;
 mod nodes;
 mod order;
+mod senders;
 mod targets;
 mod triggers;
 

@@ -94,6 +94,91 @@ fn every_fault_names_its_place_and_its_fix() {
     );
 }
 
+fn auth_of(auth: &str) -> TriggerAuth {
+    let text = GOOD.replacen("dedupe = \"/id\"", auth, 1);
+    Manifest::from_toml(&text).unwrap_or_else(|faults| panic!("{auth}: {faults:?}")).triggers.remove(0).http.auth
+}
+
+#[test]
+fn senders_are_known_by_a_token_or_by_what_they_sign() {
+    use crate::signature::{Algorithm, Encoding, HmacScheme, Scheme, SenderSignature};
+    assert_eq!(auth_of(""), TriggerAuth::Token);
+    assert_eq!(auth_of("auth = \"none\""), TriggerAuth::None);
+    let signature = |scheme, credentials: &[&str], tolerance_ms| {
+        let credentials = credentials.iter().map(|name| (*name).to_owned()).collect();
+        TriggerAuth::Signature(SenderSignature { scheme, credentials, tolerance_ms })
+    };
+    assert_eq!(
+        auth_of("auth = { scheme = \"github\", credential = \"gh-webhook\" }"),
+        signature(Scheme::Github, &["gh-webhook"], 300_000)
+    );
+    assert_eq!(
+        auth_of("auth = { scheme = \"stripe\", credential = [\"new\", \"old\"], tolerance = \"90s\" }"),
+        signature(Scheme::Stripe, &["new", "old"], 90_000)
+    );
+    let hmac = |algorithm, encoding, prefix: &str| {
+        let (header, prefix) = ("x-sign".to_owned(), prefix.to_owned());
+        signature(Scheme::Hmac(HmacScheme { header, algorithm, encoding, prefix }), &["k"], 300_000)
+    };
+    assert_eq!(
+        auth_of("auth = { scheme = \"hmac\", credential = \"k\", header = \"X-Sign\" }"),
+        hmac(Algorithm::Sha256, Encoding::Hex, "")
+    );
+    assert_eq!(
+        auth_of(
+            "auth = { scheme = \"hmac\", credential = \"k\", header = \"X-Sign\", algorithm = \"sha1\", encoding = \"base64\", prefix = \"sha1=\" }"
+        ),
+        hmac(Algorithm::Sha1, Encoding::Base64, "sha1=")
+    );
+}
+
+#[test]
+fn the_id_that_a_scheme_gives_an_event_is_its_key_unless_the_trigger_names_another() {
+    let dedupe = |auth: &str, dedupe: &str| {
+        let text = GOOD.replacen("dedupe = \"/id\"", &format!("auth = {auth}\n{dedupe}"), 1);
+        Manifest::from_toml(&text).expect("valid").triggers.remove(0).http.dedupe
+    };
+    let scheme = |word: &str| format!("{{ scheme = \"{word}\", credential = \"k\" }}");
+    for (word, key) in [
+        ("standard-webhooks", Some(Dedupe::Header("webhook-id".to_owned()))),
+        ("github", Some(Dedupe::Header("x-github-delivery".to_owned()))),
+        ("shopify", Some(Dedupe::Header("x-shopify-webhook-id".to_owned()))),
+        ("stripe", Some(Dedupe::Pointer("/id".to_owned()))),
+        ("slack", Some(Dedupe::Pointer("/event_id".to_owned()))),
+    ] {
+        assert_eq!(dedupe(&scheme(word), ""), key, "{word}");
+        assert_eq!(dedupe(&scheme(word), "dedupe = \"/other\""), Some(Dedupe::Pointer("/other".to_owned())), "{word}");
+    }
+    assert_eq!(dedupe("{ scheme = \"hmac\", credential = \"k\", header = \"x\" }", ""), None);
+}
+
+#[test]
+fn faults_of_senders_name_their_place_and_their_fix() {
+    let check = |auth: &str, expected: &str| check("dedupe = \"/id\"", &format!("auth = {auth}"), 14, expected);
+    check("\"github\"", "auth = { scheme = \"github\", credential = \"…\" }");
+    check("\"tokn\"", "did you mean `token`?");
+    check("5", "expected a string");
+    check("{ scheme = \"github\" }", "`credential` is missing");
+    check("{ credential = \"k\" }", "`scheme` is missing");
+    check("{ scheme = \"gihub\", credential = \"k\" }", "did you mean `github`?");
+    check("{ scheme = \"github\", credential = \"k\", secret = \"x\" }", "unknown key `secret`");
+    check("{ scheme = \"github\", credential = \"k k\" }", "has characters other than");
+    check("{ scheme = \"github\", credential = [] }", "0 credentials; from 1 to 4");
+    check("{ scheme = \"github\", credential = [\"a\", \"b\", \"c\", \"d\", \"e\"] }", "5 credentials; from 1 to 4");
+    check("{ scheme = \"github\", credential = \"k\", tolerance = \"5m\" }", "which signs no time");
+    check("{ scheme = \"stripe\", credential = \"k\", tolerance = \"0s\" }", "from 1000 ms");
+    check("{ scheme = \"stripe\", credential = \"k\", tolerance = \"2h\" }", "to 3600000 ms is allowed");
+    check("{ scheme = \"stripe\", credential = \"k\", header = \"x\" }", "means nothing to the scheme `stripe`");
+    check("{ scheme = \"hmac\", credential = \"k\" }", "`header` is missing");
+    check("{ scheme = \"hmac\", credential = \"k\", header = \"a b\" }", "is no name of a header");
+    check("{ scheme = \"hmac\", credential = \"k\", header = \"x\", algorithm = \"md5\" }", "known here: sha256");
+    check("{ scheme = \"hmac\", credential = \"k\", header = \"x\", encoding = \"hax\" }", "did you mean `hex`?");
+    check(
+        "{ scheme = \"hmac\", credential = \"k\", header = \"x\", prefix = \"a, \" }",
+        "cannot stand before a signature",
+    );
+}
+
 #[test]
 fn all_faults_come_at_once() {
     let broken = GOOD

@@ -4,7 +4,9 @@ use super::{
     Dedupe, SECTIONS_MAX, check_count,
     document::Item,
     reader::{Faults, Fields},
+    senders,
 };
+use crate::signature::SenderSignature;
 
 /// An event generator; targets one grid.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,15 +25,18 @@ pub struct HttpTrigger {
     pub path: String,
     pub auth: TriggerAuth,
     pub on_limit: OnLimit,
-    /// How a repeat of an event is recognised, besides by its `Idempotency-Key`.
+    /// How a repeat of an event is recognised, besides by its `Idempotency-Key`: as the trigger says, or else by the id that
+    /// the scheme of its signatures gives an event.
     pub dedupe: Option<Dedupe>,
 }
 
 /// Who may send events to a trigger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TriggerAuth {
     /// The bearer of a token with the scope `events:write` for this project.
     Token,
+    /// Whoever signs the request with a secret that the project has as well.
+    Signature(SenderSignature),
     /// Anybody.
     None,
 }
@@ -85,18 +90,24 @@ fn read_http(faults: &mut Faults, fields: Fields<'_>) -> HttpTrigger {
         }
         None => vec!["POST".to_owned()],
     };
-    let auth = fields
-        .optional("auth")
-        .and_then(|item| faults.word(item, &[("token", TriggerAuth::Token), ("none", TriggerAuth::None)]));
+    let auth = fields.optional("auth").and_then(|item| senders::read(faults, item)).unwrap_or(TriggerAuth::Token);
+    let dedupe = fields.optional("dedupe").and_then(|item| faults.parsed(item));
     let on_limit = fields
         .optional("on_limit")
         .and_then(|item| faults.word(item, &[("reject", OnLimit::Reject), ("queue", OnLimit::Queue)]));
     HttpTrigger {
         methods,
         path: read_path(faults, fields),
-        auth: auth.unwrap_or(TriggerAuth::Token),
+        dedupe: dedupe.or_else(|| event_id(&auth)),
+        auth,
         on_limit: on_limit.unwrap_or(OnLimit::Reject),
-        dedupe: fields.optional("dedupe").and_then(|item| faults.parsed(item)),
+    }
+}
+
+fn event_id(auth: &TriggerAuth) -> Option<Dedupe> {
+    match auth {
+        TriggerAuth::Signature(signature) => signature.scheme.event_id()?.parse().ok(),
+        TriggerAuth::Token | TriggerAuth::None => None,
     }
 }
 

@@ -39,6 +39,14 @@ pub enum RateLimit {
 }
 
 impl RateLimit {
+    /// Microseconds between two requests in the long run.
+    pub fn spacing_us(self) -> f64 {
+        match self {
+            Self::Window { max, period_ms } => period_ms as f64 * 1_000.0 / f64::from(max.max(1)),
+            Self::Bucket { interval_us, .. } => interval_us as f64,
+        }
+    }
+
     /// How long after the last of a full burst everything may be sent anew.
     fn recovery_ms(self) -> i64 {
         match self {

@@ -233,7 +233,8 @@ impl<'c> Execution<'c> {
                 return self.fail(call, call::reason(&failure), asked, log, metering);
             }
             Outcome::Suspended(full) => {
-                return self.progress.set(call.node, waiting::result(call, full, log, metering));
+                let targets = self.context.catalog.targets(&self.revision);
+                return self.progress.set(call.node, waiting::result(call, full, &targets, log, metering));
             }
         };
         if self.pending.merge(&call.storage.snapshot, call.storage.take_overlaid_reads(), &effects).is_err() {

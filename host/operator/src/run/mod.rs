@@ -15,6 +15,7 @@ mod conflicts;
 mod context;
 mod execution;
 mod first_permit;
+mod move_up;
 mod outbox;
 mod secrets;
 mod storage;
@@ -31,6 +32,7 @@ pub use context::RunContext;
 use execution::{Execution, NotBegun};
 use first_permit::FirstPermit;
 pub use first_permit::FirstPermits;
+pub use move_up::move_up;
 pub use suspects::Suspects;
 
 use crate::{

@@ -38,6 +38,8 @@ pub enum Message {
     Look(Shard),
     /// Anything may have been missed.
     LookEverywhere,
+    /// Waiting jobs may be due sooner than is known.
+    LookAtDue,
     /// An account's limits changed.
     LimitsChanged(AccountId),
     /// A run has ended, for good or for now.
@@ -187,6 +189,7 @@ impl Scheduler {
                 self.shards_to_look_at.insert(shard);
             }
             Message::LookEverywhere => self.next_look = Instant::now(),
+            Message::LookAtDue => self.next_due = Some(Instant::now()),
             Message::LimitsChanged(account) => self.queues.reconsider(account),
             Message::Ended { queue, run, claim, end } => self.ended(queue, run, claim, end),
             Message::Leave(done) => {

@@ -3,14 +3,15 @@
 //!
 //! A key is good within one trigger or one grid of a project: the same text sent elsewhere is another key.
 
+use axum::response::Response;
 use http::{HeaderMap, HeaderName};
 use serde_json::{Value, value::RawValue};
 use sha2::{Digest as _, Sha256};
-use trellis_model::{ProjectId, manifest::Dedupe};
+use trellis_model::{AccountId, ProjectId, manifest::Dedupe};
 use trellis_operator::ingest::{EventKey, EventKeys};
 use trellis_store::dedup::Digest;
 
-use super::Problem;
+use super::{Api, Problem, events};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Says on an answer that the event had been accepted before.
@@ -25,6 +26,28 @@ pub struct Place<'p> {
     /// `trigger` or `grid`.
     pub kind: &'static str,
     pub name: &'p str,
+}
+
+/// Whether an event with these headers may have a key, as far as can be said without its data.
+pub fn may_have_keys(dedupe: Option<&Dedupe>, headers: &HeaderMap) -> bool {
+    let is_declared = match dedupe {
+        Some(Dedupe::Header(name)) => headers.contains_key(name),
+        Some(Dedupe::Pointer(_)) => true,
+        None => false,
+    };
+    is_declared || headers.contains_key(IDEMPOTENCY_KEY)
+}
+
+/// What is said to an event of an account that takes no new ones: the run that it repeats, which costs the account nothing,
+/// or the refusal.
+pub async fn repeated_or(
+    api: &Api,
+    account: AccountId,
+    keys: &EventKeys,
+    refusal: Problem,
+) -> Result<Response, Problem> {
+    let found = api.host.ingest.find_repeated(account, keys).await?;
+    found.map(events::accepted).ok_or(refusal)
 }
 
 /// The keys of an event.

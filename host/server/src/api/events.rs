@@ -83,11 +83,17 @@ async fn accept(
     standing: &Standing,
     request: Request,
 ) -> Result<Response, Problem> {
-    rate_limit::admitted(standing)?;
+    let admitted = rate_limit::admitted(standing);
     let (parts, body) = request.into_parts();
+    if !dedupe::may_have_keys(None, &parts.headers) {
+        admitted.as_ref().map_err(Problem::clone)?;
+    }
     let data = json_data(&read_body(body, api.config.body_bytes_max).await?)?;
     let place = dedupe::Place { project: revision.project, kind: "grid", name: grid };
     let keys = dedupe::keys(place, None, &parts.headers, &data)?;
+    if let Err(refusal) = admitted {
+        return dedupe::repeated_or(api, account, &keys, refusal).await;
+    }
     let mut attributes = vec![("trigger".to_owned(), "api".to_owned())];
     attributes.extend(hops::attribute(api, account, &parts.headers)?);
     let event = Event { attributes, data };

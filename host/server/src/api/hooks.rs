@@ -1,25 +1,29 @@
-//! http triggers: a request that becomes an event.
+//! http triggers: a request that becomes an event, once its sender is known.
 
 use std::{collections::HashMap, sync::Arc};
 
 use axum::{
+    Json,
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
+use http::{HeaderValue, Method, header, request::Parts};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use trellis_model::{
     json,
     manifest::{OnLimit, Trigger, TriggerAuth},
     run::Event,
-    token::{Scope, without_tokens},
+    signature::{Scheme, SenderSignature},
+    token::without_tokens,
 };
 use trellis_operator::{catalog::LoadedRevision, ingest::NewEvent, limiter::Standing};
 
 use super::{
-    Api, Problem, auth, dedupe, events, hops, rate_limit,
-    request::{PathOf, read_body, text},
+    Api, Problem, dedupe, events, hops, rate_limit,
+    request::{PathOf, text},
     route::Route,
+    senders::{self, SentBody},
 };
 
 pub fn declared() -> Vec<Route> {
@@ -34,7 +38,7 @@ pub fn declared() -> Vec<Route> {
 
 /// Request headers that become attributes of the event: what senders say about an event, and nothing that identifies or
 /// authorises a client.
-const HEADERS_LET_THROUGH: [&str; 12] = [
+const HEADERS_LET_THROUGH: [&str; 14] = [
     "content-type",
     "user-agent",
     "traceparent",
@@ -45,6 +49,8 @@ const HEADERS_LET_THROUGH: [&str; 12] = [
     "x-github-delivery",
     "x-gitlab-event",
     "x-shopify-topic",
+    "x-shopify-shop-domain",
+    "x-shopify-webhook-id",
     "x-request-id",
     "idempotency-key",
 ];
@@ -60,21 +66,24 @@ pub async fn receive(
     let (account, project) =
         (path.get("account").map_or("", String::as_str), path.get("project").map_or("", String::as_str));
     let hook_path = format!("/{}", path.get("path").map_or("", String::as_str));
-    let revision = api.host.catalog.current(account, project);
-    let found = revision.as_ref().map_or(Found::Nothing, |revision| find(revision, &hook_path, request.method()));
-    let (Some(revision), Found::Trigger(trigger)) = (&revision, &found) else {
-        // Only the owner is told which projects, paths and methods there are.
-        check_token(&api, revision.as_deref(), request.headers()).await?;
-        return Ok(match found {
-            Found::OtherMethods(methods) => other_methods(&hook_path, &methods),
-            _ => Problem::not_found(format!("project `{project}` has no trigger at `{hook_path}`")).into_response(),
-        });
+    let current = api.host.catalog.current(account, project);
+    let (revision, trigger) = match find(current.as_deref(), &hook_path, request.method()) {
+        Found::Trigger(revision, trigger) => (revision, trigger),
+        Found::OtherMethods { methods, is_open } => {
+            if !is_open {
+                senders::may_be_told(&api, current.as_deref(), request.headers()).await?;
+            }
+            return Ok(other_methods(&hook_path, &methods));
+        }
+        Found::Nothing => {
+            senders::may_be_told(&api, current.as_deref(), request.headers()).await?;
+            return Err(nothing_here(current.is_some(), account, project, &hook_path));
+        }
     };
-    if trigger.http.auth != TriggerAuth::None {
-        check_token(&api, Some(revision), request.headers()).await?;
-    }
+    let (parts, body) = request.into_parts();
+    let body = senders::check(&api, revision, trigger, &parts.headers, body).await?;
     let standing = rate_limit::standing(&api, revision.account).await?;
-    let accepted = accept(&api, revision, trigger, &standing, request).await;
+    let accepted = accept(&api, revision, trigger, &standing, &parts, body).await;
     Ok(rate_limit::announce(&standing, accepted.into_response()))
 }
 
@@ -83,16 +92,26 @@ async fn accept(
     revision: &LoadedRevision,
     trigger: &Trigger,
     standing: &Standing,
-    request: Request,
+    parts: &Parts,
+    body: SentBody,
 ) -> Result<Response, Problem> {
-    if trigger.http.on_limit == OnLimit::Reject {
-        rate_limit::admitted(standing)?;
+    let admitted = match trigger.http.on_limit {
+        OnLimit::Reject => rate_limit::admitted(standing),
+        OnLimit::Queue => Ok(()),
+    };
+    if !dedupe::may_have_keys(trigger.http.dedupe.as_ref(), &parts.headers) {
+        admitted.as_ref().map_err(Problem::clone)?;
     }
-    let (parts, body) = request.into_parts();
-    let data = json_data(&read_body(body, api.config.body_bytes_max).await?)?;
+    let data = json_data(&body.bytes(api).await?)?;
+    if let Some(answer) = slack_challenge(trigger, &data) {
+        return Ok(answer);
+    }
     let place = dedupe::Place { project: revision.project, kind: "trigger", name: &trigger.name };
     let keys = dedupe::keys(place, trigger.http.dedupe.as_ref(), &parts.headers, &data)?;
-    let mut attributes = attributes(trigger, &parts);
+    if let Err(refusal) = admitted {
+        return dedupe::repeated_or(api, revision.account, &keys, refusal).await;
+    }
+    let mut attributes = attributes(trigger, parts);
     attributes.extend(hops::attribute(api, revision.account, &parts.headers)?);
     let event = Event { attributes, data };
     let run = api.host.ingest.accept(NewEvent {
@@ -108,21 +127,35 @@ async fn accept(
 }
 
 enum Found<'r> {
-    Trigger(&'r Trigger),
+    Trigger(&'r LoadedRevision, &'r Trigger),
     /// The path is served, with these methods.
-    OtherMethods(Vec<&'r str>),
+    OtherMethods {
+        methods: Vec<&'r str>,
+        /// For anybody.
+        is_open: bool,
+    },
     Nothing,
 }
 
-fn find<'r>(revision: &'r LoadedRevision, path: &str, method: &Method) -> Found<'r> {
-    let mut methods = Vec::new();
+fn find<'r>(revision: Option<&'r LoadedRevision>, path: &str, method: &Method) -> Found<'r> {
+    let Some(revision) = revision else { return Found::Nothing };
+    let (mut methods, mut is_open) = (Vec::new(), false);
     for trigger in revision.triggers.iter().filter(|trigger| trigger.http.path == path) {
         if trigger.http.methods.iter().any(|own| own == method.as_str()) {
-            return Found::Trigger(trigger);
+            return Found::Trigger(revision, trigger);
         }
+        is_open |= trigger.http.auth == TriggerAuth::None;
         methods.extend(trigger.http.methods.iter().map(String::as_str));
     }
-    if methods.is_empty() { Found::Nothing } else { Found::OtherMethods(methods) }
+    if methods.is_empty() { Found::Nothing } else { Found::OtherMethods { methods, is_open } }
+}
+
+fn nothing_here(is_project: bool, account: &str, project: &str, path: &str) -> Problem {
+    Problem::not_found(if is_project {
+        format!("project `{project}` has no trigger at `{path}`")
+    } else {
+        format!("no project `{project}` of an account `{account}` is deployed here")
+    })
 }
 
 fn other_methods(path: &str, methods: &[&str]) -> Response {
@@ -134,15 +167,20 @@ fn other_methods(path: &str, methods: &[&str]) -> Response {
     response
 }
 
-/// Whether a token may send events to a project. To all others it does not exist, whatever else is true of it.
-async fn check_token(api: &Api, revision: Option<&LoadedRevision>, headers: &HeaderMap) -> Result<(), Problem> {
-    let caller = auth::authorize(api, headers, Scope::EventsWrite).await?;
-    let is_own = |revision: &LoadedRevision| caller.acts_for(revision.account) && caller.may_see(revision.project);
-    match revision {
-        Some(revision) if is_own(revision) => Ok(()),
-        None if caller.is_operator() => Err(Problem::not_found("no such project is deployed")),
-        _ => Err(Problem::not_found("no such trigger is deployed for the account of this token")),
+/// Slack sends no event to an address that has not repeated a text to it. That is no event itself.
+fn slack_challenge(trigger: &Trigger, data: &RawValue) -> Option<Response> {
+    #[derive(Serialize, Deserialize)]
+    struct Challenge {
+        challenge: String,
     }
+    #[derive(Deserialize)]
+    struct Kind<'d> {
+        r#type: &'d str,
+    }
+    let TriggerAuth::Signature(SenderSignature { scheme: Scheme::Slack, .. }) = &trigger.http.auth else { return None };
+    let kind: Kind<'_> = serde_json::from_str(data.get()).ok()?;
+    let challenge: Challenge = serde_json::from_str(data.get()).ok()?;
+    (kind.r#type == "url_verification").then(|| Json(challenge).into_response())
 }
 
 /// What the request says besides its body.

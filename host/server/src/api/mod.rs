@@ -27,7 +27,10 @@ mod request;
 mod route;
 mod runs;
 mod shelter;
+mod senders;
+mod signing_keys;
 mod tokens;
+mod trigger_credentials;
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,7 +38,7 @@ use axum::{Router, extract::Request};
 use trellis_model::token::{TokenKind, TokenText};
 use trellis_operator::Host;
 
-use self::auth::TokenCache;
+use self::{auth::TokenCache, signing_keys::SigningKeys};
 pub use self::{
     auth::TokenCacheLimits,
     openapi::{document, problem_statuses},
@@ -81,12 +84,14 @@ pub struct Api {
     pub host: Arc<Host>,
     pub config: ApiConfig,
     tokens: TokenCache,
+    signing_keys: SigningKeys,
 }
 
 impl Api {
     pub fn new(host: Arc<Host>, config: ApiConfig) -> Arc<Self> {
         let tokens = TokenCache::new(host.database.clone(), config.token_cache);
-        Arc::new(Self { host, config, tokens })
+        let signing_keys = SigningKeys::new(host.vault.clone());
+        Arc::new(Self { host, config, tokens, signing_keys })
     }
 }
 

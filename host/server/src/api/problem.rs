@@ -19,7 +19,7 @@ pub const CONTENT_TYPE: &str = "application/problem+json";
 const KIND_BEGIN: &str = "urn:trellis:problem:";
 
 /// An error answer.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// A fixed word for programs, such as `urn:trellis:problem:invalid-manifest`.
     #[serde(rename = "type")]

@@ -31,6 +31,7 @@ use super::{
     page::{self, LIMIT_MAX, Page},
     request::{PathOf, QueryOf, read_body, text},
     route::{Media, Route},
+    trigger_credentials,
 };
 
 pub fn declared() -> Vec<Route> {
@@ -106,6 +107,7 @@ pub async fn deploy(
     faults.extend(project_name_fault(&document, &manifest, &name));
     let (resolved, versions, missing) = resolve(&api, account, &document, &manifest).await?;
     faults.extend(missing);
+    faults.extend(trigger_credentials::missing(&api, account, &name, &document, &manifest).await?);
     if let Err(unfit) = plan_grids(&manifest, &resolved) {
         // What a fault has taken away is not missed a second time.
         let known = faults.clone();

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use trellis_model::Queue;
 
-use crate::support::{Account, Database, HostPlan, Stage, action, eventually, project};
+use crate::support::{Account, Database, Host, HostPlan, Stage, action, eventually, project};
 
 const SPREAD: u8 = 3;
 
@@ -18,6 +18,26 @@ async fn owners(database: &Database, account: &Account) -> BTreeSet<String> {
             .await
             .expect("the schema is there");
     owners.into_iter().collect()
+}
+
+/// Three hosts with an even share of the shards.
+async fn three_hosts() -> (Stage, [Host; 2]) {
+    let few = |plan: HostPlan| plan.set("queue.runs_max", "16");
+    let stage = Stage::with(few).await;
+    let others =
+        [few(HostPlan::on(&stage.database.url)).start().await, few(HostPlan::on(&stage.database.url)).start().await];
+    eventually("three hosts share the shards evenly", async || {
+        let counts = stage.database.shard_counts().await;
+        (counts.len() == 3 && counts.iter().all(|count| (80..=90).contains(count))).then_some(())
+    })
+    .await;
+    (stage, others)
+}
+
+/// Changes settings of an account, its spread among them.
+async fn spread(stage: &Stage, account: &Account, settings: &Value) {
+    let changed = stage.host.operator().put(&format!("/v1/accounts/{}", account.name), settings).await.expect(200);
+    assert_eq!(changed["spread"], settings["spread"]);
 }
 
 /// Makes accounts until the parts of one lie on a host each.
@@ -34,20 +54,9 @@ async fn account_of_all(stage: &Stage) -> Account {
 #[tokio::test]
 async fn an_account_on_three_shards_is_run_by_three_hosts_and_no_event_is_lost() {
     const EVENTS: usize = 240;
-    let few = |plan: HostPlan| plan.set("queue.runs_max", "16");
-    let stage = Stage::with(few).await;
-    let others =
-        [few(HostPlan::on(&stage.database.url)).start().await, few(HostPlan::on(&stage.database.url)).start().await];
-    eventually("three hosts share the shards evenly", async || {
-        let counts = stage.database.shard_counts().await;
-        (counts.len() == 3 && counts.iter().all(|count| (80..=90).contains(count))).then_some(())
-    })
-    .await;
+    let (stage, others) = three_hosts().await;
     let account = account_of_all(&stage).await;
-    let operator = stage.host.operator();
-    let changed =
-        operator.put(&format!("/v1/accounts/{}", account.name), &json!({ "spread": SPREAD })).await.expect(200);
-    assert_eq!(changed["spread"], SPREAD);
+    spread(&stage, &account, &json!({ "spread": SPREAD })).await;
     let nodes = json!({
         "count": action(&json!({ "do": "storage", "operations": [{ "add": ["s", "count", 1] }] })),
         "wait": action(&json!({ "do": "sleep", "ms": 100 })),
@@ -65,7 +74,7 @@ async fn an_account_on_three_shards_is_run_by_three_hosts_and_no_event_is_lost()
     })
     .await;
     // Every unfinished run is found, on whichever part it lies, also when new jobs go home again.
-    operator.put(&format!("/v1/accounts/{}", account.name), &json!({ "spread": 1 })).await.expect(200);
+    spread(&stage, &account, &json!({ "spread": 1 })).await;
     let listed = account.api.get("/v1/runs?limit=100").await.expect(200);
     let listed: Vec<&str> =
         listed["items"].as_array().expect("a page").iter().filter_map(|run| run["run"].as_str()).collect();
@@ -80,4 +89,45 @@ async fn an_account_on_three_shards_is_run_by_three_hosts_and_no_event_is_lost()
     assert!(history.values().all(|state| state == "succeeded"), "{history:?}");
     assert_eq!(stage.database.stored(&account, "count").await, Some(EVENTS.to_string()), "each run has counted once");
     stage.database.settled().await;
+}
+
+#[tokio::test]
+async fn the_limits_of_an_account_on_three_hosts_hold_in_sum() {
+    const EVENTS: usize = 60;
+    const MAX: i64 = 10;
+    let (stage, others) = three_hosts().await;
+    let account = account_of_all(&stage).await;
+    let limits = |max: i64| {
+        json!({
+            "burst": { "max": max, "period_ms": 3_600_000 },
+            "long": { "max": 1_000_000, "period_ms": 86_400_000 },
+            "exact": true,
+        })
+    };
+    spread(&stage, &account, &json!({ "spread": SPREAD, "limits": limits(MAX) })).await;
+    let one = json!({ "same": { "plugin": "json-map", "inputs": { "in": "event" }, "config": { "expression": "." } } });
+    let mut manifest = project("large", &one);
+    manifest["triggers"][0]["on_limit"] = json!("queue");
+    account.deploy(&manifest).await;
+
+    let at = [account.clone(), account.at(&others[0]), account.at(&others[1])];
+    for number in 0..EVENTS {
+        let run = eventually("the host knows the project", async || {
+            Some(at[number % 3].send("large", &json!(number)).await).filter(|answer| answer.status != 404)
+        })
+        .await;
+        run.expect(202);
+    }
+    let full = "select count(*) from limiter_snapshot where throttled_until > now() + interval '1 minute'";
+    eventually("every part is full, and nothing is under way", async || {
+        let (full, claims) =
+            (stage.database.number(full).await, stage.database.number("select count(*) from claim").await);
+        (full == i64::from(SPREAD) && claims == 0).then_some(())
+    })
+    .await;
+    assert_eq!(stage.database.ended_count().await, MAX, "what all hosts have run together");
+
+    spread(&stage, &account, &json!({ "spread": SPREAD, "limits": limits(1_000) })).await;
+    eventually("every run has ended", async || (stage.database.unfinished_count().await == 0).then_some(())).await;
+    assert_eq!(stage.database.history().await.len(), EVENTS);
 }

@@ -76,14 +76,7 @@ impl Api {
         headers: &[(&str, &str)],
         body: &Value,
     ) -> Result<Answer, reqwest::Error> {
-        let plain = |(name, value): &(&str, &str)| {
-            (
-                name.parse::<HeaderName>().expect("a header's name"),
-                HeaderValue::from_str(value).expect("a header's value"),
-            )
-        };
-        let headers: HeaderMap = headers.iter().map(plain).collect();
-        self.try_send_with(Method::POST, path, "application/json", headers, body.to_string().into()).await
+        self.try_send_with(Method::POST, path, "application/json", plain(headers), body.to_string().into()).await
     }
 
     /// An event with headers of its own.
@@ -99,6 +92,13 @@ impl Api {
     pub async fn send(&self, method: Method, path: &str, content_type: &str, body: Bytes) -> Answer {
         let asked = format!("{method} {path}");
         self.try_send(method, path, content_type, body).await.unwrap_or_else(|error| panic!("{asked}: {error:?}"))
+    }
+
+    /// Any request with headers of its own and a body as it is.
+    pub async fn send_with(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Bytes) -> Answer {
+        let asked = format!("{method} {path}");
+        let sent = self.try_send_with(method, path, "application/json", plain(headers), body).await;
+        sent.unwrap_or_else(|error| panic!("{asked}: {error:?}"))
     }
 
     /// Any request, of a host that may be dying.
@@ -138,12 +138,25 @@ impl Api {
     }
 }
 
+fn plain(headers: &[(&str, &str)]) -> HeaderMap {
+    let header = |(name, value): &(&str, &str)| {
+        (name.parse::<HeaderName>().expect("a header's name"), HeaderValue::from_str(value).expect("a header's value"))
+    };
+    headers.iter().map(header).collect()
+}
+
 impl Answer {
     /// The body of an answer that must have this status.
     #[track_caller]
     pub fn expect(self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}: {:#}", self.asked, self.body);
         self.body
+    }
+
+    /// An answer that must have one of these statuses.
+    #[track_caller]
+    pub fn expect_any(self, statuses: &[u16]) {
+        assert!(statuses.contains(&self.status), "{}: {} {:#}", self.asked, self.status, self.body);
     }
 
     /// The text of a refusal, which must be a problem with this status.

@@ -61,10 +61,11 @@ impl<'c> Execution<'c> {
             Ok(event) => event,
             Err(error) => return Err(never(format!("the stored event is not readable: {error}"))),
         };
-        let saved = match &checkpoint {
+        let mut saved = match &checkpoint {
             Some(checkpoint) => Saved::read(checkpoint, &grid).map_err(never)?,
             None => Saved { progress: Progress::new(&grid), sequence: 0 },
         };
+        saved.progress.hasten(&context.catalog.targets(&revision), context.clock.now_ms());
         Ok(Self {
             context,
             holding,

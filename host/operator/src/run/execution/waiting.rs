@@ -2,23 +2,33 @@
 //! something: what is noted of it, and when it is called again.
 
 use trellis_engine::{Failure, TargetFull};
-use trellis_model::run::{LogLine, Metering, NodeResult, NodeState, Reason, ReasonKind, TargetWait};
+use trellis_model::{
+    manifest::Target,
+    run::{LogLine, Metering, NodeResult, NodeState, Reason, ReasonKind, TargetWait},
+};
 
 use super::NodeCall;
 
 /// The node's result, which keeps its place in the line and counts no attempt.
-pub(super) fn result(call: &NodeCall, full: TargetFull, log: Vec<LogLine>, metering: Metering) -> NodeResult {
+pub(super) fn result(
+    call: &NodeCall,
+    full: TargetFull,
+    targets: &[Target],
+    log: Vec<LogLine>,
+    metering: Metering,
+) -> NodeResult {
     let TargetFull { target, host, until_ms, .. } = full;
     let message = match jiff::Timestamp::from_millisecond(until_ms) {
-        Ok(until) => format!("waiting for target `{target}` until {until:.3}"),
+        Ok(until) => format!("{}{until:.3}", TargetWait::message_begin(&target)),
         Err(_) => format!("waiting for target `{target}`"),
     };
+    let rate = targets.iter().find(|own| own.name == target).and_then(|target| target.limit.rate);
     NodeResult {
         // This call does not count.
         attempts: call.attempt - 1,
         due_at_ms: Some(until_ms),
         reason: Some(Reason { kind: ReasonKind::Waiting, message }),
-        waiting: Some(TargetWait { target, host, until_ms }),
+        waiting: Some(TargetWait { target, host, until_ms, rate }),
         log,
         metering,
         ..NodeResult::new(&call.planned().name, NodeState::Pending)
