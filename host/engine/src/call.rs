@@ -206,13 +206,17 @@ pub(crate) async fn run(transformer: &Transformer, call: Call) -> CallReport {
     report
 }
 
-/// Asks a plugin for its description. It can reach nothing, and has little time.
-pub(crate) async fn describe(sandbox: &Sandbox, plugin: &PluginPre<GuestState>) -> Result<String, Failure> {
+/// Asks a plugin for its description. It can reach nothing, and `limits` are tight.
+pub(crate) async fn describe(
+    sandbox: &Sandbox,
+    plugin: &PluginPre<GuestState>,
+    limits: CallLimits,
+) -> Result<String, Failure> {
     let _slot = sandbox.slots.acquire().await.expect("the slots are never closed");
     let call = Call {
         event: Event::default(),
         config: "null".into(),
-        limits: CallLimits::for_describe(),
+        limits,
         grants: Arc::default(),
         storage: Arc::new(Nothing),
         outbound: Arc::new(Nothing),
