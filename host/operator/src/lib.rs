@@ -20,6 +20,7 @@ pub mod run;
 pub mod committer;
 mod housekeeper;
 mod outbox;
+mod preparer;
 mod run_ids;
 
 pub mod cancellations;

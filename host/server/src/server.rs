@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use trellis_engine::{Engine, EngineConfig, egress::policy::EgressPolicy};
+use trellis_engine::{CompileIn, Engine, EngineConfig, egress::policy::EgressPolicy};
 use trellis_model::token::{Scope, TokenKind};
 use trellis_operator::{
     Host, HostConfig,
@@ -23,7 +23,7 @@ use trellis_operator::{
 use trellis_store::{Database, DatabaseOptions};
 
 use crate::{
-    api::{self, Api, ApiConfig},
+    api::{self, Api, ApiConfig, UploadConfig},
     config::{self, Config},
     edge::{self, Drained, EdgeConfig},
     postgres::{EmbeddedPostgres, StartOptions},
@@ -165,6 +165,8 @@ fn start_engine(config: &Config) -> anyhow::Result<Engine> {
     let mut engine = EngineConfig::new(artefacts_folder(&config.data_dir));
     engine.instances_max = config.sandbox.instances_max;
     engine.memory_bytes_max = config.sandbox.memory.0;
+    engine.compile_in = CompileIn::children_of_this_program().context("cannot tell which program compiles plugins")?;
+    engine.upload = config.uploads.upload_limits();
     engine.egress = EgressPolicy::new(config.egress.allow_private.iter().copied());
     Ok(Engine::new(&engine)?)
 }
@@ -195,7 +197,14 @@ fn host_config(config: &Config, is_exclusive: bool, callee: Callee) -> HostConfi
 fn api_config(config: &Config, base_url: &str) -> ApiConfig {
     ApiConfig {
         body_bytes_max: usize::try_from(config.http.body_max.0).unwrap_or(usize::MAX),
-        upload_bytes_max: usize::try_from(config.http.upload_max.0).unwrap_or(usize::MAX),
+        upload: UploadConfig {
+            bytes_max: config.http.upload_max.as_usize(),
+            at_once: config.uploads.at_once,
+            account_at_once: config.uploads.account_at_once,
+            waiting_max: config.uploads.waiting_max,
+            wait: config.uploads.wait,
+            stall: config.uploads.stall,
+        },
         request_timeout: config.http.request_timeout,
         base_url: base_url.to_owned(),
     }

@@ -119,7 +119,8 @@ impl Artefacts {
         let (label, code) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
         let label = serde_json::from_slice(label).ok()?;
         let component = deserialize(engine, code);
-        let refused = |error: &wasmtime::Error| tracing::warn!(reason = format!("{error:#}"), "cannot use a compiled component");
+        let refused =
+            |error: &wasmtime::Error| tracing::warn!(reason = format!("{error:#}"), "cannot use a compiled component");
         Some((component.inspect_err(refused).ok()?, label))
     }
 

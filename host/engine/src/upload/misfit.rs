@@ -33,7 +33,9 @@ fn fault(pointer: String, interface: &str, text: &str) -> UploadError {
     let package = interface.split_once('/').map_or("", |(package, _)| package);
     let fix = match package {
         "" | "trellis:plugin" => "build against the WIT of this host: its source has it in the folder `wit`".to_owned(),
-        other => format!("build against the {other} that the WIT of this host names, in the folder `wit/deps` of its source"),
+        other => {
+            format!("build against the {other} that the WIT of this host names, in the folder `wit/deps` of its source")
+        }
     };
     UploadError::fault(Fault::at(pointer, format!("does not fit this host's WIT: {text}{expected}")).fix(fix))
 }
@@ -66,7 +68,10 @@ mod tests {
 
     #[test]
     fn functions_are_found_in_the_wit() {
-        assert_eq!(signature("trellis:plugin/transformer@0.1.0", "describe").as_deref(), Some("describe: func() -> json"));
+        assert_eq!(
+            signature("trellis:plugin/transformer@0.1.0", "describe").as_deref(),
+            Some("describe: func() -> json")
+        );
         let list = signature("trellis:plugin/storage@0.1.0", "list").expect("it has one");
         assert!(list.starts_with("%list: func(store: string, prefix: string"), "{list}");
         for (interface, function) in [
@@ -81,11 +86,14 @@ mod tests {
 
     #[test]
     fn the_import_at_fault_is_named_with_what_was_expected() {
-        let error = wasmtime::Error::msg("component imports instance `trellis:plugin/web@0.1.0`: export `fetch` differs");
+        let error =
+            wasmtime::Error::msg("component imports instance `trellis:plugin/web@0.1.0`: export `fetch` differs");
         let UploadError::Faults(faults) = of_imports(&error) else { panic!("a fault") };
         assert_eq!(faults[0].pointer, "/imports/trellis:plugin~1web@0.1.0");
-        assert!(faults[0].message.ends_with(
-            "expected `fetch: func(request: request) -> result<response, web-error>`"
-        ), "{}", faults[0].message);
+        assert!(
+            faults[0].message.ends_with("expected `fetch: func(request: request) -> result<response, web-error>`"),
+            "{}",
+            faults[0].message
+        );
     }
 }

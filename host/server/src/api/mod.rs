@@ -20,6 +20,7 @@ mod replay;
 mod request;
 mod runs;
 mod tokens;
+mod upload;
 
 use std::{sync::Arc, time::Duration};
 
@@ -34,8 +35,8 @@ use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 use trellis_model::token::{Scope, TokenKind, TokenText};
 use trellis_operator::Host;
 
-use self::auth::TokenCache;
-pub use self::problem::Problem;
+use self::{auth::TokenCache, upload::UploadGate};
+pub use self::{problem::Problem, upload::UploadConfig};
 
 /// A fresh token from the system's randomness.
 ///
@@ -50,8 +51,7 @@ pub fn generate_token(kind: TokenKind) -> anyhow::Result<TokenText> {
 pub struct ApiConfig {
     /// Body of an event or manifest, in bytes.
     pub body_bytes_max: usize,
-    /// Body of a plugin upload, in bytes.
-    pub upload_bytes_max: usize,
+    pub upload: UploadConfig,
     /// From the first byte of a request to its answer.
     pub request_timeout: Duration,
     /// How this host is reached, without a slash at the end.
@@ -63,12 +63,14 @@ pub struct Api {
     pub host: Arc<Host>,
     pub config: ApiConfig,
     tokens: TokenCache,
+    uploads: UploadGate,
 }
 
 impl Api {
     pub fn new(host: Arc<Host>, config: ApiConfig) -> Arc<Self> {
         let tokens = TokenCache::new(host.database.clone());
-        Arc::new(Self { host, config, tokens })
+        let uploads = UploadGate::new(config.upload.clone());
+        Arc::new(Self { host, config, tokens, uploads })
     }
 }
 

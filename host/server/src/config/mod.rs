@@ -17,6 +17,7 @@ mod log;
 mod queue;
 mod run;
 mod sandbox;
+mod uploads;
 
 mod print;
 mod reader;
@@ -42,6 +43,7 @@ pub use queue::QueueConfig;
 pub use run::RunConfig;
 pub use sandbox::SandboxConfig;
 pub use units::ByteSize;
+pub use uploads::UploadsConfig;
 
 use self::{
     print::EffectiveSetting,
@@ -69,6 +71,7 @@ pub struct Config {
     pub run: RunConfig,
     pub limiter: LimiterConfig,
     pub sandbox: SandboxConfig,
+    pub uploads: UploadsConfig,
     pub egress: EgressConfig,
     pub log: LogConfig,
 }
@@ -111,6 +114,7 @@ impl Config {
             run: RunConfig::read(&mut reader.section("run")),
             limiter: LimiterConfig::read(&mut reader.section("limiter")),
             sandbox: SandboxConfig::read(&mut reader.section("sandbox")),
+            uploads: UploadsConfig::read(&mut reader.section("uploads")),
             egress: EgressConfig::read(&mut reader.section("egress")),
             log: LogConfig::read(&mut reader.section("log")),
         }

@@ -17,7 +17,8 @@ use figment::{
 use super::{args::ConfigArgs, mistake::ConfigMistake};
 
 /// The tables of the file, and the first words of variables after `TRELLIS_`.
-pub(super) const SECTIONS: [&str; 8] = ["database", "postgres", "http", "queue", "limiter", "sandbox", "egress", "log"];
+pub(super) const SECTIONS: [&str; 11] =
+    ["database", "postgres", "http", "queue", "history", "run", "limiter", "sandbox", "uploads", "egress", "log"];
 
 /// Variables that begin with `TRELLIS_` but belong to others: the command line as a client, and this module.
 const NO_SETTINGS: [&str; 4] = ["TRELLIS_CONFIG", "TRELLIS_ACCOUNT", "TRELLIS_TOKEN", "TRELLIS_URL"];

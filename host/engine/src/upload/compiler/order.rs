@@ -59,7 +59,8 @@ mod tests {
             assert_eq!(arguments[0], COMMAND);
             assert_eq!(Order::read(&arguments[1..]), Some(order));
         }
-        for wrong in [&[][..], &["pooled", "1"], &["pool", "1", "1"], &["pooled", "1", "x"], &["pooled", "1", "1", "1"]] {
+        for wrong in [&[][..], &["pooled", "1"], &["pool", "1", "1"], &["pooled", "1", "x"], &["pooled", "1", "1", "1"]]
+        {
             let arguments: Vec<OsString> = wrong.iter().map(OsString::from).collect();
             assert_eq!(Order::read(&arguments), None, "{wrong:?}");
         }

@@ -30,11 +30,8 @@ pub(super) async fn compile(
     bytes: &[u8],
     limits: &UploadLimits,
 ) -> Result<Vec<u8>, UploadError> {
-    let order = Order {
-        pooling,
-        memory_bytes: limits.compile_memory_bytes,
-        cpu_seconds: limits.compile_cpu.as_secs().max(1),
-    };
+    let order =
+        Order { pooling, memory_bytes: limits.compile_memory_bytes, cpu_seconds: limits.compile_cpu.as_secs().max(1) };
     let unusable = |error: io::Error| UploadError::Unavailable(format!("the compiler cannot be used: {error}"));
     let mut process = Process::start(program, &order).map_err(unusable)?;
     let ended = match timeout(limits.compile_wall, process.converse(bytes, limits.code_bytes)).await {

@@ -83,9 +83,11 @@ fn out_of_memory(limits: &UploadLimits) -> UploadError {
 }
 
 fn too_much(message: String, setting: &str) -> UploadError {
-    UploadError::Uncompilable(Fault::at("", message).fix(format!(
-        "split large functions and leave out what the plugin does not use, or have `{setting}` raised"
-    )))
+    UploadError::Uncompilable(
+        Fault::at("", message).fix(format!(
+            "split large functions and leave out what the plugin does not use, or have `{setting}` raised"
+        )),
+    )
 }
 
 fn broken_down(complaint: &str) -> UploadError {
