@@ -19,6 +19,7 @@ mod suspects;
 mod targets;
 
 mod hostile_guests;
+mod hostile_uploads;
 mod refusals;
 mod tenancy;
 
