@@ -61,9 +61,10 @@ async fn small_host() -> Stage {
 async fn an_upload_that_announces_too_much_is_refused_before_it_comes() {
     let stage = small_host().await;
     let account = stage.account("acme").await;
-    for length in ["65537", "18446744073709551615"] {
+    // The last one is more than any HTTP implementation counts to: it does not get as far as the host.
+    for (length, status) in [("65537", 413), ("1000000000000000", 413), ("18446744073709551615", 431)] {
         let sender = Sender::begin(&account, &format!("content-length: {length}")).await;
-        assert_eq!(sender.status().await, Some(413), "{length}");
+        assert_eq!(sender.status().await, Some(status), "{length}");
     }
     accepted(&account, "after", "announced").await;
 }
