@@ -13,5 +13,6 @@ mod outbox;
 mod storage;
 mod support;
 mod targets;
+mod upload_corpus;
 mod uploads;
 mod wasi;

@@ -29,7 +29,7 @@ pub(super) enum Ended {
 
 /// The machine code, or why there is none.
 pub(super) fn of(ended: Ended, limits: &UploadLimits) -> Result<Vec<u8>, UploadError> {
-    let (status, answer, complaint) = match ended {
+    let (status, mut answer, complaint) = match ended {
         Ended::OutOfTime => return Err(out_of_time(limits)),
         Ended::ByItself { status, answer, complaint } => (status, answer, complaint),
     };
@@ -40,9 +40,12 @@ pub(super) fn of(ended: Ended, limits: &UploadLimits) -> Result<Vec<u8>, UploadE
     if !status.success() {
         return Err(broken_off(status, &complaint, limits));
     }
-    match answer.split_first() {
-        Some((&order::CODE, code)) => Ok(code.to_vec()),
-        Some((&order::FAULT, reason)) => Err(not_runnable(&String::from_utf8_lossy(reason))),
+    match answer.first() {
+        Some(&order::CODE) => {
+            answer.remove(0);
+            Ok(answer)
+        }
+        Some(&order::FAULT) => Err(not_runnable(&String::from_utf8_lossy(&answer[1..]))),
         _ => Err(UploadError::Unavailable("the compiler ended without an answer".to_owned())),
     }
 }
