@@ -1,7 +1,7 @@
 //! A compiler process, seen from the host: started for one component, given a deadline, and killed when that is over.
 //!
-//! It gets no environment, no folder to speak of, and no files but its three pipes. Its limits it sets itself before it reads the
-//! first byte (`child.rs`): what could keep it from doing so is no more than what runs in the host.
+//! It gets no environment, no folder to speak of, and no files of the host's but three pipes. Its limits it sets itself before it
+//! reads the first byte (`child.rs`): until then nothing runs in it that does not run in the host.
 
 use std::{io, path::Path, process::Stdio, thread};
 
