@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -27,7 +27,7 @@ use crate::{
     limiter::{Limiter, LimiterConfig},
     outbox::Outbox,
     preparer::Preparer,
-    run::{Callee, Conflicts, RunContext},
+    run::{Callee, Conflicts, RunContext, Suspects},
     run_ids::RunIds,
     scheduler::{Message, RunStarter, Scheduler, Wakeups},
     slots::Slots,
@@ -217,13 +217,13 @@ impl Host {
             engine: self.engine.clone(),
             catalog: Arc::clone(&self.catalog),
             limiter: self.limiter.clone(),
-            spreads: Arc::clone(&self.spreads),
+            first_permits: Arc::default(),
             slots: Slots::default(),
             targets: self.targets.clone(),
             committer,
             conflicts: Conflicts::default(),
             claims,
-            suspects: Semaphore::new(1),
+            suspects: Suspects::new(config.runs_max),
             cancellations: Arc::clone(&self.cancellations),
             lease: Arc::clone(&self.lease),
             clock: self.clock.clone(),
@@ -436,6 +436,9 @@ impl Listener {
         }
         if let Err(error) = self.spreads.refresh().await {
             tracing::warn!(%error, "the spread of accounts was not looked for");
+        }
+        if !all && let Err(error) = self.limiter.refresh().await {
+            tracing::warn!(%error, "the limits of accounts in use were not looked for");
         }
     }
 }
