@@ -188,7 +188,6 @@ fn bombs() -> Vec<(&'static str, String, bool)> {
     let deep_toml = format!("{GOOD}\nconfig = {}1{}", "[".repeat(DEPTH), "]".repeat(DEPTH));
     let deep_tables = format!("{GOOD}\n[{}]", vec!["a"; DEPTH].join("."));
     let deep_json = format!("{}1{}", r#"{"grids":"#.repeat(DEPTH), "}".repeat(DEPTH));
-    let pointer = with_nodes(&format!("{}inputs = {{ in = \"event#{}\" }}\n", node(0), "/a".repeat(DEPTH)));
     vec![
         ("a circle of nodes", with_nodes(&(0..400).map(|number| circle(number, 400)).collect::<String>()), false),
         ("a node that needs itself", with_nodes(&circle(0, 1)), false),
@@ -204,7 +203,6 @@ fn bombs() -> Vec<(&'static str, String, bool)> {
         ("the same key twice, as JSON", r#"{"project":{"name":"a","name":"b"}}"#.to_owned(), true),
         ("the same key many times", format!("{{{}\"a\":1}}", "\"a\":1,".repeat(MANY)), true),
         ("a name of a megabyte", format!("[project]\nname = \"{}\"\n", "a".repeat(1_000_000)), false),
-        ("a long pointer", pointer, false),
         ("a number of a megabyte", format!("{{\"project\":{}}}", "9".repeat(1_000_000)), true),
     ]
 }
