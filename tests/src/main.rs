@@ -4,8 +4,12 @@ mod faults;
 
 use std::process::ExitCode;
 
+fn main() -> ExitCode {
+    trellis::compile_if_asked().unwrap_or_else(run)
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn run() -> ExitCode {
     if let Err(mistake) = faults::arm() {
         eprintln!("{mistake}");
         return ExitCode::FAILURE;

@@ -59,6 +59,12 @@ impl Cache {
         loaded
     }
 
+    /// Whether the transformer of a digest is there.
+    pub fn has(&self, digest: Digest) -> bool {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.get(&digest).is_some_and(|slot| slot.transformer.initialized())
+    }
+
     fn slot(&self, digest: Digest) -> Arc<Slot> {
         let now = self.uses.fetch_add(1, Relaxed);
         let found = self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();

@@ -226,13 +226,17 @@ pub(crate) async fn run(transformer: &Transformer, call: Call) -> CallReport {
 /// Uploads take turns with the accounts' calls, as one of them.
 const NOBODY: AccountId = AccountId(0);
 
-/// Asks a plugin for its description. It can reach nothing, and has little time.
-pub(crate) async fn describe(sandbox: &Sandbox, plugin: &PluginPre<GuestState>) -> Result<String, Failure> {
+/// Asks a plugin for its description. It can reach nothing, and `limits` are tight.
+pub(crate) async fn describe(
+    sandbox: &Sandbox,
+    plugin: &PluginPre<GuestState>,
+    limits: CallLimits,
+) -> Result<String, Failure> {
     let call = Call {
         account: NOBODY,
         event: Event::default(),
         config: "null".into(),
-        limits: CallLimits::for_describe(),
+        limits,
         grants: Arc::default(),
         secrets: Arc::default(),
         storage: Arc::new(Nothing),

@@ -25,6 +25,20 @@ impl Digest {
     }
 }
 
+/// The digest of bytes that come in one piece after another.
+#[derive(Default)]
+pub struct RunningDigest(Sha256);
+
+impl RunningDigest {
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -70,6 +84,15 @@ mod tests {
         let digest = Digest::of(b"abc");
         assert_eq!(digest.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(digest.to_string().parse::<Digest>().expect("own text"), digest);
+    }
+
+    #[test]
+    fn the_digest_of_pieces_is_that_of_the_whole() {
+        let mut running = RunningDigest::default();
+        for piece in ["a", "", "bc"] {
+            running.add(piece.as_bytes());
+        }
+        assert_eq!(running.finish(), Digest::of(b"abc"));
     }
 
     #[test]

@@ -1,10 +1,20 @@
 //! The engine: takes components in, keeps them ready, and hands them out to be called.
 
-use std::{fmt, future::Future, io, path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
-use trellis_model::{AccountId, description::Description, fault::Fault};
+use trellis_model::{AccountId, call_limits::CallLimits, description::Description, fault::Fault};
 use wasmtime::component::{Component, Linker};
 
 use crate::{
@@ -26,7 +36,9 @@ use crate::{
     transformer::Transformer,
     upload::{
         artefacts::{Artefacts, Label},
-        compile::{Compiler, blocking, digest},
+        compiler::{Asker, CompileIn, Compiler, blocking, digest},
+        limits::UploadLimits,
+        misfit,
     },
 };
 
@@ -54,6 +66,10 @@ pub struct EngineConfig {
     pub components_max: usize,
     /// Machine code of the components kept ready, in bytes. Default 1 GiB.
     pub code_bytes_max: u64,
+    /// Where components are compiled. Default: in this process. A host that takes in what others send must say otherwise.
+    pub compile_in: CompileIn,
+    /// What taking in one component may cost.
+    pub upload: UploadLimits,
     /// Which addresses guests may reach at all.
     pub egress: EgressPolicy,
     pub egress_limits: EgressLimits,
@@ -73,6 +89,8 @@ impl EngineConfig {
             artefacts_bytes_max: 4 * GIB,
             components_max: 1_000,
             code_bytes_max: GIB,
+            compile_in: CompileIn::ThisProcess,
+            upload: UploadLimits::default(),
             egress: EgressPolicy::default(),
             egress_limits: EgressLimits::default(),
             ca_certificates: Vec::new(),
@@ -100,7 +118,8 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     sandbox: Arc<Sandbox>,
     linker: Linker<GuestState>,
-    compiler: Arc<Compiler>,
+    compiler: Compiler,
+    describe_limits: CallLimits,
     artefacts: Arc<Artefacts>,
     cache: Cache,
     senders: Arc<Senders>,
@@ -114,13 +133,16 @@ impl Engine {
         let sandbox = Arc::new(Sandbox::new(config).map_err(wasmtime_error)?);
         let mut linker = Linker::new(&sandbox.engine);
         Capabilities::add_to_linker(&mut linker).map_err(wasmtime_error)?;
-        let artefacts = Artefacts::open(&config.artefacts_folder, &sandbox.engine, config.artefacts_bytes_max)
+        let (bytes_max, code_bytes_max) = (config.artefacts_bytes_max, config.upload.code_bytes);
+        let artefacts = Artefacts::open(&config.artefacts_folder, &sandbox.engine, bytes_max, code_bytes_max)
             .map_err(|source| EngineError::Artefacts { folder: config.artefacts_folder.clone(), source })?;
         let roots = read_roots(&config.ca_certificates)?;
+        let (engine, pooling) = (sandbox.engine.clone(), sandbox.is_pooling());
         epoch::start(&sandbox.engine).map_err(EngineError::Epoch)?;
         Ok(Self(Arc::new(Inner {
             linker,
-            compiler: Arc::new(Compiler::new(sandbox.engine.clone())),
+            compiler: Compiler::new(engine, pooling, config.compile_in.clone(), config.upload),
+            describe_limits: config.upload.describe,
             artefacts: Arc::new(artefacts),
             cache: Cache::new(config.components_max, config.code_bytes_max),
             senders: Arc::new(Senders::new(Arc::clone(&sandbox.policy), config.egress_limits, roots)),
@@ -145,12 +167,36 @@ impl Engine {
     /// All that is wrong with the component.
     pub async fn compile(&self, bytes: Bytes) -> Result<Compiled, UploadError> {
         let digest = digest(bytes.clone()).await?;
-        let transformer = self.0.cache.get_or_load(digest, || self.read_or_build(digest, async || Ok(bytes))).await;
-        let transformer = transformer.map_err(|error| match error {
-            LoadError::Upload(error) => error,
-            other => UploadError::Unavailable(other.to_string()),
-        })?;
-        Ok(Compiled { digest, description: Arc::clone(&transformer.description), imports: transformer.imports.clone() })
+        self.compile_digested(digest, bytes).await
+    }
+
+    /// Like [`Engine::compile`], for one who has computed the digest while the bytes came in.
+    ///
+    /// # Errors
+    /// All that is wrong with the component.
+    pub async fn compile_digested(&self, digest: Digest, bytes: Bytes) -> Result<Compiled, UploadError> {
+        let is_new = AtomicBool::new(false);
+        let transformer = self.0.cache.get_or_load(digest, || self.take_in(digest, bytes, &is_new)).await?;
+        Ok(Compiled {
+            digest,
+            description: Arc::clone(&transformer.description),
+            imports: transformer.imports.clone(),
+            build_time: transformer.build_time,
+            is_new: is_new.into_inner(),
+        })
+    }
+
+    async fn take_in(
+        &self,
+        digest: Digest,
+        bytes: Bytes,
+        is_new: &AtomicBool,
+    ) -> Result<Arc<Transformer>, UploadError> {
+        if let Some(transformer) = self.read_artefact(digest).await? {
+            return Ok(Arc::new(transformer));
+        }
+        is_new.store(true, Relaxed);
+        self.build(digest, bytes, Asker::Upload).await.map(Arc::new)
     }
 
     /// The transformer of a component that was accepted before: from memory, else from the artefact on disk, else
@@ -171,28 +217,56 @@ impl Engine {
         self.0.cache.get_or_load(digest, || self.read_or_build(digest, fetch)).await
     }
 
+    /// Sees to it that there is machine code of a component that was accepted before, in memory or on disk, so that no run
+    /// has to wait for the compiler.
+    ///
+    /// # Errors
+    /// Like [`Engine::load`].
+    pub async fn prepare<F, E>(&self, digest: Digest, bytes: impl FnOnce() -> F + Send) -> Result<(), LoadError>
+    where
+        F: Future<Output = Result<Bytes, E>> + Send,
+        E: fmt::Display,
+    {
+        let artefacts = Arc::clone(&self.0.artefacts);
+        if self.0.cache.has(digest) || blocking(move || artefacts.has(digest)).await? {
+            return Ok(());
+        }
+        self.load(digest, bytes).await.map(drop)
+    }
+
     async fn read_or_build(
         &self,
         digest: Digest,
         fetch: impl AsyncFnOnce() -> Result<Bytes, LoadError>,
     ) -> Result<Arc<Transformer>, LoadError> {
-        let (artefacts, engine) = (Arc::clone(&self.0.artefacts), self.0.sandbox.engine.clone());
-        if let Some((component, label)) = blocking(move || artefacts.load(&engine, digest)).await? {
-            let plugin = self.link(&component)?;
-            return Ok(Arc::new(self.transformer(digest, &component, plugin, &label)?));
+        if let Some(transformer) = self.read_artefact(digest).await? {
+            return Ok(Arc::new(transformer));
         }
         let bytes = fetch().await?;
         let found = self::digest(bytes.clone()).await?;
         if found != digest {
             return Err(LoadError::WrongDigest { expected: digest, found });
         }
-        Ok(Arc::new(self.build(digest, bytes).await?))
+        Ok(Arc::new(self.build(digest, bytes, Asker::Host).await?))
     }
 
-    async fn build(&self, digest: Digest, bytes: Bytes) -> Result<Transformer, UploadError> {
-        let code = self.0.compiler.compile(bytes).await?;
+    async fn read_artefact(&self, digest: Digest) -> Result<Option<Transformer>, UploadError> {
+        let (artefacts, engine) = (Arc::clone(&self.0.artefacts), self.0.sandbox.engine.clone());
+        match blocking(move || artefacts.load(&engine, digest)).await? {
+            Some((component, label)) => {
+                let plugin = self.link(&component)?;
+                self.transformer(digest, &component, plugin, &label).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    async fn build(&self, digest: Digest, bytes: Bytes, asker: Asker) -> Result<Transformer, UploadError> {
+        let began = Instant::now();
+        let code = self.0.compiler.compile(bytes, asker).await?;
         let plugin = self.link(&code.component)?;
-        let description = call::describe(&self.0.sandbox, &plugin).await.map_err(|failure| {
+        let described = call::describe(&self.0.sandbox, &plugin, self.0.describe_limits).await;
+        let description = described.map_err(|failure| {
             if failure.kind == FailureKind::Unavailable {
                 // The host was too busy; that is not the component's fault.
                 return UploadError::Unavailable(format!("`describe` could not be run: {failure}"));
@@ -202,7 +276,8 @@ impl Engine {
                     .fix("`describe` must return the plugin's description without using any capability"),
             )
         })?;
-        let label = Label { description, imports: code.imports };
+        let build_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let label = Label { description, imports: code.imports, build_ms };
         let transformer = self.transformer(digest, &code.component, plugin, &label)?;
         let artefacts = Arc::clone(&self.0.artefacts);
         blocking(move || artefacts.save(digest, &code.component, &label)).await?;
@@ -211,13 +286,8 @@ impl Engine {
 
     /// Joins a component's imports to the capabilities, and finds its exports.
     fn link(&self, component: &Component) -> Result<PluginPre<GuestState>, UploadError> {
-        let linked = self.0.linker.instantiate_pre(component).and_then(PluginPre::new);
-        linked.map_err(|error| {
-            UploadError::fault(
-                Fault::at("/imports", format!("does not fit this host's WIT: {error:#}"))
-                    .fix("build against the WIT of this host: its source has it in the folder `wit`"),
-            )
-        })
+        let joined = self.0.linker.instantiate_pre(component).map_err(|error| misfit::of_imports(&error))?;
+        PluginPre::new(joined).map_err(|error| misfit::of_exports(&error))
     }
 
     fn transformer(
@@ -236,6 +306,7 @@ impl Engine {
             plugin,
             sandbox: Arc::clone(&self.0.sandbox),
             code_bytes: (code.end.addr() - code.start.addr()) as u64,
+            build_time: Duration::from_millis(label.build_ms),
         })
     }
 }

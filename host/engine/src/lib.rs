@@ -37,7 +37,7 @@ pub use capabilities::{
     storage::{Change, Entry, ListedKey, ReadVersion, Storage, StorageUnavailable, Write},
     wasi::WallClock,
 };
-pub use digest::{Digest, InvalidDigest};
+pub use digest::{Digest, InvalidDigest, RunningDigest};
 pub use egress::{
     outbound::{Outbound, OutboundBody, OutboundRequest, OutboundResponse, SendError, StreamBody},
     targets::{Passage, Patience, TargetFull, TargetGate},
@@ -47,4 +47,6 @@ pub use failure::{Failure, FailureKind};
 pub use report::{CallReport, Effects, Emission, Metering, Outcome};
 pub use secrets::Secrets;
 pub use transformer::Transformer;
-pub use upload::{Compiled, LoadError, UploadError, check::check};
+#[cfg(unix)]
+pub use upload::compiler::child::compile_if_asked;
+pub use upload::{Compiled, LoadError, UploadError, check::check, compiler::CompileIn, limits::UploadLimits};

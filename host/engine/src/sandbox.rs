@@ -127,6 +127,13 @@ fn base_config() -> Config {
     config
 }
 
+/// What a compiler process makes machine code with, for an engine that has a pool or none. The pool itself does not show in
+/// the code, and would take the address space that the process is to do without.
+#[cfg(unix)]
+pub(crate) fn compiler_config(pooling: bool) -> Config {
+    if pooling { base_config() } else { on_demand_config() }
+}
+
 fn pooling_config(settings: &EngineConfig) -> Config {
     let instances = settings.instances_max.saturating_add(POOL_SLACK);
     let mut pool = PoolingAllocationConfig::new();

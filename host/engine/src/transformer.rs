@@ -1,6 +1,6 @@
 //! A component that is ready to be called: compiled, linked, and known by its description.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use trellis_model::description::Description;
 
@@ -22,6 +22,8 @@ pub struct Transformer {
     pub(crate) sandbox: Arc<Sandbox>,
     /// Machine code, in bytes.
     pub(crate) code_bytes: u64,
+    /// How long it took to compile and describe it, whenever that was.
+    pub(crate) build_time: Duration,
 }
 
 impl Transformer {

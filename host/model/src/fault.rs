@@ -23,14 +23,27 @@ pub struct Fault {
     pub fix: Option<String>,
 }
 
+/// The longest text of a fault, in bytes. What was written stands in it, and that may be a megabyte, a hundred times over.
+const TEXT_BYTES_MAX: usize = 2_048;
+
+/// Text that is cut where it is too long to be read.
+fn bounded(text: impl Into<String>) -> String {
+    let mut text = text.into();
+    if text.len() > TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        text.push('…');
+    }
+    text
+}
+
 impl Fault {
     pub fn at(pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), line: None, column: None, message: message.into(), fix: None }
+        Self { pointer: bounded(pointer), line: None, column: None, message: bounded(message), fix: None }
     }
 
     #[must_use]
     pub fn fix(mut self, fix: impl Into<String>) -> Self {
-        self.fix = Some(fix.into());
+        self.fix = Some(bounded(fix));
         self
     }
 }
@@ -83,6 +96,14 @@ fn edit_distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fault_is_never_as_long_as_what_is_wrong_with_it() {
+        let long = "ä".repeat(1_000_000);
+        let fault = Fault::at(long.clone(), long.clone()).fix(long);
+        assert!(fault.to_string().len() < 3 * TEXT_BYTES_MAX + 32, "{} bytes", fault.to_string().len());
+        assert!(fault.message.ends_with("ä…"));
+    }
 
     #[test]
     fn a_near_name_is_suggested_and_a_far_one_is_not() {

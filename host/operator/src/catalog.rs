@@ -3,7 +3,7 @@
 //! At start all projects are loaded; a revision that only old runs need is loaded when the first of them comes.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -11,6 +11,7 @@ use std::{
 };
 
 use dashmap::DashMap;
+use tokio::sync::Notify;
 use trellis_engine::Digest;
 use trellis_model::{
     AccountId, Place, PluginId, ProjectId, RevisionId,
@@ -104,6 +105,8 @@ pub struct Catalog {
     has_keys: bool,
     /// The newest revision that [`Catalog::refresh`] has seen.
     newest: AtomicI64,
+    /// Tells one who waits that projects have new revisions.
+    changed: Notify,
 }
 
 impl Catalog {
@@ -115,6 +118,7 @@ impl Catalog {
             current: DashMap::new(),
             targets: DashMap::new(),
             newest: AtomicI64::new(0),
+            changed: Notify::new(),
         }
     }
 
@@ -127,6 +131,16 @@ impl Catalog {
     pub fn targets(&self, revision: &LoadedRevision) -> Arc<[Target]> {
         let current = self.targets.get(&revision.project);
         current.map_or_else(|| Arc::clone(&revision.targets), |current| Arc::clone(&current.1))
+    }
+
+    /// The components that current revisions are made of.
+    pub fn digests(&self) -> HashSet<Digest> {
+        self.current.iter().flat_map(|revision| revision.digests.values().copied().collect::<Vec<_>>()).collect()
+    }
+
+    /// Waits until a project gets a new revision, or has got one since this was last waited for. For one task alone.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     pub fn project_count(&self) -> usize {
@@ -206,6 +220,8 @@ impl Catalog {
         if current.id < loaded.id {
             *current = loaded;
         }
+        drop(current);
+        self.changed.notify_one();
         raised
     }
 

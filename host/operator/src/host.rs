@@ -27,6 +27,7 @@ use crate::{
     lease::{Lease, LeaseConfig, LeaseKeeper},
     limiter::{Limiter, LimiterConfig},
     outbox::Outbox,
+    preparer::Preparer,
     run::{Callee, Conflicts, RunContext, Suspects, move_up},
     run_ids::RunIds,
     scheduler::{Message, RunStarter, Scheduler, Wakeups},
@@ -195,6 +196,11 @@ impl Host {
         let scheduler = Scheduler::new(starter, messages, shard_changes, config.runs_max);
         let housekeeper =
             Housekeeper::new(host.database.clone(), Arc::clone(&host.lease), config.housekeeping_interval);
+        let preparer = Preparer {
+            database: host.database.clone(),
+            engine: host.engine.clone(),
+            catalog: Arc::clone(&host.catalog),
+        };
         let stop = HostStop {
             database: host.database.clone(),
             lease: Arc::clone(&host.lease),
@@ -212,6 +218,7 @@ impl Host {
                 Task::spawn("targets", |stop| host.targets.clone().keep(stop)),
                 notifier,
                 Task::spawn("housekeeper", |stop| housekeeper.run(stop)),
+                Task::spawn("preparer", |stop| preparer.run(stop)),
             ],
         };
         Ok((host, stop))

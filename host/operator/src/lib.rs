@@ -24,6 +24,7 @@ pub mod vault;
 pub mod committer;
 mod housekeeper;
 mod outbox;
+mod preparer;
 mod run_ids;
 
 pub mod cancellations;

@@ -14,3 +14,6 @@ pub mod postgres;
 pub mod client;
 pub mod project;
 mod tls;
+
+/// What every program that starts a host begins with: hosts compile plugins in children that are this same program.
+pub use trellis_engine::compile_if_asked;

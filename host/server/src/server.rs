@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use trellis_engine::{Engine, EngineConfig, egress::policy::EgressPolicy};
+use trellis_engine::{CompileIn, Engine, EngineConfig, egress::policy::EgressPolicy};
 use trellis_model::token::TokenKind;
 use trellis_operator::{
     Host, HostConfig,
@@ -26,7 +26,7 @@ use trellis_store::{
 };
 
 use crate::{
-    api::{self, Api, ApiConfig, Pace, TokenCacheLimits},
+    api::{self, Api, ApiConfig, Pace, TokenCacheLimits, UploadConfig},
     config::{self, Config, OperatorToken, TokensConfig},
     credentials,
     edge::{self, Drained, EdgeConfig},
@@ -194,6 +194,8 @@ fn start_engine(config: &Config) -> anyhow::Result<Engine> {
         let read = std::fs::read(path);
         engine.ca_certificates = read.with_context(|| format!("cannot read `egress.ca_file`, {}", path.display()))?;
     }
+    engine.compile_in = CompileIn::children_of_this_program().context("cannot tell which program compiles plugins")?;
+    engine.upload = config.uploads.upload_limits();
     Ok(Engine::new(&engine)?)
 }
 
@@ -224,9 +226,16 @@ fn host_config(config: &Config, is_exclusive: bool, callee: Callee) -> HostConfi
 fn api_config(config: &Config, base_url: &str) -> ApiConfig {
     ApiConfig {
         body_bytes_max: usize::try_from(config.http.body_max.0).unwrap_or(usize::MAX),
-        upload_bytes_max: usize::try_from(config.http.upload_max.0).unwrap_or(usize::MAX),
         credential_bytes_max: config.credentials.value_max.as_usize(),
         credentials_max: config.credentials.per_project_max,
+        upload: UploadConfig {
+            bytes_max: config.http.upload_max.as_usize(),
+            at_once: config.uploads.at_once,
+            account_at_once: config.uploads.account_at_once,
+            waiting_max: config.uploads.waiting_max,
+            wait: config.uploads.wait,
+            stall: config.uploads.stall,
+        },
         request_timeout: config.http.request_timeout,
         body_pace: Pace { patience: config.http.body_timeout, bytes_per_second: config.http.body_rate_min.0 },
         requests_max: config.http.requests_max as usize,

@@ -1,5 +1,7 @@
 //! The bytes of uploaded components, by their SHA-256.
 
+use trellis_model::AccountId;
+
 use crate::{Database, Result};
 
 impl Database {
@@ -11,6 +13,15 @@ impl Database {
             .execute(&self.durable)
             .await?;
         Ok(())
+    }
+
+    /// Whether a plugin of this account, of any name and version, is made of these bytes.
+    pub async fn has_component(&self, account: AccountId, digest: &[u8; 32]) -> Result<bool> {
+        Ok(sqlx::query_scalar("select exists (select 1 from plugin where account_id = $1 and digest = $2)")
+            .bind(account.0)
+            .bind(digest.as_slice())
+            .fetch_one(&self.durable)
+            .await?)
     }
 
     pub async fn component(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>> {

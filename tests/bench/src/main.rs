@@ -43,7 +43,7 @@ mod goal;
 mod measurement;
 mod samples;
 
-use std::time::Duration;
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -81,7 +81,14 @@ fn setting(text: &str) -> Result<(String, String), String> {
 /// Nothing but complaints. Loading a million rows is slow, and meant to be.
 const LOGGED: &str = "warn,sqlx::query=error";
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
+    if let Some(exit) = trellis::compile_if_asked() {
+        return Ok(exit);
+    }
+    run_measurement().map(|()| ExitCode::SUCCESS)
+}
+
+fn run_measurement() -> anyhow::Result<()> {
     // A host that complains (of a lost lease, say) spoils a measurement; one that does not writes nothing.
     tracing_subscriber::fmt().with_env_filter(LOGGED).with_writer(std::io::stderr).init();
     // A runtime of its own for the load, so that a profile tells the two apart by the names of their threads.

@@ -22,6 +22,7 @@ mod api;
 mod credentials;
 mod egress_namespace;
 mod hostile_guests;
+mod hostile_uploads;
 mod refusals;
 mod tenancy;
 mod webhooks;

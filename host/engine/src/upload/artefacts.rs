@@ -2,14 +2,16 @@
 //!
 //! A file is named for the component's digest and for the engine that compiled it, and begins with a MAC under a key of
 //! this folder: machine code is run as it is, so only what this host wrote itself may be read back. A file that is
-//! missing, damaged or of another engine counts as absent, and the component is compiled anew from its original bytes.
-//! Whoever can read the key can run code as this host anyway.
+//! missing, damaged, not private or of another engine counts as absent, and the component is compiled anew from its original
+//! bytes. Whoever can read the key can run code as this host anyway.
+
+mod private;
 
 use std::{
     ffi::OsStr,
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     hash::{Hash, Hasher},
-    io::{self, Read, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -19,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
+use super::machine_code::deserialize;
 use crate::digest::Digest;
 
 const KEY_FILE: &str = "artefacts.key";
@@ -36,7 +39,10 @@ pub(crate) struct Artefacts {
     key: [u8; KEY_BYTES],
     /// Of the engine's version, settings and CPU features.
     engine_hash: [u8; 8],
+    /// All artefacts together, in bytes.
     bytes_max: u64,
+    /// One artefact, in bytes.
+    file_bytes_max: u64,
 }
 
 /// What is known of a component besides its machine code.
@@ -45,14 +51,29 @@ pub(crate) struct Label {
     /// The text that `describe` returned.
     pub description: String,
     pub imports: Vec<String>,
+    /// How long it took to compile and describe the component, in milliseconds.
+    #[serde(default)]
+    pub build_ms: u64,
 }
+
+/// Room for the label of an artefact, in bytes: a description and the names of imports.
+const LABEL_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 impl Artefacts {
     /// Opens the folder, and makes it and its key when they are missing.
-    pub fn open(folder: &Path, engine: &wasmtime::Engine, bytes_max: u64) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
+    ///
+    /// # Errors
+    /// The folder or the key is not this user's alone, or cannot be used.
+    pub fn open(folder: &Path, engine: &wasmtime::Engine, bytes_max: u64, code_bytes_max: u64) -> io::Result<Self> {
+        private::folder(folder)?;
         let key = read_or_make_key(folder)?;
-        Ok(Self { folder: folder.to_owned(), key, engine_hash: engine_hash(engine), bytes_max })
+        let file_bytes_max = code_bytes_max.saturating_add(LABEL_BYTES_MAX);
+        Ok(Self { folder: folder.to_owned(), key, engine_hash: engine_hash(engine), bytes_max, file_bytes_max })
+    }
+
+    /// Whether there is an artefact of this component, whatever its worth.
+    pub fn has(&self, digest: Digest) -> bool {
+        fs::symlink_metadata(self.path(digest)).is_ok()
     }
 
     fn path(&self, digest: Digest) -> PathBuf {
@@ -71,9 +92,9 @@ impl Artefacts {
     /// Reads a compiled component back. None: compile it.
     pub fn load(&self, engine: &wasmtime::Engine, digest: Digest) -> Option<(Component, Label)> {
         let path = self.path(digest);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        let (file, bytes) = match private::read(&path, self.file_bytes_max) {
+            Ok(Some(read)) => read,
+            Ok(None) => return None,
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "cannot read a compiled component; it is compiled anew");
                 return None;
@@ -81,7 +102,7 @@ impl Artefacts {
         };
         let loaded = self.open_sealed(engine, digest, &bytes);
         match &loaded {
-            Some(_) => mark_used(&path),
+            Some(_) => mark_used(&file, &path),
             None => {
                 tracing::warn!(path = %path.display(), "a compiled component was altered since it was written; it is compiled anew");
             }
@@ -97,7 +118,10 @@ impl Artefacts {
         let (length, rest) = sealed.split_first_chunk::<4>()?;
         let (label, code) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
         let label = serde_json::from_slice(label).ok()?;
-        Some((deserialize(engine, code)?, label))
+        let component = deserialize(engine, code);
+        let refused =
+            |error: &wasmtime::Error| tracing::warn!(reason = format!("{error:#}"), "cannot use a compiled component");
+        Some((component.inspect_err(refused).ok()?, label))
     }
 
     /// Keeps a compiled component. A full disk costs the next start some time, and nothing else.
@@ -155,18 +179,9 @@ impl Artefacts {
     }
 }
 
-/// Makes machine code runnable.
-#[expect(unsafe_code, reason = "wasmtime trusts compiled components; the MAC says that this host compiled these bytes")]
-fn deserialize(engine: &wasmtime::Engine, authenticated: &[u8]) -> Option<Component> {
-    // SAFETY: the caller has checked the MAC over these very bytes, under a key that only this host's user can read, so
-    // they are what `Component::serialize` returned. wasmtime itself refuses those of another version or setting.
-    let component = unsafe { Component::deserialize(engine, authenticated) };
-    component.inspect_err(|error| tracing::warn!(reason = format!("{error:#}"), "cannot use a compiled component")).ok()
-}
-
-fn mark_used(path: &Path) {
+fn mark_used(file: &File, path: &Path) {
     // Only the order of removal rests on it.
-    if let Err(error) = File::open(path).and_then(|file| file.set_modified(SystemTime::now())) {
+    if let Err(error) = file.set_modified(SystemTime::now()) {
         tracing::debug!(path = %path.display(), %error, "cannot note the use of a compiled component");
     }
 }
@@ -174,7 +189,7 @@ fn mark_used(path: &Path) {
 /// Writes under another name and renames, so that a file is there whole or not at all.
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = temporary_name(path)?;
-    let written = create_private(&temporary)
+    let written = private::create(&temporary)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
@@ -198,7 +213,7 @@ fn read_or_make_key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
     let mut key = [0; KEY_BYTES];
     getrandom::fill(&mut key).map_err(io::Error::other)?;
     let temporary = temporary_name(&path)?;
-    create_private(&temporary).and_then(|mut file| file.write_all(&key).and_then(|()| file.sync_all()))?;
+    private::create(&temporary).and_then(|mut file| file.write_all(&key).and_then(|()| file.sync_all()))?;
     let linked = fs::hard_link(&temporary, &path);
     fs::remove_file(&temporary)?;
     match linked {
@@ -208,14 +223,8 @@ fn read_or_make_key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
 }
 
 fn read_key(path: &Path) -> io::Result<Option<[u8; KEY_BYTES]>> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    refuse_public(&file, path)?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
+    // More than a key has, so that a longer file is seen to be one.
+    let Some((_, bytes)) = private::read(path, 1_024)? else { return Ok(None) };
     let length = bytes.len();
     bytes.try_into().map(Some).map_err(|_| {
         io::Error::other(format!(
@@ -223,32 +232,6 @@ fn read_key(path: &Path) -> io::Result<Option<[u8; KEY_BYTES]>> {
             path.display()
         ))
     })
-}
-
-#[cfg(unix)]
-fn refuse_public(file: &File, path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = file.metadata()?.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 {
-        return Ok(());
-    }
-    Err(io::Error::other(format!(
-        "{} can be read by others (mode {mode:o}); remove it to get a new one",
-        path.display()
-    )))
-}
-
-#[cfg(not(unix))]
-fn refuse_public(_file: &File, _path: &Path) -> io::Result<()> {
-    Ok(())
-}
-
-fn create_private(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 fn engine_hash(engine: &wasmtime::Engine) -> [u8; 8] {

@@ -10,16 +10,12 @@ use semver::{Version, VersionReq};
 use trellis_model::{fault::Fault, manifest::reader::FAULTS_MAX};
 use wasmparser::{BinaryReaderError, Parser, Payload};
 
+use super::limits::UploadLimits;
+
 /// The export that makes a component a plugin.
 const TRANSFORMER: &str = "trellis:plugin/transformer";
 /// Versions of `trellis:plugin` that this host speaks. Old minor versions stay in this list.
 const PLUGIN_VERSIONS: &str = "0.1";
-/// Functions in one component. The largest interpreters have about 40,000.
-const FUNCTIONS_MAX: u32 = 300_000;
-/// One function, in bytes. The largest in interpreters have about 300 KiB; compiling takes more than linear time.
-const FUNCTION_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Modules and components nested in one component.
-const PARTS_MAX: u32 = 256;
 
 /// WIT packages that a plugin may import from, and their versions.
 const PACKAGES: [(&str, &str); 11] = [
@@ -48,11 +44,11 @@ static VERSIONS: LazyLock<Vec<(&str, VersionReq)>> = LazyLock::new(|| {
 ///
 /// # Errors
 /// All that is wrong with it.
-pub fn check(bytes: &[u8]) -> Result<Vec<String>, Vec<Fault>> {
+pub fn check(bytes: &[u8], limits: &UploadLimits) -> Result<Vec<String>, Vec<Fault>> {
     if let Some(fault) = no_component(bytes) {
         return Err(vec![fault]);
     }
-    let outline = Outline::read(bytes).map_err(|fault| vec![*fault])?;
+    let outline = Outline::read(bytes, limits).map_err(|fault| vec![*fault])?;
     let import_faults = outline.imports.iter().filter_map(|name| import_fault(name));
     let mut faults: Vec<Fault> = import_faults.take(FAULTS_MAX).collect();
     faults.extend(export_fault(&outline.exports));
@@ -115,17 +111,24 @@ fn text_or_unknown(bytes: &[u8]) -> Fault {
     }
 }
 
-/// Imports of a component, and exports: interpreted languages have about thirty.
-const NAMES_MAX: usize = 1_000;
+/// One name of an import or export, in bytes: ten times the longest that WIT packages have.
 const NAME_BYTES_MAX: usize = 1_024;
 
-fn push_name(names: &mut Vec<String>, name: &str, what: &str) -> Result<(), Box<Fault>> {
-    if names.len() >= NAMES_MAX || name.len() > NAME_BYTES_MAX {
-        let message = format!("more than {NAMES_MAX} {what}, or one with a name of more than {NAME_BYTES_MAX} bytes");
-        return Err(Box::new(Fault::at("", message).fix("leave out what the plugin does not use")));
+fn push_name(names: &mut Vec<String>, name: &str, what: &str, names_max: u32) -> Result<(), Box<Fault>> {
+    if names.len() >= names_max as usize {
+        return Err(too_many(names_max, what));
+    }
+    if name.len() > NAME_BYTES_MAX {
+        let begin: String = name.chars().take(64).collect();
+        let message = format!("a name of {} bytes, at most {NAME_BYTES_MAX} are allowed: `{begin}…`", name.len());
+        return Err(Box::new(Fault::at("", message).fix("give it a shorter name")));
     }
     names.push(name.to_owned());
     Ok(())
+}
+
+fn too_many(most: u32, what: &str) -> Box<Fault> {
+    Box::new(Fault::at("", format!("more than {most} {what}")).fix("leave out what the plugin does not use"))
 }
 
 /// What a component imports and exports at its top level.
@@ -138,7 +141,7 @@ struct Outline {
 }
 
 impl Outline {
-    fn read(bytes: &[u8]) -> Result<Self, Box<Fault>> {
+    fn read(bytes: &[u8], limits: &UploadLimits) -> Result<Self, Box<Fault>> {
         let mut outline = Self::default();
         let mut depth = 0_u32;
         for payload in Parser::new(0).parse_all(bytes) {
@@ -146,20 +149,20 @@ impl Outline {
             match payload {
                 Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
                     depth += 1;
-                    outline.count_part()?;
+                    outline.count_part(depth, limits)?;
                 }
                 Payload::End(_) => depth = depth.saturating_sub(1),
-                Payload::CodeSectionEntry(body) => outline.count_function(body.range().len())?,
+                Payload::CodeSectionEntry(body) => outline.count_function(body.range().len(), limits)?,
                 Payload::ComponentImportSection(section) if depth == 0 => {
                     for import in section {
                         let import = import.map_err(|error| broken(&error, bytes.len()))?;
-                        push_name(&mut outline.imports, import.name.name, "imports")?;
+                        push_name(&mut outline.imports, import.name.name, "imports", limits.names)?;
                     }
                 }
                 Payload::ComponentExportSection(section) if depth == 0 => {
                     for export in section {
                         let export = export.map_err(|error| broken(&error, bytes.len()))?;
-                        push_name(&mut outline.exports, export.name.name, "exports")?;
+                        push_name(&mut outline.exports, export.name.name, "exports", limits.names)?;
                     }
                 }
                 _ => {}
@@ -168,26 +171,27 @@ impl Outline {
         Ok(outline)
     }
 
-    fn count_part(&mut self) -> Result<(), Box<Fault>> {
+    fn count_part(&mut self, depth: u32, limits: &UploadLimits) -> Result<(), Box<Fault>> {
         self.parts += 1;
-        if self.parts <= PARTS_MAX {
-            return Ok(());
+        if self.parts > limits.parts {
+            let message = format!("more than {} modules and components in it", limits.parts);
+            return Err(Box::new(Fault::at("", message).fix("compose fewer parts into one component")));
         }
-        let message = format!("more than {PARTS_MAX} modules and components nested in it");
-        Err(Box::new(Fault::at("", message).fix("compose fewer parts into one component")))
+        if depth > limits.parts_depth {
+            let message = format!("modules and components nested more than {} deep", limits.parts_depth);
+            return Err(Box::new(Fault::at("", message).fix("compose the parts side by side")));
+        }
+        Ok(())
     }
 
-    fn count_function(&mut self, bytes: usize) -> Result<(), Box<Fault>> {
+    fn count_function(&mut self, bytes: usize, limits: &UploadLimits) -> Result<(), Box<Fault>> {
         self.functions += 1;
-        if self.functions > FUNCTIONS_MAX {
-            let message = format!("more than {FUNCTIONS_MAX} functions");
-            return Err(Box::new(Fault::at("", message).fix("leave out what the plugin does not use")));
+        if self.functions > limits.functions {
+            return Err(too_many(limits.functions, "functions"));
         }
-        if bytes > FUNCTION_BYTES_MAX {
-            let message = format!(
-                "function {} is {bytes} bytes long, at most {FUNCTION_BYTES_MAX} are allowed",
-                self.functions - 1
-            );
+        if bytes as u64 > limits.function_bytes {
+            let (number, most) = (self.functions - 1, limits.function_bytes);
+            let message = format!("function {number} is {bytes} bytes long, at most {most} are allowed");
             return Err(Box::new(
                 Fault::at("", message).fix("split the function, or build without inlining everything"),
             ));
@@ -206,7 +210,7 @@ fn broken(error: &BinaryReaderError, length: usize) -> Box<Fault> {
 }
 
 fn import_fault(name: &str) -> Option<Fault> {
-    let pointer = format!("/imports/{}", name.replace('~', "~0").replace('/', "~1"));
+    let pointer = pointer_to("/imports", name);
     let provided = || {
         let list: Vec<String> = PACKAGES
             .iter()
@@ -228,6 +232,11 @@ fn import_fault(name: &str) -> Option<Fault> {
     let ours = ours.trim_start_matches(['=', '^']);
     let message = format!("imports `{name}`, but this host provides {package} in version {ours}");
     Some(Fault::at(pointer, message).fix(format!("build against {package}@{ours}")))
+}
+
+/// A name below a list of them; the list itself for none.
+pub(super) fn pointer_to(list: &str, name: &str) -> String {
+    if name.is_empty() { list.to_owned() } else { format!("{list}/{}", name.replace('~', "~0").replace('/', "~1")) }
 }
 
 /// `wasi:http/types@0.2.3` → `wasi:http`, `0.2.3`.

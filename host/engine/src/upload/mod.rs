@@ -2,12 +2,16 @@
 //!
 //! Every refusal says what is wrong and how to mend it. Knows nothing of accounts, names or versions of plugins.
 
+pub mod limits;
+
 pub mod check;
+pub mod compiler;
+pub(crate) mod misfit;
 
 pub(crate) mod artefacts;
-pub(crate) mod compile;
+mod machine_code;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use trellis_model::{description::Description, fault::Fault};
 
@@ -20,6 +24,10 @@ pub struct Compiled {
     pub description: Arc<Description>,
     /// Interfaces that the component imports, such as `wasi:http/outgoing-handler@0.2.12`: the most that it may need.
     pub imports: Vec<String>,
+    /// How long it took this machine to compile and describe it, whenever that was.
+    pub build_time: Duration,
+    /// Whether that was just now, or had been done before.
+    pub is_new: bool,
 }
 
 /// Why a component was not accepted.
@@ -28,6 +36,10 @@ pub enum UploadError {
     /// The component is at fault.
     #[error("{}", listed(.0))]
     Faults(Vec<Fault>),
+    /// The compiler ran out of what it may use, or broke down: the component is at fault, as far as can be said. A component
+    /// that was accepted before may be compiled by another attempt.
+    #[error("{0}")]
+    Uncompilable(Fault),
     /// The host is at fault: worth another attempt.
     #[error("cannot compile the component now: {0}")]
     Unavailable(String),

@@ -15,5 +15,6 @@ mod secrets;
 mod storage;
 mod support;
 mod targets;
+mod upload_corpus;
 mod uploads;
 mod wasi;

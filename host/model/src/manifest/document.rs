@@ -8,6 +8,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
+use super::reader::{FAULTS_MAX, Faults};
 use crate::fault::Fault;
 
 /// Largest manifest text, in bytes: a thousand nodes written out generously.
@@ -168,17 +169,17 @@ pub fn from_toml(text: &str) -> Result<Item, Vec<Fault>> {
             }
             fault
         };
-        return Err(errors.iter().map(fault).collect());
+        return Err(errors.iter().take(FAULTS_MAX).map(fault).collect());
     }
-    let mut faults = Vec::new();
+    let mut faults = Faults::default();
     let kind = toml_table(table.get_ref(), &Pointer::default(), &lines, &mut faults);
     let item = Item { place: Place { pointer: Pointer::default(), line_column: Some((1, 1)) }, kind };
     check_text(&item, &mut faults);
-    if faults.is_empty() { Ok(item) } else { Err(faults) }
+    faults.into_result(item)
 }
 
 /// The one character that the database cannot hold.
-fn check_text(item: &Item, faults: &mut Vec<Fault>) {
+fn check_text(item: &Item, faults: &mut Faults) {
     let fault = |place: &Place| place.fault("text with a NUL character").fix("take the character out");
     match &item.kind {
         ItemKind::Text(text) if text.contains('\0') => faults.push(fault(&item.place)),
@@ -205,7 +206,7 @@ fn check_size(text: &str) -> Result<(), Vec<Fault>> {
     ])
 }
 
-fn toml_table(table: &DeTable<'_>, pointer: &Pointer, lines: &LineIndex<'_>, faults: &mut Vec<Fault>) -> ItemKind {
+fn toml_table(table: &DeTable<'_>, pointer: &Pointer, lines: &LineIndex<'_>, faults: &mut Faults) -> ItemKind {
     let mut entries = Vec::with_capacity(table.len());
     for (key, value) in table {
         let name: &str = key.get_ref();
@@ -221,7 +222,7 @@ fn toml_item(
     span: &Range<usize>,
     pointer: Pointer,
     lines: &LineIndex<'_>,
-    faults: &mut Vec<Fault>,
+    faults: &mut Faults,
 ) -> Item {
     let place = lines.place(pointer, span.start);
     let kind = match value {
@@ -256,28 +257,50 @@ fn toml_item(
     Item { place, kind }
 }
 
-/// Byte offset → line and column.
+/// Byte offset → line and column, without walking the line: all of a manifest can be one line, and every value in it has a
+/// place.
 struct LineIndex<'t> {
     text: &'t str,
     starts: Vec<usize>,
+    /// Characters before each block of the text.
+    blocks: Vec<usize>,
 }
+
+/// What is walked at most, in bytes.
+const BLOCK_BYTES: usize = 256;
 
 impl<'t> LineIndex<'t> {
     fn new(text: &'t str) -> Self {
         let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { text, starts }
+        let count = |before: &mut usize, block: &[u8]| {
+            let found = *before;
+            *before += characters(block);
+            Some(found)
+        };
+        // One more block, empty perhaps, so that the end of the text has a place, too.
+        let blocks = text.as_bytes().chunks(BLOCK_BYTES).chain([&[][..]]).scan(0, count).collect();
+        Self { text, starts, blocks }
     }
 
     fn line_column(&self, offset: usize) -> (usize, usize) {
         let line = self.starts.partition_point(|start| *start <= offset);
-        let start = self.starts[line - 1];
-        let column = self.text.get(start..offset).map_or(offset - start, |before| before.chars().count());
-        (line, column + 1)
+        (line, self.characters_before(offset) - self.characters_before(self.starts[line - 1]) + 1)
+    }
+
+    fn characters_before(&self, offset: usize) -> usize {
+        let offset = offset.min(self.text.len());
+        let block = offset / BLOCK_BYTES;
+        self.blocks[block] + characters(&self.text.as_bytes()[block * BLOCK_BYTES..offset])
     }
 
     fn place(&self, pointer: Pointer, offset: usize) -> Place {
         Place { pointer, line_column: Some(self.line_column(offset)) }
     }
+}
+
+/// The characters that begin in some bytes of UTF-8 text.
+fn characters(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte & 0b1100_0000 != 0b1000_0000).count()
 }
 
 /// Reads JSON. Duplicate keys are faults: the second would silently win otherwise.
@@ -299,10 +322,10 @@ pub fn from_stored_json(text: &str) -> Result<Item, Vec<Fault>> {
         (fault.line, fault.column) = (Some(error.line()), Some(error.column()));
         vec![fault]
     })?;
-    let mut faults = Vec::new();
+    let mut faults = Faults::default();
     let item = json_item(tree, Pointer::default(), &mut faults);
     check_text(&item, &mut faults);
-    if faults.is_empty() { Ok(item) } else { Err(faults) }
+    faults.into_result(item)
 }
 
 /// JSON with its keys in order and duplicates kept.
@@ -312,7 +335,7 @@ enum JsonTree {
     Table(Vec<(String, JsonTree)>),
 }
 
-fn json_item(tree: JsonTree, pointer: Pointer, faults: &mut Vec<Fault>) -> Item {
+fn json_item(tree: JsonTree, pointer: Pointer, faults: &mut Faults) -> Item {
     let place = Place { pointer, line_column: None };
     let kind = match tree {
         JsonTree::Leaf(kind) => kind,
@@ -329,7 +352,7 @@ fn json_item(tree: JsonTree, pointer: Pointer, faults: &mut Vec<Fault>) -> Item 
             for (name, tree) in fields {
                 let pointer = place.pointer.join(name.clone());
                 let key_place = Place { pointer: pointer.clone(), line_column: None };
-                if !seen.insert(name.clone()) {
+                if !seen.insert(name.clone()) && !faults.is_full() {
                     faults.push(key_place.fault(format!("`{name}` is given twice")).fix("keep one of them"));
                 }
                 entries.push(Entry { name, key_place, item: json_item(tree, pointer, faults) });

@@ -212,3 +212,13 @@ fn hostile_documents_end_in_faults_and_not_in_a_crash() {
         Manifest::from_json(r#"{"project":{"name":"a"},"grids":{"a\u0000":{"nodes":{}}}}"#).expect_err("a NUL");
     assert!(faults[0].message.contains("NUL"), "{faults:?}");
 }
+
+/// Before a value: letters of one to four bytes each, more than are counted at a time.
+#[test]
+fn a_column_is_counted_in_characters_however_long_the_line() {
+    let before = "aä漢🦀".repeat(333);
+    let text = format!("# one line above\n\"{before}\" = 99999999999999999999");
+    let faults = Manifest::from_toml(&text).expect_err("it does not fit");
+    let columns = 2 + before.chars().count() + " = ".len() + 1;
+    assert_eq!((faults[0].line, faults[0].column), (Some(2), Some(columns)));
+}

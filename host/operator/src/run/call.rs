@@ -154,7 +154,10 @@ impl NodeCall {
 
 fn load_reason(error: &LoadError) -> Reason {
     let kind = match error {
-        LoadError::Bytes { .. } | LoadError::Upload(UploadError::Unavailable(_)) => ReasonKind::Host,
+        // It was compiled once: that it takes too much now may be for want of time on this machine.
+        LoadError::Bytes { .. } | LoadError::Upload(UploadError::Unavailable(_) | UploadError::Uncompilable(_)) => {
+            ReasonKind::Host
+        }
         LoadError::WrongDigest { .. } | LoadError::Upload(UploadError::Faults(_)) => ReasonKind::Permanent,
     };
     Reason { kind, message: error.to_string() }

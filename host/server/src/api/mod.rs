@@ -31,6 +31,7 @@ mod senders;
 mod signing_keys;
 mod tokens;
 mod trigger_credentials;
+mod upload;
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,13 +39,14 @@ use axum::{Router, extract::Request};
 use trellis_model::token::{TokenKind, TokenText};
 use trellis_operator::Host;
 
-use self::{auth::TokenCache, signing_keys::SigningKeys};
+use self::{auth::TokenCache, signing_keys::SigningKeys, upload::UploadGate};
 pub use self::{
     auth::TokenCacheLimits,
     openapi::{document, problem_statuses},
     pace::Pace,
     problem::Problem,
     route::{Access, Answer, Media, Route},
+    upload::UploadConfig,
 };
 
 /// A fresh token from the system's randomness.
@@ -60,8 +62,7 @@ pub fn generate_token(kind: TokenKind) -> anyhow::Result<TokenText> {
 pub struct ApiConfig {
     /// Body of an event or manifest, in bytes.
     pub body_bytes_max: usize,
-    /// Body of a plugin upload, in bytes.
-    pub upload_bytes_max: usize,
+    pub upload: UploadConfig,
     /// A credential's value, in bytes.
     pub credential_bytes_max: usize,
     /// Credentials of one project.
@@ -85,13 +86,15 @@ pub struct Api {
     pub config: ApiConfig,
     tokens: TokenCache,
     signing_keys: SigningKeys,
+    uploads: UploadGate,
 }
 
 impl Api {
     pub fn new(host: Arc<Host>, config: ApiConfig) -> Arc<Self> {
         let tokens = TokenCache::new(host.database.clone(), config.token_cache);
         let signing_keys = SigningKeys::new(host.vault.clone());
-        Arc::new(Self { host, config, tokens, signing_keys })
+        let uploads = UploadGate::new(config.upload.clone());
+        Arc::new(Self { host, config, tokens, signing_keys, uploads })
     }
 }
 

@@ -1,18 +1,19 @@
 //! Plugins: upload, list, show.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use axum::{
     Extension, Json,
     extract::{Request, State},
 };
+use bytes::Bytes;
 use http::StatusCode;
 use schemars::JsonSchema;
 use semver::Version;
 use serde::{Deserialize, Serialize};
-use trellis_engine::{Digest, UploadError};
+use trellis_engine::{Compiled, Digest, UploadError};
 use trellis_model::{
-    PluginId,
+    AccountId, PluginId,
     description::{Description, check_name},
     token::Scope,
 };
@@ -22,7 +23,7 @@ use super::{
     Api, Problem,
     auth::Caller,
     page::{self, LIMIT_MAX, Page},
-    request::{PathOf, QueryOf, read_body},
+    request::{PathOf, QueryOf},
     route::{Media, Route},
 };
 
@@ -85,14 +86,30 @@ pub async fn upload(
     }
     check_name(&name).map_err(|reason| Problem::bad_request(format!("plugin name `{name}` {reason}")))?;
     let version = parse_version(&version)?;
-    let bytes = read_body(request.into_body(), api.config.upload_bytes_max).await?;
+    let (parts, body) = request.into_parts();
+    api.uploads.check_length(&parts.headers)?;
+    let _turn = match api.uploads.enter(account).await {
+        Ok(turn) => turn,
+        Err(problem) => {
+            api.uploads.pass_over(body).await;
+            return Err(problem);
+        }
+    };
+    let (digest, bytes) = api.uploads.receive(body).await?;
+    if let Some(plugin) = api.host.database.plugin(account, &name, &version).await? {
+        return if plugin.digest == digest.0 {
+            Ok((StatusCode::OK, Json(plugin.into())))
+        } else {
+            Err(taken(&name, &version))
+        };
+    }
     let size_bytes = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-    let compiled = api.host.engine.compile(bytes.clone()).await.map_err(refused)?;
-    api.host.database.put_component(compiled.digest.as_bytes(), &bytes).await?;
+    let compiled = compile(&api, account, digest, bytes.clone()).await?;
+    api.host.database.put_component(&digest.0, &bytes).await?;
     let plugin = NewPlugin {
         name: &name,
         version: &version,
-        digest: *compiled.digest.as_bytes(),
+        digest: digest.0,
         description: &compiled.description,
         imports: &compiled.imports,
         size_bytes,
@@ -100,13 +117,27 @@ pub async fn upload(
     let status = match api.host.database.put_plugin(account, &plugin).await? {
         PluginPut::Created(_) => StatusCode::CREATED,
         PluginPut::Unchanged(_) => StatusCode::OK,
-        PluginPut::Taken => {
-            return Err(Problem::conflict(format!(
-                "plugin `{name}` {version} exists with other bytes, and versions never change; upload it under a new version"
-            )));
-        }
+        PluginPut::Taken => return Err(taken(&name, &version)),
     };
     Ok((status, Json(find(&api, &caller, &name, &version).await?)))
+}
+
+/// Compiles an upload. One that this host has compiled before, for somebody else, takes as long as it did then: how soon the
+/// answer comes must not tell an account what others have.
+async fn compile(api: &Api, account: AccountId, digest: Digest, bytes: Bytes) -> Result<Compiled, Problem> {
+    let is_own = api.host.database.has_component(account, &digest.0).await?;
+    let began = Instant::now();
+    let compiled = api.host.engine.compile_digested(digest, bytes).await.map_err(refused)?;
+    if !compiled.is_new && !is_own {
+        tokio::time::sleep(compiled.build_time.saturating_sub(began.elapsed())).await;
+    }
+    Ok(compiled)
+}
+
+fn taken(name: &str, version: &Version) -> Problem {
+    Problem::conflict(format!(
+        "plugin `{name}` {version} exists with other bytes, and versions never change; upload it under a new version"
+    ))
 }
 
 /// `GET /v1/plugins/{name}/{version}`
@@ -151,6 +182,9 @@ fn parse_version(text: &str) -> Result<Version, Problem> {
 fn refused(error: UploadError) -> Problem {
     match error {
         UploadError::Faults(faults) => Problem::invalid("invalid-plugin", "the plugin is not accepted", faults),
+        UploadError::Uncompilable(fault) => {
+            Problem::invalid("invalid-plugin", "the plugin is not accepted", vec![fault])
+        }
         UploadError::Unavailable(reason) => Problem::unavailable(reason, std::time::Duration::from_secs(5)),
     }
 }

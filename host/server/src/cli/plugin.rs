@@ -1,12 +1,12 @@
-//! `trellis plugin`: build, inspect and upload plugins.
+//! `trellis plugin`: build, check, inspect and upload plugins.
 
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde::Serialize;
 use trellis_build::BuiltPlugin;
-use trellis_engine::{Compiled, Digest, Engine, EngineConfig, UploadError};
-use trellis_model::description::Description;
+use trellis_engine::{CompileIn, Compiled, Digest, Engine, EngineConfig, UploadError};
+use trellis_model::{description::Description, fault::Fault};
 
 use super::{
     connection::ConnectionArgs,
@@ -24,6 +24,12 @@ pub enum PluginCommand {
         /// The crate's folder
         #[arg(default_value = ".")]
         dir: PathBuf,
+    },
+    /// Check a component as an upload would, without a host: exit code 0 if it would be accepted, 4 if not
+    Check {
+        /// A component, or the folder of a plugin crate
+        #[arg(default_value = ".")]
+        file: PathBuf,
     },
     /// Check a component as an upload would, and show its ports and imports
     Inspect {
@@ -62,6 +68,16 @@ struct Inspected {
     imports: Vec<String>,
 }
 
+/// What a host would say to an upload.
+#[derive(Debug, Serialize)]
+struct Verdict {
+    is_accepted: bool,
+    digest: String,
+    /// In the words of a host.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    faults: Vec<Fault>,
+}
+
 pub async fn run(command: PluginCommand, output: &mut Output, progress: &Progress) -> CommandResult {
     match command {
         PluginCommand::Build { dir } => {
@@ -76,6 +92,7 @@ pub async fn run(command: PluginCommand, output: &mut Output, progress: &Progres
             output.show(&inspected, human)?;
             Ok(())
         }
+        PluginCommand::Check { file } => check(&file, output, progress).await,
         PluginCommand::Inspect { file } => inspect(&file, output, progress).await,
         PluginCommand::Push(args) => push(args, output, progress).await,
     }
@@ -118,18 +135,41 @@ async fn inspect(file: &Path, output: &mut Output, progress: &Progress) -> Comma
     Ok(())
 }
 
-/// The very checks of an upload, on this machine, with nothing kept.
+async fn check(file: &Path, output: &mut Output, progress: &Progress) -> CommandResult {
+    let (bytes, _) = component(file, progress)?;
+    let digest = Digest::of(&bytes).to_string();
+    let faults = match take_in(bytes).await? {
+        Ok(_) => Vec::new(),
+        Err(faults) => faults,
+    };
+    let verdict = Verdict { is_accepted: faults.is_empty(), digest, faults };
+    output.show(&verdict, |verdict| match verdict.is_accepted {
+        true => format!("{} would be accepted, sha256 {}", printable(&file.to_string_lossy()), verdict.digest),
+        false => printable_lines(&listed(&verdict.faults)).into_owned(),
+    })?;
+    if verdict.is_accepted { Ok(()) } else { Err(Failure::new(Exit::Refused, NOT_ACCEPTED)) }
+}
+
+const NOT_ACCEPTED: &str = "the plugin is not accepted";
+
 async fn compile(bytes: Bytes) -> Result<Compiled, Failure> {
+    let refused = |faults: Vec<Fault>| Failure::new(Exit::Refused, format!("{NOT_ACCEPTED}:\n{}", listed(&faults)));
+    take_in(bytes).await?.map_err(refused)
+}
+
+/// The very checks of an upload, on this machine, with nothing kept.
+async fn take_in(bytes: Bytes) -> Result<Result<Compiled, Vec<Fault>>, Failure> {
     let folder = tempfile::tempdir()?;
     let mut config = EngineConfig::new(folder.path());
     config.instances_max = 1;
+    config.compile_in = CompileIn::children_of_this_program()?;
     let engine = Engine::new(&config).map_err(|error| Failure::new(Exit::Failed, error))?;
-    engine.compile(bytes).await.map_err(|error| match error {
-        UploadError::Faults(faults) => {
-            Failure::new(Exit::Refused, format!("the plugin is not accepted:\n{}", listed(&faults)))
-        }
-        error @ UploadError::Unavailable(_) => Failure::new(Exit::Failed, error),
-    })
+    match engine.compile(bytes).await {
+        Ok(compiled) => Ok(Ok(compiled)),
+        Err(UploadError::Faults(faults)) => Ok(Err(faults)),
+        Err(UploadError::Uncompilable(fault)) => Ok(Err(vec![fault])),
+        Err(error @ UploadError::Unavailable(_)) => Err(Failure::new(Exit::Failed, error)),
+    }
 }
 
 async fn push(args: PushArgs, output: &mut Output, progress: &Progress) -> CommandResult {

@@ -20,6 +20,7 @@ mod queue;
 mod run;
 mod sandbox;
 mod tokens;
+mod uploads;
 
 mod print;
 mod reader;
@@ -47,6 +48,7 @@ pub use run::RunConfig;
 pub use sandbox::SandboxConfig;
 pub use tokens::{OperatorToken, TokensConfig};
 pub use units::{ByteSize, parse_duration, show_duration};
+pub use uploads::UploadsConfig;
 
 use self::{
     print::EffectiveSetting,
@@ -75,6 +77,7 @@ pub struct Config {
     pub run: RunConfig,
     pub limiter: LimiterConfig,
     pub sandbox: SandboxConfig,
+    pub uploads: UploadsConfig,
     pub egress: EgressConfig,
     pub credentials: CredentialsConfig,
     pub log: LogConfig,
@@ -119,6 +122,7 @@ impl Config {
             run: RunConfig::read(&mut reader.section("run")),
             limiter: LimiterConfig::read(&mut reader.section("limiter")),
             sandbox: SandboxConfig::read(reader),
+            uploads: UploadsConfig::read(&mut reader.section("uploads")),
             egress: EgressConfig::read(&mut reader.section("egress")),
             credentials: CredentialsConfig::read(&mut reader.section("credentials")),
             log: LogConfig::read(&mut reader.section("log")),

@@ -17,7 +17,7 @@ use figment::{
 use super::{args::ConfigArgs, mistake::ConfigMistake};
 
 /// The tables of the file, and the first words of variables after `TRELLIS_`.
-pub(super) const SECTIONS: [&str; 13] = [
+pub(super) const SECTIONS: [&str; 14] = [
     "database",
     "postgres",
     "http",
@@ -28,6 +28,7 @@ pub(super) const SECTIONS: [&str; 13] = [
     "limiter",
     "sandbox",
     "ceiling",
+    "uploads",
     "egress",
     "credentials",
     "log",

@@ -85,6 +85,12 @@ fn every_kind_of_value_is_read_from_the_file_and_from_text() {
         memory = 33554432
         [queue]
         lease = "20s"
+        [history]
+        housekeeping = "2m"
+        [run]
+        pending_keys = 7
+        [uploads]
+        compile_memory = 1073741824
     "#;
     let variables = [
         ("TRELLIS_LISTEN", "[::1]:1"),
@@ -96,12 +102,16 @@ fn every_kind_of_value_is_read_from_the_file_and_from_text() {
         ("TRELLIS_LIMITER_BURST_PER_MINUTE", "10"),
         ("TRELLIS_SANDBOX_MEMORY", "32MiB"),
         ("TRELLIS_QUEUE_LEASE", "20s"),
+        ("TRELLIS_HISTORY_HOUSEKEEPING", "2m"),
+        ("TRELLIS_RUN_PENDING_KEYS", "7"),
+        ("TRELLIS_UPLOADS_COMPILE_MEMORY", "1GiB"),
     ];
     let from_file = load_file(text, &[], &[]).expect("nothing is wrong").config;
     let from_text = load(&[], &variables).expect("nothing is wrong").config;
     assert_eq!(format!("{from_file:?}"), format!("{from_text:?}"));
     assert_eq!(from_text.egress.allow_private.len(), 2);
     assert_eq!(from_text.sandbox.limits.memory_bytes, 32 << 20);
+    assert_eq!(from_text.uploads.compile_memory, ByteSize::gib(1));
     assert_eq!(from_text.limiter.mode, IncrementMode::Cast);
     assert_eq!(from_text.log.format, LogFormat::Json);
     assert_eq!(from_text.log.filter.to_env_filter().to_string(), "trellis=debug,warn");
@@ -143,6 +153,8 @@ fn values_of_the_wrong_shape_are_told_apart() {
         ("[colours]\nwall = \"red\"", "did you mean `sandbox.wall`?"),
         ("whatever = 1", "there is no such setting; leave it out; --print-config lists all there are"),
         ("[log]\nfilter = \"trellis=loud\"", "`trellis=loud` cannot be used; write levels"),
+        ("[uploads]\ndescribe_cpu = \"6s\"", "FILE: `uploads.describe_cpu`: it is more than the wall time; lower it"),
+        ("[uploads]\ncompile_memory = \"1MiB\"", "`1MiB` is out of bounds; use 64MiB to 64GiB"),
         ("[sandbox]\ncpu = \"40s\"", "FILE: `sandbox.cpu`: it is more than the wall time; lower it"),
         (
             "[ceiling]\ncpu = \"1s\"",

@@ -190,6 +190,11 @@ impl Host {
         assert!(status.success(), "the host is gone");
     }
 
+    /// Its number in the system.
+    pub fn process(&self) -> u32 {
+        self.process
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("it is our child").is_none()
     }
