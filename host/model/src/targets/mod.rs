@@ -6,6 +6,7 @@
 pub mod advice;
 mod meter;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::meter::Meter;
@@ -29,7 +30,7 @@ pub struct TargetLimit {
 }
 
 /// How many requests a target takes over time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RateLimit {
     /// At most `max` in any stretch of `period_ms`.

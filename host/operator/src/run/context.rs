@@ -9,8 +9,7 @@ use trellis_store::Database;
 use super::{Callee, Conflicts, FirstPermits, Suspects};
 use crate::{
     call_budgets::CallBudgets, cancellations::Cancellations, catalog::Catalog, claims::Claims, clock::Clock,
-    committer::Committer, lease::Lease, limiter::Limiter, slots::Slots, targets::Targets,
-    vault::Vault,
+    committer::Committer, lease::Lease, limiter::Limiter, slots::Slots, targets::Targets, vault::Vault,
 };
 
 pub struct RunContext {
