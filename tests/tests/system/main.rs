@@ -18,7 +18,9 @@ mod stop;
 mod suspects;
 mod targets;
 
+mod call_limits;
 mod hostile_guests;
+mod open_files;
 mod refusals;
 mod tenancy;
 

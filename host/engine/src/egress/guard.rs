@@ -532,7 +532,8 @@ mod tests {
         ];
         send(&guard, Method::GET, &headers).await.expect("sent");
         let sent = recorder.sent.lock().expect("not poisoned");
-        let names: Vec<_> = sent[0].headers.keys().map(HeaderName::as_str).collect();
+        let mut names: Vec<_> = sent[0].headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
         assert_eq!(names, ["accept", "trellis-hops"]);
         assert_eq!(sent[0].headers["trellis-hops"], "1", "one more than the call's own");
     }

@@ -220,7 +220,7 @@ impl<'c> Execution<'c> {
             Outcome::Failed(failure) if failure.kind == FailureKind::Unavailable => {
                 // The host was short of something, which is not the guest's fault: no attempt is counted.
                 let due_at_ms = self.context.clock.now_ms().saturating_add(host_pause_ms(call));
-                return self.progress.set(call.node, waiting::for_host(call, failure, due_at_ms, log, metering));
+                return self.progress.set(call.node, waiting::for_host(call, &failure, due_at_ms, log, metering));
             }
             Outcome::Failed(failure) => {
                 let asked = failure.after_ms.map(Duration::from_millis);
