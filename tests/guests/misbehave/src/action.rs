@@ -154,9 +154,10 @@ pub enum Action {
     ManyFields {
         count: u32,
     },
-    /// A method of so many letters.
+    /// Requests with a method of so many letters, kept.
     SetMethod {
         bytes: usize,
+        requests: usize,
     },
     /// Sends the whole event to a URL.
     PassOn {
@@ -239,7 +240,7 @@ impl Action {
                 http::many_headers(url.unwrap_or("https://api.example.com/".to_owned()), count)
             }
             Self::ManyFields { count } => http::many_fields(count),
-            Self::SetMethod { bytes } => http::set_method(bytes),
+            Self::SetMethod { bytes, requests } => http::set_method(bytes, requests),
             Self::PassOn { url, token } => http::pass_on(url, &token),
         };
         Ok(vec![Emission { port: "out".to_owned(), data: out.to_string() }])

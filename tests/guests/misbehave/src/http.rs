@@ -55,9 +55,16 @@ pub fn many_fields(count: u32) -> Value {
     refusal.unwrap_or(json!([count, null]))
 }
 
-pub fn set_method(bytes: usize) -> Value {
-    let request = OutgoingRequest::new(Fields::new());
-    json!(request.set_method(&Method::Other("X".repeat(bytes))).is_ok())
+/// How many of these requests, none of which is given back, have taken a method of so many letters.
+pub fn set_method(bytes: usize, requests: usize) -> Value {
+    let method = Method::Other("X".repeat(bytes));
+    let taken = (0..requests).filter(|_| {
+        let request = OutgoingRequest::new(Fields::new());
+        let is_taken = request.set_method(&method).is_ok();
+        std::mem::forget(request);
+        is_taken
+    });
+    json!(taken.count())
 }
 
 /// Starts the next run of a chain.
