@@ -14,11 +14,11 @@ async fn deploy(account: &Account, name: &str, operations: &Value) {
 /// Names that might lead from the store `s` of one project to that of another.
 fn spellings(other: &str) -> Vec<String> {
     let mut names = Vec::new();
-    for path in [format!("{other}/s"), format!("{other}:s"), format!("{other}.s"), format!("{other}\0s")] {
+    for path in [format!("{other}/s"), format!("{other}:s"), format!("{other}.s"), format!("{other}\u{2400}s")] {
         names.extend([path.clone(), format!("/{path}"), format!("../{path}"), format!("s/../{path}")]);
     }
     names.extend(
-        ["S", "s ", " s", "s\0", "ｓ", "s\u{0}", "%73", "s/", "./s", "*", "%", "_", "s' or '1'='1", ""]
+        ["S", "s ", " s", "s\u{2400}", "s\u{2400}x", "ｓ", "%73", "s/", "./s", "*", "%", "_", "s' or '1'='1", ""]
             .map(str::to_owned),
     );
     names

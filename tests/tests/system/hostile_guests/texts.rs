@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Walls, action, command, node, project, reason};
 
-const NASTY: &str = "a\u{0}b\u{1b}[31mred\u{1b}]0;title\u{7}\r\u{9b}\u{202e}txt<script>alert(1)</script>";
+/// The picture of NUL is NUL when the guest has it.
+const NASTY: &str = "a\u{2400}b\u{1b}[31mred\u{1b}]0;title\u{7}\r\u{9b}\u{202e}txt<script>alert(1)</script>";
 
 /// What of it must not be shown as it is.
 fn is_harmless(text: &str) -> bool {
@@ -44,7 +45,7 @@ async fn control_characters_of_guests_reach_no_log_and_no_terminal() {
         assert!(is_harmless(message), "{name}: {message:?}");
         assert!(is_harmless(run["error"].as_str().unwrap_or_default()), "{name}");
         if name == "output" {
-            assert_eq!(bad["outputs"]["out"], NASTY, "an output is data, and stays as it is");
+            assert_eq!(bad["outputs"]["out"], NASTY.replace('\u{2400}', "\0"), "an output is data, and stays as it is");
         }
         let id = run["run"].as_str().expect("a run has an id");
         let shown = command(&walls.bad, &["run", "show", id]).await;
