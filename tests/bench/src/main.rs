@@ -15,6 +15,7 @@ mod idle;
 mod ingest;
 mod lists;
 mod queue;
+mod spinning;
 mod start_latency;
 mod storage;
 mod throttled;

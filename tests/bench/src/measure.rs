@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use crate::{
     backlog, call_overhead, cold, durable_echo, fairness, footprint, graph, idle, ingest, lists,
-    measurement::Measurement, queue, rig::Rig, start_latency, storage, throttled, two_hosts,
+    measurement::Measurement, queue, rig::Rig, spinning, start_latency, storage, throttled, two_hosts,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -39,6 +39,8 @@ pub enum Measure {
     Queue,
     /// The first page of each list of runs, over a history of --runs, with the plan of each; not among `all`
     Lists,
+    /// S1: the API's answers while twice as many guests spin as there are cores, against none
+    Spinning,
     /// All of them one after the other, in under ten minutes
     All,
 }
@@ -53,7 +55,7 @@ pub struct Extent {
 }
 
 impl Measure {
-    pub const EACH: [Self; 13] = [
+    pub const EACH: [Self; 14] = [
         Self::DurableEcho,
         Self::Ingest,
         Self::StartLatency,
@@ -67,6 +69,7 @@ impl Measure {
         Self::Storage,
         Self::TwoHosts,
         Self::Queue,
+        Self::Spinning,
     ];
 
     /// As on the command line.
@@ -80,7 +83,7 @@ impl Measure {
             Self::DurableEcho => 60,
             Self::Backlog => 16,
             Self::Ingest | Self::Fairness | Self::Throttled | Self::Idle => 15,
-            Self::StartLatency | Self::Cold | Self::Graph | Self::Lists | Self::All => 10,
+            Self::StartLatency | Self::Cold | Self::Graph | Self::Lists | Self::Spinning | Self::All => 10,
             Self::Storage | Self::TwoHosts => 9,
             Self::CallOverhead | Self::Queue => 5,
         }
@@ -120,6 +123,7 @@ impl Measure {
             Self::TwoHosts => Box::pin(two_hosts::measure(rig, seconds)).await,
             Self::Queue => Box::pin(queue::measure(rig, seconds, extent.peers)).await,
             Self::Lists => Box::pin(lists::measure(rig, seconds, extent.runs)).await,
+            Self::Spinning => Box::pin(spinning::measure(rig, seconds)).await,
             Self::All => anyhow::bail!("each measurement is taken in a process of its own"),
         }
     }

@@ -19,10 +19,12 @@ mod suspects;
 mod targets;
 
 mod api;
+mod call_limits;
 mod credentials;
 mod egress_namespace;
 mod hostile_guests;
 mod hostile_uploads;
+mod open_files;
 mod refusals;
 mod tenancy;
 mod webhooks;

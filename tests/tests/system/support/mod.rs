@@ -5,6 +5,8 @@ mod api;
 mod command;
 mod database;
 mod guests;
+#[path = "../../../../host/engine/tests/engine/handmade.rs"]
+pub mod handmade;
 mod host;
 mod janitor;
 mod ledger;
@@ -16,6 +18,7 @@ pub mod secrets;
 mod small_disk;
 pub mod standby;
 mod wait;
+mod walls;
 
 pub use account::{Account, node, reason};
 pub use api::{Answer, Api};
@@ -31,6 +34,7 @@ pub use proxy::{Cut, Proxy, Weather};
 pub use raw::RawClient;
 pub use small_disk::SmallDisk;
 pub use wait::{eventually, eventually_within};
+pub use walls::{Attack, Ends, Walls};
 
 use std::path::{Path, PathBuf};
 
