@@ -42,8 +42,8 @@ async fn a_request_to_cancel_reads_what_it_is_about_and_not_the_queue() {
     /// Some pages for each index probe.
     const PAGES_MAX: i64 = 200;
     let (database, store) = stage().await;
-    let name = trellis_model::AccountId(1);
-    let shard = Shard::of(name);
+    let account = AccountId(1);
+    let shard = Shard::of(account);
     sqlx::raw_sql("insert into account (name) values ('acme')").execute(&database.pool).await.expect("a new account");
     let host = register(&store).await;
     store.take_shards(host, &[], 256).await.expect("the server is up");
@@ -72,7 +72,7 @@ async fn a_request_to_cancel_reads_what_it_is_about_and_not_the_queue() {
 
     for (state, expected) in [(RunState::Waiting, 30_001), (RunState::Running, 29_000)] {
         let read = pages_of(&database, async |store| {
-            let requested = store.request_cancels(name, &filter(Some(state))).await.expect("the server is up");
+            let requested = store.request_cancels(account, &filter(Some(state))).await.expect("the server is up");
             assert_eq!(requested, [(shard, RunId(expected))], "{state:?}");
         })
         .await;
@@ -80,21 +80,20 @@ async fn a_request_to_cancel_reads_what_it_is_about_and_not_the_queue() {
     }
     let read = pages_of(&database, async |store| {
         let run = RunId(29_500);
-        assert_eq!(store.request_cancel(name, run).await.expect("the server is up"), Some(shard));
-        let requests = [CancelRequest { shard, account: name, run }];
+        assert_eq!(store.request_cancel(account, run).await.expect("the server is up"), Some(shard));
+        let requests = [CancelRequest { shard, account, run }];
         assert_eq!(store.runs_to_cancel(&requests).await.expect("the server is up").len(), 1);
     })
     .await;
     assert!(read <= PAGES_MAX, "{read} pages of the queue for one run");
     let store = open(&database.url).await;
-    let queued = store.request_cancels(name, &CancelFilter { after: RunId(28_998), ..filter(Some(RunState::Queued)) });
-    let queued = queued.await.expect("the server is up");
-    assert_eq!(queued.iter().map(|(_, run)| run.0).take(2).collect::<Vec<_>>(), [28_999, 29_001]);
-    let any = store.request_cancels(name, &CancelFilter { after: RunId(28_998), ..filter(None) }).await;
-    assert_eq!(
-        any.expect("the server is up").iter().map(|(_, run)| run.0).take(2).collect::<Vec<_>>(),
-        [28_999, 29_000]
-    );
+    let first_two = async |state| {
+        let filter = CancelFilter { after: RunId(28_998), ..filter(state) };
+        let requested = store.request_cancels(account, &filter).await.expect("the server is up");
+        requested.iter().map(|(_, run)| run.0).take(2).collect::<Vec<_>>()
+    };
+    assert_eq!(first_two(Some(RunState::Queued)).await, [28_999, 29_001]);
+    assert_eq!(first_two(None).await, [28_999, 29_000]);
 }
 
 /// Jobs on three shards that were due some time ago, the one with the highest number for longest.

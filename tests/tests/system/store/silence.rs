@@ -38,7 +38,7 @@ async fn nothing_waits_for_a_silent_server_without_end() {
     let proxy = Proxy::before(&database.url).await;
     let store = open(&proxy.url(&database.url)).await;
     proxy.set(Weather::Lost);
-    let asked = async {
+    let asked = Box::pin(async {
         let plugins = std::collections::BTreeMap::new();
         let manifest = serde_json::json!({});
         tokio::join!(async { store.listen().await.map(drop) }, store.release_claims(&[]), async {
