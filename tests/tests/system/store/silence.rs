@@ -44,7 +44,7 @@ async fn nothing_waits_for_a_silent_server_without_end() {
         tokio::join!(async { store.listen().await.map(drop) }, store.release_claims(&[]), async {
             store.deploy(super::ACCOUNT, "shop", &manifest, &plugins).await.map(drop)
         },)
-    };
+    });
     let (listened, released, deployed) = tokio::time::timeout(LONGEST, asked).await.expect("all are given up");
     for outcome in [listened, released, deployed] {
         assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
