@@ -120,3 +120,17 @@ async fn a_lease_is_renewed_while_shards_are_being_taken() {
     .await;
     lock.rollback().await.expect("it was held all the time");
 }
+
+#[tokio::test]
+async fn a_host_that_did_not_let_go_would_run_the_same_job_again_and_again() {
+    let outside = Outside::start().await;
+    let stage = Stage::with(|plan| plan.allow(&outside).fault("let-go-off=off")).await;
+    let account = stage.account("acme").await;
+    deploy_held(&account, &outside).await;
+    outside.release("/hold/answer");
+    eventually("it has all shards", async || (stage.database.shard_counts().await == [256]).then_some(())).await;
+    sqlx::query("update shard set epoch = epoch + 1").execute(&stage.database.pool).await.expect("the schema is there");
+    account.start("held", &json!(1)).await;
+    eventually("it is run three times", async || (outside.received("/hold/answer").len() > 2).then_some(())).await;
+    assert_eq!(stage.database.ended_count().await, 0, "and does not end");
+}
