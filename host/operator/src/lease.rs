@@ -4,7 +4,7 @@
 mod balancer;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -65,6 +65,8 @@ pub struct Lease {
     holdings: RwLock<HashMap<Shard, i64>>,
     /// Work may be started until then.
     start_until: Mutex<Option<Instant>>,
+    /// Held shards that are to be given to others.
+    giving_up: RwLock<HashSet<Shard>>,
     /// The host is stopping: it takes no shard any more.
     is_leaving: AtomicBool,
     /// Shards are to be had, or to be given up.
@@ -103,6 +105,17 @@ impl Lease {
     /// Forgets shards that were given back.
     pub fn drop_holdings(&self, shards: &[Shard]) {
         self.with_holdings(|holdings| holdings.retain(|shard, _| !shards.contains(shard)));
+        self.with_giving_up(|giving_up| giving_up.retain(|shard| !shards.contains(shard)));
+    }
+
+    /// Whether the shard goes to another host as soon as nothing is in flight on it: its runs begin no further node.
+    pub fn gives_up(&self, shard: Shard) -> bool {
+        fail_point!("give-up-off", false);
+        self.is_leaving() || self.giving_up.read().unwrap_or_else(PoisonError::into_inner).contains(&shard)
+    }
+
+    fn with_giving_up<T>(&self, change: impl FnOnce(&mut HashSet<Shard>) -> T) -> T {
+        change(&mut self.giving_up.write().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Keeps the lease alive but takes no shard any more: the host is stopping.
@@ -167,6 +180,7 @@ impl LeaseKeeper {
         let lease = Arc::new(Lease {
             identity: RwLock::new(identity),
             holdings: RwLock::default(),
+            giving_up: RwLock::default(),
             start_until: Mutex::new(Some(asked_at + start_span(config.duration))),
             is_leaving: AtomicBool::new(false),
             look: Notify::new(),

@@ -118,5 +118,8 @@ impl Listener {
         if let Err(error) = self.spreads.refresh().await {
             tracing::warn!(%error, "the spread of accounts was not looked for");
         }
+        if !all && let Err(error) = self.limiter.refresh().await {
+            tracing::warn!(%error, "the limits of accounts in use were not looked for");
+        }
     }
 }

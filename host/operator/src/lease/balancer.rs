@@ -3,7 +3,10 @@
 //!
 //! Everything that it knows is what the last renewal found. When the lease is renewed is not its part.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use tokio::sync::mpsc;
 use trellis_model::{Shard, ids::SHARD_COUNT};
@@ -45,7 +48,8 @@ impl Balancer {
     pub async fn forget_all(&mut self) {
         tracing::warn!("this host was silent for longer than its lease; its shards went to others");
         self.lease.set_start_until(None);
-        self.lease.with_holdings(std::collections::HashMap::clear);
+        self.lease.with_holdings(HashMap::clear);
+        self.lease.with_giving_up(HashSet::clear);
         self.releasing.clear();
         // The scheduler ends only with the host.
         let _ = self.changes.send(ShardChange::Lost).await;
@@ -121,6 +125,7 @@ impl Balancer {
             held.iter().copied().filter(|shard| !self.releasing.contains(shard)).take(count).collect();
         tracing::info!(shards = surplus.len(), "giving shards to other hosts");
         self.releasing.extend(&surplus);
+        self.lease.with_giving_up(|giving_up| giving_up.extend(&surplus));
         let _ = self.changes.send(ShardChange::Release(surplus)).await;
     }
 }
