@@ -323,6 +323,7 @@ impl Queues {
     pub fn forget_shards(&mut self, is_lost: impl Fn(Shard) -> bool) {
         self.ready.retain(|queue| !is_lost(queue.shard));
         self.throttled.retain(|Reverse((_, queue))| !is_lost(queue.shard));
+        self.aside.retain(|Reverse((_, queue, _))| !is_lost(queue.shard));
         self.in_flight.retain(|shard, _| !is_lost(*shard));
         let lost = self.queues.extract_if(|queue, _| is_lost(queue.shard));
         self.bytes_in_flight -=
