@@ -28,7 +28,7 @@ type TokenRow = (i64, String, Option<i64>, Option<i64>, Vec<String>, i64, Option
 
 /// The columns of a [`TokenRow`].
 const COLUMNS: &str = "id, name, account_id, project_id, scopes, extract(epoch from created_at)::bigint, \
-     extract(epoch from expires_at)::bigint, replaced_by";
+     floor(extract(epoch from expires_at))::bigint, replaced_by";
 
 /// Whose tokens are meant.
 #[derive(Clone, Copy, Debug)]

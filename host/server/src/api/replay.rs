@@ -90,7 +90,7 @@ pub async fn replay(
 }
 
 /// A body that may be left out.
-async fn body<T: DeserializeOwned + Default>(api: &Api, request: Request) -> Result<T, Problem> {
+async fn body<T: DeserializeOwned + Default + JsonSchema>(api: &Api, request: Request) -> Result<T, Problem> {
     let bytes = read_body(request.into_body(), api.config.body_bytes_max).await?;
     optional_json(&bytes)
 }

@@ -9,7 +9,9 @@ use axum::{
 use bytes::Bytes;
 use http::request::Parts;
 use http_body_util::LengthLimitError;
+use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use trellis_model::description::NAME_BYTES_MAX;
 
 use super::{Problem, pace::TooSlow};
@@ -41,16 +43,40 @@ pub fn text(body: &[u8]) -> Result<&str, Problem> {
 }
 
 /// JSON that fits a type.
-pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub fn json<T: DeserializeOwned + JsonSchema>(body: &[u8]) -> Result<T, Problem> {
     if text(body)?.contains("\\u0000") {
         return Err(Problem::bad_request("text with a NUL character is not taken here"));
     }
-    serde_json::from_slice(body)
-        .map_err(|error| Problem::bad_request(format!("the body is not the JSON that is expected here: {error}")))
+    let unfit = |error| Problem::bad_request(format!("the body is not the JSON that is expected here: {error}"));
+    let value: Value = serde_json::from_slice(body).map_err(unfit)?;
+    let schema = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    let schema = schema.into_generator().into_root_schema_for::<T>().to_value();
+    if let Some(place) = list_for_object(&schema, &value, String::new()) {
+        return Err(Problem::bad_request(format!(
+            "there is a list at `{place}` of the body, where an object is expected"
+        )));
+    }
+    serde_json::from_slice(body).map_err(unfit)
+}
+
+/// Where a list stands in the place of an object, as a JSON Pointer. The types would take its items for their fields, in the
+/// order in which they happen to be declared.
+fn list_for_object(schema: &Value, value: &Value, place: String) -> Option<String> {
+    if let Some(choices) = schema["anyOf"].as_array() {
+        return choices.iter().find_map(|choice| list_for_object(choice, value, place.clone()));
+    }
+    let fields = schema["properties"].as_object()?;
+    match value {
+        Value::Array(_) => Some(place),
+        Value::Object(members) => members.iter().find_map(|(name, member)| {
+            fields.get(name).and_then(|schema| list_for_object(schema, member, format!("{place}/{name}")))
+        }),
+        _ => None,
+    }
 }
 
 /// The same of a body that may be left out.
-pub fn optional_json<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Problem> {
+pub fn optional_json<T: DeserializeOwned + Default + JsonSchema>(body: &[u8]) -> Result<T, Problem> {
     if body.is_empty() { Ok(T::default()) } else { json(body) }
 }
 
@@ -106,4 +132,34 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryOf<T> {
 /// The database holds no NUL, and nothing is named with one.
 fn has_nul(encoded: &str) -> bool {
     encoded.contains("%00")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Outer {
+        inner: Option<Inner>,
+        many: Vec<u8>,
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {
+        number: u8,
+    }
+
+    #[test]
+    fn a_list_is_not_taken_for_an_object_wherever_it_stands() {
+        let taken = json::<Outer>(br#"{"inner":{"number":1},"many":[1]}"#).expect("as it is meant");
+        assert_eq!((taken.inner.map(|inner| inner.number), taken.many), (Some(1), vec![1]));
+        for (body, place) in [("[null,[1]]", "``"), (r#"{"inner":[1],"many":[1]}"#, "`/inner`")] {
+            let problem = json::<Outer>(body.as_bytes()).expect_err(body);
+            assert!(problem.detail.contains(&format!("a list at {place}")), "{}", problem.detail);
+        }
+    }
 }

@@ -114,7 +114,7 @@ pub async fn create(
         (false, None) => (Some(caller.account()?), TokenKind::Account),
     };
     let token = generate(kind)?;
-    let expires_in = outlived_by(&caller, wanted.expires_in_seconds, api.host.clock.now_ms() / 1_000);
+    let expires_in = outlived_by(&caller, wanted.expires_in_seconds, api.host.clock.now_ms());
     let id = api
         .host
         .database
@@ -133,9 +133,9 @@ pub fn generate(kind: TokenKind) -> Result<TokenText, Problem> {
     Ok(TokenText::from_random(kind, &random))
 }
 
-/// No token lives longer than the one that made it.
-fn outlived_by(caller: &Caller, wanted: Option<i64>, now: i64) -> Option<i64> {
-    let left = caller.expires_at.map(|expires_at| (expires_at - now).max(1));
+/// No token lives longer than the one that made it: a second is left out for the way to the database.
+fn outlived_by(caller: &Caller, wanted: Option<i64>, now_ms: i64) -> Option<i64> {
+    let left = caller.expires_at.map(|expires_at| (expires_at - now_ms.div_euclid(1_000) - 2).max(1));
     match (wanted, left) {
         (Some(wanted), Some(left)) => Some(wanted.min(left)),
         (wanted, left) => wanted.or(left),
@@ -261,7 +261,7 @@ pub async fn rotate(
         return Err(Problem::conflict(format!("token {id} was rotated already, and replaced by token {successor}")));
     }
     let lifetime = wanted.expires_in_seconds.or(old.expires_at.map(|at| (at - old.created_at).max(1)));
-    let expires_in = outlived_by(&caller, lifetime, api.host.clock.now_ms() / 1_000);
+    let expires_in = outlived_by(&caller, lifetime, api.host.clock.now_ms());
     let token = generate(kind(old.account, old.project))?;
     let made = api.host.database.rotate_token(owner, id, token.digest(), overlap, expires_in).await?;
     let made =

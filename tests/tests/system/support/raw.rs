@@ -56,11 +56,6 @@ impl RawClient {
         timeout(ANSWER_LONGEST, reading).await.expect("the host closes the connection in time");
         RawResponse { text: String::from_utf8_lossy(&bytes).into_owned() }
     }
-
-    /// One byte of what the host sends; none: it has closed.
-    pub async fn byte(&mut self) -> Option<u8> {
-        self.stream.read_u8().await.ok()
-    }
 }
 
 impl RawResponse {
