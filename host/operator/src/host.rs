@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -26,7 +26,7 @@ use crate::{
     lease::{Lease, LeaseConfig, LeaseKeeper},
     limiter::{Limiter, LimiterConfig},
     outbox::Outbox,
-    run::{Callee, Conflicts, RunContext, move_up},
+    run::{Callee, Conflicts, RunContext, Suspects, move_up},
     run_ids::RunIds,
     scheduler::{Message, RunStarter, Scheduler, Wakeups},
     slots::Slots,
@@ -216,13 +216,13 @@ impl Host {
             engine: self.engine.clone(),
             catalog: Arc::clone(&self.catalog),
             limiter: self.limiter.clone(),
-            spreads: Arc::clone(&self.spreads),
+            first_permits: Arc::default(),
             slots: Slots::default(),
             targets: self.targets.clone(),
             committer,
             conflicts: Conflicts::default(),
             claims,
-            suspects: Semaphore::new(1),
+            suspects: Suspects::new(config.runs_max),
             cancellations: Arc::clone(&self.cancellations),
             lease: Arc::clone(&self.lease),
             clock: self.clock.clone(),
@@ -442,6 +442,9 @@ impl Listener {
         }
         if let Err(error) = self.spreads.refresh().await {
             tracing::warn!(%error, "the spread of accounts was not looked for");
+        }
+        if !all && let Err(error) = self.limiter.refresh().await {
+            tracing::warn!(%error, "the limits of accounts in use were not looked for");
         }
     }
 }

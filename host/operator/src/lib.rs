@@ -10,6 +10,7 @@ pub mod ingest;
 pub mod scheduler;
 pub mod slots;
 pub mod spreads;
+pub mod starts;
 
 pub mod limiter;
 

@@ -10,11 +10,12 @@ use trellis_model::{
 };
 use trellis_store::fail_point;
 
-use super::{context::RunContext, storage::CallStorage};
+use super::{LEASE_PAUSE, context::RunContext, first_permit::FirstPermit, storage::CallStorage};
 use crate::{
     catalog::LoadedRevision,
     limiter::Permit,
     slots::{Slot, SlotsOf},
+    starts::{Start, giving_up},
     targets::Caller,
 };
 
@@ -24,6 +25,8 @@ pub struct NodeCall {
     pub generation: u32,
     pub queue: Queue,
     pub run: RunId,
+    /// Of the run, whichever of its calls takes it.
+    pub first_permit: Arc<FirstPermit>,
     pub revision: Arc<LoadedRevision>,
     pub grid: Arc<trellis_model::plan::GridPlan>,
     /// Index of the node in the grid.
@@ -50,18 +53,24 @@ impl NodeCall {
         &self.grid.nodes[self.node]
     }
 
-    pub async fn run(&self, context: &RunContext) -> CallEnd {
-        let transformer = match self.load(context).await {
+    /// The first call of a run is made with the run's `start`, which it keeps until it waits.
+    pub async fn run(&self, context: &RunContext, mut start: Option<Start>) -> CallEnd {
+        let transformer = match giving_up(&mut start, self.load(context)).await {
             Ok(transformer) => transformer,
             Err(reason) => return CallEnd::NotLoaded(reason),
         };
         // Before the permit: it is taken right before the module is instantiated.
-        let _slots = self.enter(context).await;
+        let _slots = giving_up(&mut start, self.enter(context)).await;
+        if !context.lease.may_start() {
+            // It has waited, and the lease may have run out meanwhile.
+            return CallEnd::Throttled(LEASE_PAUSE);
+        }
         if let Permit::Wait(wait) = context.limiter.take(self.queue).await {
             return CallEnd::Throttled(wait);
         }
+        self.first_permit.taken();
         fail_point!("call-before");
-        let report = context.callee.call(&transformer, self.call(context)).await;
+        let report = giving_up(&mut start, context.callee.call(&transformer, self.call(context))).await;
         fail_point!("call-after");
         CallEnd::Called(Box::new(report))
     }
@@ -93,7 +102,7 @@ impl NodeCall {
     }
 
     fn caller(&self, context: &RunContext) -> Caller {
-        let parts = u32::from(context.spreads.of(self.queue.account));
+        let parts = u32::from(context.limiter.parts(self.queue));
         Caller { queue: self.queue, project: self.revision.project, parts }
     }
 

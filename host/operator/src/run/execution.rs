@@ -7,9 +7,9 @@ mod commits;
 mod suspension;
 mod waiting;
 
-use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::HashSet, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use trellis_engine::{CallReport, Outcome};
 use trellis_model::{
@@ -19,22 +19,21 @@ use trellis_model::{
 use trellis_store::{jobs::FetchedJob, shards::Holding};
 
 use super::{
-    RunEnd,
+    FAILED_PAUSE, LEASE_PAUSE, RunEnd,
     call::{self, CallEnd, NodeCall},
     conflicts::ConflictTurn,
     context::RunContext,
+    first_permit::FirstPermit,
     outbox::emitted_jobs,
     storage::{CallStorage, Pending},
 };
-use crate::catalog::LoadedRevision;
+use crate::{catalog::LoadedRevision, starts::Start};
 
 pub use begin::NotBegun;
 use suspension::Suspension;
 
 /// Conflicts after which a run makes room for others before it tries again.
 const CONFLICTS_MAX: u32 = 50;
-/// How long a run waits when this host's lease is in doubt.
-const LEASE_PAUSE: Duration = Duration::from_secs(1);
 /// How long a run waits when the database was away.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
 /// How long it makes room.
@@ -47,6 +46,7 @@ type CallFuture = Pin<Box<dyn Future<Output = (NodeCall, CallEnd)> + Send>>;
 pub struct Execution<'c> {
     context: &'c Arc<RunContext>,
     job: FetchedJob,
+    first_permit: Arc<FirstPermit>,
     holding: Holding,
     revision: Arc<LoadedRevision>,
     grid: Arc<GridPlan>,
@@ -91,10 +91,11 @@ enum Next {
 }
 
 impl<'c> Execution<'c> {
-    /// Calls every node that can be called, until the run is complete, fails or must wait.
-    pub async fn run(mut self) -> RunEnd {
+    /// Calls every node that can be called, until the run is complete, fails or must wait. The first call is made with the
+    /// run's `start`.
+    pub async fn run(mut self, mut start: Option<Start>) -> RunEnd {
         loop {
-            self.start_ready();
+            self.start_ready(start.take());
             match self.next().await {
                 Next::Ended(ended) => {
                     let (call, end) = *ended;
@@ -145,7 +146,7 @@ impl<'c> Execution<'c> {
         }
     }
 
-    fn start_ready(&mut self) {
+    fn start_ready(&mut self, mut start: Option<Start>) {
         if self.suspension.is_none() && !self.context.lease.may_start() {
             // A paused host that wakes up late starts nothing: somebody else may have begun already.
             self.suspend(Suspension::Throttled(LEASE_PAUSE));
@@ -156,12 +157,16 @@ impl<'c> Execution<'c> {
         self.looked_at_ms = self.context.clock.now_ms();
         let busy = &self.busy;
         let ready = self.progress.ready(&self.grid, &self.event.data, self.looked_at_ms, |node| busy.contains(&node));
+        if !ready.is_empty() && self.context.lease.gives_up(self.job.shard) {
+            // The next owner begins them, as soon as those that are running have ended.
+            return self.suspend(Suspension::Throttled(Duration::ZERO));
+        }
         // One node runs on this task; more run on tasks of their own, so that branches use all cores.
         let is_alone = ready.len() == 1 && self.calls.is_empty();
         for (node, inputs) in ready {
             let call = self.node_call(node, inputs);
             self.busy.insert(node);
-            self.calls.push(start(Arc::clone(self.context), call, is_alone));
+            self.calls.push(begin_call(Arc::clone(self.context), call, is_alone, start.take()));
         }
     }
 
@@ -176,6 +181,7 @@ impl<'c> Execution<'c> {
             generation: self.generation,
             queue: self.job.queue(),
             run: self.job.run,
+            first_permit: Arc::clone(&self.first_permit),
             revision: Arc::clone(&self.revision),
             grid: Arc::clone(&self.grid),
             node,
@@ -285,28 +291,29 @@ impl<'c> Execution<'c> {
     }
 }
 
-fn start(context: Arc<RunContext>, call: NodeCall, is_alone: bool) -> CallFuture {
+fn begin_call(context: Arc<RunContext>, call: NodeCall, is_alone: bool, start: Option<Start>) -> CallFuture {
     if is_alone {
         return Box::pin(async move {
-            let end = call.run(&context).await;
+            let running = AssertUnwindSafe(call.run(&context, start)).catch_unwind();
+            let end = running.await.unwrap_or_else(|_| failed_call());
             (call, end)
         });
     }
     let call = Arc::new(call);
     let spawned = {
         let call = Arc::clone(&call);
-        AbortOnDropHandle::new(tokio::spawn(async move { call.run(&context).await }))
+        AbortOnDropHandle::new(tokio::spawn(async move { call.run(&context, start).await }))
     };
     Box::pin(async move {
-        let end = spawned.await.unwrap_or_else(|_| {
-            CallEnd::NotLoaded(Reason {
-                kind: ReasonKind::Host,
-                message: "the host failed while it ran this node".to_owned(),
-            })
-        });
+        let end = spawned.await.unwrap_or_else(|_| failed_call());
         let call = Arc::into_inner(call).expect("the task that shared the call has ended");
         (call, end)
     })
+}
+
+/// A call at which the host itself has failed.
+fn failed_call() -> CallEnd {
+    CallEnd::NotLoaded(Reason { kind: ReasonKind::Host, message: "the host failed while it ran this node".to_owned() })
 }
 
 fn conflict() -> Reason {

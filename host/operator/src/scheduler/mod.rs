@@ -2,6 +2,7 @@
 //!
 //! Knows when and whose work is started; what a run does is [`crate::run`]'s part.
 
+mod active;
 mod handover;
 mod lanes;
 mod queues;
@@ -10,6 +11,7 @@ mod wakeups;
 
 use std::{
     collections::{HashMap, HashSet},
+    num::NonZero,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,11 +21,12 @@ use tokio_util::sync::CancellationToken;
 use trellis_model::{AccountId, ClaimId, Lane, Queue, RunId, Shard};
 use trellis_store::{StoreError, shards::Holding};
 
-use self::queues::Queues;
+use self::{active::ActiveQueues, queues::Queues};
 pub use self::{starting::RunStarter, wakeups::Wakeups};
 use crate::{
     lease::ShardChange,
     run::{RunContext, RunEnd},
+    starts::Starts,
 };
 
 /// What the scheduler is told.
@@ -51,14 +54,13 @@ const MESSAGES_AT_ONCE: usize = 256;
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// After a failed statement.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
-/// Before a run is tried again that the host itself has failed at.
-const PANIC_PAUSE: Duration = Duration::from_secs(5);
 /// Jobs moved back to the queue at a time, per shard.
 const PROMOTE_JOBS_MAX: i64 = 500;
 
 pub struct Scheduler {
     context: Arc<RunContext>,
-    starter: RunStarter,
+    starts: Arc<Starts>,
+    wakeups: Wakeups,
     messages: mpsc::Receiver<Message>,
     changes: mpsc::Receiver<ShardChange>,
     /// Runs in flight at most.
@@ -66,6 +68,7 @@ pub struct Scheduler {
     /// The shards that this scheduler works on: changed by [`ShardChange`]s alone, in their order.
     holdings: HashMap<Shard, i64>,
     queues: Queues,
+    active: ActiveQueues,
     running: usize,
     releasing: HashSet<Shard>,
     /// The host is stopping.
@@ -76,7 +79,7 @@ pub struct Scheduler {
     /// No statement before then: the last one failed.
     paused_until: Option<Instant>,
     shards_to_look_at: HashSet<Shard>,
-    /// A fetch was not answered: it may have left a claim of which nobody knows.
+    /// A fetch, or the claim of a suspect, was not answered: it may have left a claim of which nobody knows.
     is_claim_lost: bool,
 }
 
@@ -87,14 +90,17 @@ impl Scheduler {
         changes: mpsc::Receiver<ShardChange>,
         runs_max: usize,
     ) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Self {
             context: Arc::clone(&starter.context),
-            starter,
+            wakeups: starter.wakeups.clone(),
+            starts: Starts::new(cores, move |job, start| starter.start(job, start)),
             messages,
             changes,
             runs_max,
             holdings: HashMap::new(),
             queues: Queues::default(),
+            active: ActiveQueues::new(Instant::now()),
             running: 0,
             releasing: HashSet::new(),
             is_leaving: false,
@@ -113,14 +119,17 @@ impl Scheduler {
             self.work().await;
             let pause = self.pause(Instant::now());
             tokio::select! {
+                // What is known of others comes before the next turn of those who have had theirs.
+                biased;
+                () = stop.cancelled() => return,
+                Some(change) = self.changes.recv() => self.change_shards(change).await,
                 count = self.messages.recv_many(&mut messages, MESSAGES_AT_ONCE) => {
                     if count == 0 {
                         return;
                     }
                 }
-                Some(change) = self.changes.recv() => self.change_shards(change).await,
+                () = std::future::ready(()), if pause.is_zero() => {}
                 () = tokio::time::sleep(pause) => {}
-                () = stop.cancelled() => return,
             }
             messages.drain(..).for_each(|message| self.handle(message));
         }
@@ -157,6 +166,13 @@ impl Scheduler {
     fn pause(&self, now: Instant) -> Duration {
         if let Some(until) = self.paused_until {
             return until.saturating_duration_since(now);
+        }
+        if self.is_leaving {
+            // Nothing is looked for, promoted or fetched any more; the end of a run is told.
+            return LOOK_INTERVAL;
+        }
+        if self.can_start() {
+            return Duration::ZERO;
         }
         let next = [Some(self.next_look), self.next_due, self.queues.next_unthrottle()].into_iter().flatten().min();
         next.map_or(LOOK_INTERVAL, |next| next.saturating_duration_since(now))
@@ -204,6 +220,16 @@ impl Scheduler {
             RunEnd::Concluded | RunEnd::Fenced => {
                 self.queues.ended(queue, run, claim);
             }
+            RunEnd::Barred => {
+                self.queues.barred(queue, run, claim);
+            }
+            RunEnd::Aside(wait) => {
+                if self.serves(queue.shard) {
+                    self.queues.put_aside(queue, run, claim, Instant::now() + wait);
+                } else {
+                    self.queues.ended(queue, run, claim);
+                }
+            }
             RunEnd::Waiting(after) => {
                 self.queues.ended(queue, run, claim);
                 let due = Instant::now() + after;
@@ -241,6 +267,7 @@ impl Scheduler {
 
     /// Jobs of a claim whose answer was lost were never started: nobody would ever settle it.
     async fn forget_lost_claims(&mut self) -> Result<(), StoreError> {
+        self.is_claim_lost |= self.context.claims.take_lost();
         if self.is_claim_lost {
             let known = self.context.claims.known();
             self.context.database.delete_unknown_claims(&self.holdings(), &known).await?;
