@@ -141,8 +141,8 @@ async fn a_token_of_one_project_cancels_and_replays_nothing_of_the_others() {
     let made = owner.account.api.post("/v1/tokens", &wanted).await.expect(201);
     let api = owner.account.api.with_token(made["token"].as_str());
 
-    for what in ["cancel", "replay"] {
-        api.post(&format!("/v1/runs/{}/{what}", dead[0]), &json!({})).await.problem(404);
+    for (what, how) in [("cancel", json!({})), ("replay", json!({})), ("replay", json!({ "revision": "same" }))] {
+        api.post(&format!("/v1/runs/{}/{what}", dead[0]), &how).await.problem(404);
         api.post(&format!("/v1/runs/{what}"), &json!({ "project": "vault" })).await.problem(404);
     }
     assert_eq!(owner.account.show(&dead[0]).await.get("replayed_as"), None);
