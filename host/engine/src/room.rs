@@ -151,11 +151,9 @@ impl State {
     /// Whether so much more would be over the account's share. One call is never too much.
     fn holds_its_share(&self, account: AccountId, bytes: u64) -> bool {
         let Some(lane) = self.accounts.get(&account).filter(|lane| lane.instances > 0) else { return false };
-        let of = |all: u64| {
-            all / 100 * u64::from(self.size.account_percent) + all % 100 * u64::from(self.size.account_percent) / 100
-        };
-        u64::from(lane.instances) + 1 > of(self.size.instances.into()).max(1)
-            || lane.bytes + bytes > of(self.size.bytes)
+        let percent = u64::from(self.size.account_percent);
+        let part = |all: u64| all / 100 * percent + all % 100 * percent / 100;
+        u64::from(lane.instances) + 1 > part(self.size.instances.into()) || lane.bytes + bytes > part(self.size.bytes)
     }
 
     /// What the first of an account wants that still waits.
@@ -262,14 +260,14 @@ mod tests {
     #[test]
     fn accounts_take_turns_however_many_calls_one_has_waiting() {
         let room = room(1, 1_000, 100);
-        let held = enter(&room, HOG, 10);
+        let held = enter(&room, AccountId(3), 10);
         let mut hogs: Vec<_> = (0..5).map(|_| wait(&room, HOG, 10)).collect();
-        let neighbour = wait(&room, NEIGHBOUR, 10);
+        let mut neighbours: Vec<_> = (0..2).map(|_| wait(&room, NEIGHBOUR, 10)).collect();
         drop(held);
-        let first = hogs.remove(0).now_or_never().expect("it came first");
-        drop(first);
-        drop(neighbour.now_or_never().expect("the neighbour is next, before four others"));
-        assert!(hogs.remove(0).now_or_never().is_some());
+        for is_hog in [true, false, true, false, true, true] {
+            let waiting = if is_hog { &mut hogs } else { &mut neighbours };
+            drop(waiting.remove(0).now_or_never().expect("it is its turn"));
+        }
     }
 
     #[test]

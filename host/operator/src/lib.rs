@@ -12,6 +12,7 @@ pub mod slots;
 
 pub mod call_budgets;
 pub mod spreads;
+pub mod starts;
 
 pub mod limiter;
 

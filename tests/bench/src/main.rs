@@ -14,6 +14,7 @@ mod graph;
 mod idle;
 mod ingest;
 mod queue;
+mod spinning;
 mod start_latency;
 mod storage;
 mod throttled;

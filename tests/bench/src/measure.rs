@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use crate::{
     backlog, call_overhead, cold, durable_echo, fairness, footprint, graph, idle, ingest, measurement::Measurement,
-    queue, rig::Rig, start_latency, storage, throttled, two_hosts,
+    queue, rig::Rig, spinning, start_latency, storage, throttled, two_hosts,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -37,12 +37,14 @@ pub enum Measure {
     TwoHosts,
     /// P13: enqueue and drain of empty jobs, with nothing around the queue
     Queue,
+    /// S1: the API's answers while twice as many guests spin as there are cores, against none
+    Spinning,
     /// All of them one after the other, in under ten minutes
     All,
 }
 
 impl Measure {
-    pub const EACH: [Self; 13] = [
+    pub const EACH: [Self; 14] = [
         Self::DurableEcho,
         Self::Ingest,
         Self::StartLatency,
@@ -56,6 +58,7 @@ impl Measure {
         Self::Storage,
         Self::TwoHosts,
         Self::Queue,
+        Self::Spinning,
     ];
 
     /// As on the command line.
@@ -69,7 +72,7 @@ impl Measure {
             Self::DurableEcho => 60,
             Self::Backlog => 16,
             Self::Ingest | Self::Fairness | Self::Throttled | Self::Idle => 15,
-            Self::StartLatency | Self::Cold | Self::Graph | Self::All => 10,
+            Self::StartLatency | Self::Cold | Self::Graph | Self::Spinning | Self::All => 10,
             Self::Storage | Self::TwoHosts => 9,
             Self::CallOverhead | Self::Queue => 5,
         }
@@ -108,6 +111,7 @@ impl Measure {
             Self::Storage => Box::pin(storage::measure(rig, seconds)).await,
             Self::TwoHosts => Box::pin(two_hosts::measure(rig, seconds)).await,
             Self::Queue => Box::pin(queue::measure(rig, seconds, peers)).await,
+            Self::Spinning => Box::pin(spinning::measure(rig, seconds)).await,
             Self::All => anyhow::bail!("each measurement is taken in a process of its own"),
         }
     }

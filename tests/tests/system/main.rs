@@ -18,9 +18,11 @@ mod stop;
 mod suspects;
 mod targets;
 
+mod call_limits;
 mod credentials;
 mod egress_namespace;
 mod hostile_guests;
+mod open_files;
 mod refusals;
 mod tenancy;
 

@@ -8,15 +8,22 @@ use std::{sync::Arc, time::Duration};
 use futures_util::TryFutureExt;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
-use wasmtime::component::Linker;
+use wasmtime::{
+    StoreContextMut,
+    component::{Linker, Resource},
+};
 use wasmtime_wasi_http::{
     Error, RequestOptions, Result, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+    p2::{
+        bindings::http::types::{HostOutgoingRequest as _, Method},
+        types::HostOutgoingRequest,
+    },
 };
 
 use super::log::{Log, LogLevel};
 use crate::{
     egress::{
-        guard::{EgressGuard, PreparedRequest},
+        guard::{EgressGuard, PreparedRequest, URL_BYTES_MAX},
         limits::Deadlines,
         outbound::{OutboundBody, SendError},
     },
@@ -27,6 +34,9 @@ use crate::{
 const BODY_CHUNK_BYTES: usize = 16 * 1024;
 /// All header fields of one message, as much as servers take.
 const FIELDS_BYTES_MAX: usize = 16 * 1024;
+
+/// A request's method. The longest that is registered has 17 letters.
+const METHOD_BYTES_MAX: usize = 32;
 
 pub(crate) struct Http {
     context: WasiHttpCtx,
@@ -144,7 +154,48 @@ impl WasiHttpView for GuestState {
 }
 
 pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    linker.allow_shadowing(true);
+    bound_request_parts(linker)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// The host keeps the parts of every request that a guest holds. Only the crate's own parsers would bound them, and these
+/// take a method of any length.
+fn bound_request_parts(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+    /// As the crate links it; guests of other versions of 0.2 get the same.
+    const TYPES: &str = "wasi:http/types@0.2.12";
+    let mut types = linker.instance(TYPES)?;
+    types.func_wrap(
+        "[method]outgoing-request.set-method",
+        |mut store: StoreContextMut<'_, GuestState>, (request, method): (Resource<HostOutgoingRequest>, Method)| {
+            if matches!(&method, Method::Other(name) if name.len() > METHOD_BYTES_MAX) {
+                return Ok((Err(()),));
+            }
+            Ok((store.data_mut().http().set_method(request, method)?,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-path-with-query",
+        |mut store: StoreContextMut<'_, GuestState>,
+         (request, path): (Resource<HostOutgoingRequest>, Option<String>)| {
+            if path.as_ref().is_some_and(|path| path.len() > URL_BYTES_MAX) {
+                return Ok((Err(()),));
+            }
+            Ok((store.data_mut().http().set_path_with_query(request, path)?,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-authority",
+        |mut store: StoreContextMut<'_, GuestState>,
+         (request, host): (Resource<HostOutgoingRequest>, Option<String>)| {
+            if host.as_ref().is_some_and(|host| host.len() > URL_BYTES_MAX) {
+                return Ok((Err(()),));
+            }
+            Ok((store.data_mut().http().set_authority(request, host)?,))
+        },
+    )
 }
 
 #[cfg(test)]

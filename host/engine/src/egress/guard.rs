@@ -31,7 +31,7 @@ use super::{
 /// Longest method of a request, in bytes. The longest that is registered has 17.
 const METHOD_BYTES_MAX: usize = 32;
 /// Longest URL of a request, in bytes. What most servers accept at the longest.
-const URL_BYTES_MAX: usize = 8 * 1024;
+pub(crate) const URL_BYTES_MAX: usize = 8 * 1024;
 /// Headers of one request. Servers refuse more than about a hundred.
 pub(crate) const HEADERS_MAX: usize = 100;
 /// Header names and values of one request together, in bytes. Servers refuse more than 8 to 64 KiB.

@@ -15,6 +15,7 @@ use crate::{
     catalog::LoadedRevision,
     limiter::Permit,
     slots::{Slot, SlotsOf},
+    starts::{Start, giving_up},
     targets::Caller,
 };
 
@@ -50,13 +51,14 @@ impl NodeCall {
         &self.grid.nodes[self.node]
     }
 
-    pub async fn run(&self, context: &RunContext) -> CallEnd {
-        let transformer = match self.load(context).await {
+    /// The first call of a run is made with the run's `start`, which it keeps until it waits.
+    pub async fn run(&self, context: &RunContext, mut start: Option<Start>) -> CallEnd {
+        let transformer = match giving_up(&mut start, self.load(context)).await {
             Ok(transformer) => transformer,
             Err(reason) => return CallEnd::NotLoaded(reason),
         };
         // Before the permit: it is taken right before the module is instantiated.
-        let _slots = self.enter(context).await;
+        let _slots = giving_up(&mut start, self.enter(context)).await;
         let secrets = match self.secrets(context).await {
             Ok(secrets) => Arc::new(secrets),
             Err(reason) => return CallEnd::NotLoaded(reason),
@@ -78,7 +80,7 @@ impl NodeCall {
                 metering: trellis_engine::Metering::default(),
             }))
         );
-        let report = context.callee.call(&transformer, self.call(context, secrets)).await;
+        let report = giving_up(&mut start, context.callee.call(&transformer, self.call(context, secrets))).await;
         fail_point!("call-after");
         CallEnd::Called(Box::new(report))
     }

@@ -26,7 +26,7 @@ use super::{
     outbox::emitted_jobs,
     storage::{CallStorage, Pending},
 };
-use crate::catalog::LoadedRevision;
+use crate::{catalog::LoadedRevision, starts::Start};
 
 pub use begin::NotBegun;
 use suspension::Suspension;
@@ -91,10 +91,11 @@ enum Next {
 }
 
 impl<'c> Execution<'c> {
-    /// Calls every node that can be called, until the run is complete, fails or must wait.
-    pub async fn run(mut self) -> RunEnd {
+    /// Calls every node that can be called, until the run is complete, fails or must wait. The first call is made with the
+    /// run's `start`.
+    pub async fn run(mut self, mut start: Option<Start>) -> RunEnd {
         loop {
-            self.start_ready();
+            self.start_ready(start.take());
             match self.next().await {
                 Next::Ended(ended) => {
                     let (call, end) = *ended;
@@ -145,7 +146,7 @@ impl<'c> Execution<'c> {
         }
     }
 
-    fn start_ready(&mut self) {
+    fn start_ready(&mut self, mut start: Option<Start>) {
         if self.suspension.is_none() && !self.context.lease.may_start() {
             // A paused host that wakes up late starts nothing: somebody else may have begun already.
             self.suspend(Suspension::Throttled(LEASE_PAUSE));
@@ -161,7 +162,7 @@ impl<'c> Execution<'c> {
         for (node, inputs) in ready {
             let call = self.node_call(node, inputs);
             self.busy.insert(node);
-            self.calls.push(start(Arc::clone(self.context), call, is_alone));
+            self.calls.push(begin_call(Arc::clone(self.context), call, is_alone, start.take()));
         }
     }
 
@@ -220,7 +221,7 @@ impl<'c> Execution<'c> {
             Outcome::Failed(failure) if failure.kind == FailureKind::Unavailable => {
                 // The host was short of something, which is not the guest's fault: no attempt is counted.
                 let due_at_ms = self.context.clock.now_ms().saturating_add(host_pause_ms(call));
-                return self.progress.set(call.node, waiting::for_host(call, failure, due_at_ms, log, metering));
+                return self.progress.set(call.node, waiting::for_host(call, &failure, due_at_ms, log, metering));
             }
             Outcome::Failed(failure) => {
                 let asked = failure.after_ms.map(Duration::from_millis);
@@ -289,17 +290,17 @@ impl<'c> Execution<'c> {
     }
 }
 
-fn start(context: Arc<RunContext>, call: NodeCall, is_alone: bool) -> CallFuture {
+fn begin_call(context: Arc<RunContext>, call: NodeCall, is_alone: bool, start: Option<Start>) -> CallFuture {
     if is_alone {
         return Box::pin(async move {
-            let end = call.run(&context).await;
+            let end = call.run(&context, start).await;
             (call, end)
         });
     }
     let call = Arc::new(call);
     let spawned = {
         let call = Arc::clone(&call);
-        AbortOnDropHandle::new(tokio::spawn(async move { call.run(&context).await }))
+        AbortOnDropHandle::new(tokio::spawn(async move { call.run(&context, start).await }))
     };
     Box::pin(async move {
         let end = spawned.await.unwrap_or_else(|_| {

@@ -28,7 +28,10 @@ pub use conflicts::Conflicts;
 pub use context::RunContext;
 use execution::{Execution, NotBegun};
 
-use crate::committer::CommitEnd;
+use crate::{
+    committer::CommitEnd,
+    starts::{Start, giving_up},
+};
 
 /// What has become of a run that was started on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,14 +49,16 @@ pub enum RunEnd {
 /// A job whose run was given back because the database did not answer is fetched again after this long.
 const NOT_NOW_PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs a job to whatever end it comes to now.
-pub async fn run_job(context: &Arc<RunContext>, job: FetchedJob) -> RunEnd {
-    if !context.lease.may_start() {
+/// Runs a job to whatever end it comes to now. `start` is given up as soon as the run waits for something else than a core.
+pub async fn run_job(context: &Arc<RunContext>, job: FetchedJob, start: Start) -> RunEnd {
+    // A stop may have come while it stood in line.
+    if !context.lease.may_start() || context.lease.is_leaving() {
         return RunEnd::Released(NOT_NOW_PAUSE);
     }
     if job.lost_hosts < LOST_HOSTS_SUSPECT {
-        return execute(context, job).await;
+        return execute(context, job, Some(start)).await;
     }
+    drop(start);
     // The semaphore is never closed.
     let _turn = context.suspects.acquire().await;
     execute_alone(context, job).await
@@ -70,18 +75,19 @@ async fn execute_alone(context: &Arc<RunContext>, job: FetchedJob) -> RunEnd {
         }
     };
     context.claims.open(claim);
-    let end = execute(context, job).await;
+    let end = execute(context, job, None).await;
     context.claims.conclude(claim);
     end
 }
 
-async fn execute(context: &Arc<RunContext>, job: FetchedJob) -> RunEnd {
+async fn execute(context: &Arc<RunContext>, job: FetchedJob, mut start: Option<Start>) -> RunEnd {
     let Some(in_flight) = context.cancellations.enter(job.account, job.run) else {
         // The canceller ends it.
         return RunEnd::Concluded;
     };
-    match Execution::begin(context, job, in_flight.cancellation()).await {
-        Ok(execution) => execution.run().await,
+    let begun = giving_up(&mut start, Execution::begin(context, job, in_flight.cancellation())).await;
+    match begun {
+        Ok(execution) => execution.run(start).await,
         Err(NotBegun::NotNow) => RunEnd::Released(NOT_NOW_PAUSE),
         Err(NotBegun::Never(commit)) => match context.committer.commit(*commit).await {
             CommitEnd::Fenced => RunEnd::Fenced,

@@ -64,7 +64,7 @@ impl Scheduler {
         self.context.lease.drop_holdings(&drained);
         self.holdings.retain(|shard, _| !drained.contains(shard));
         self.releasing.retain(|shard| !drained.contains(shard));
-        self.starter.wakeups.notice([Notice::Balance]);
+        self.wakeups.notice([Notice::Balance]);
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Knows when and whose work is started; what a run does is [`crate::run`]'s part.
 
+mod active;
 mod handover;
 mod lanes;
 mod queues;
@@ -10,6 +11,7 @@ mod wakeups;
 
 use std::{
     collections::{HashMap, HashSet},
+    num::NonZero,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,11 +21,12 @@ use tokio_util::sync::CancellationToken;
 use trellis_model::{AccountId, ClaimId, Lane, Queue, RunId, Shard};
 use trellis_store::{StoreError, shards::Holding};
 
-use self::queues::Queues;
+use self::{active::ActiveQueues, queues::Queues};
 pub use self::{starting::RunStarter, wakeups::Wakeups};
 use crate::{
     lease::ShardChange,
     run::{RunContext, RunEnd},
+    starts::Starts,
 };
 
 /// What the scheduler is told.
@@ -56,7 +59,8 @@ const PROMOTE_JOBS_MAX: i64 = 500;
 
 pub struct Scheduler {
     context: Arc<RunContext>,
-    starter: RunStarter,
+    starts: Arc<Starts>,
+    wakeups: Wakeups,
     messages: mpsc::Receiver<Message>,
     changes: mpsc::Receiver<ShardChange>,
     /// Runs in flight at most.
@@ -64,6 +68,7 @@ pub struct Scheduler {
     /// The shards that this scheduler works on: changed by [`ShardChange`]s alone, in their order.
     holdings: HashMap<Shard, i64>,
     queues: Queues,
+    active: ActiveQueues,
     running: usize,
     releasing: HashSet<Shard>,
     /// The host is stopping.
@@ -85,14 +90,17 @@ impl Scheduler {
         changes: mpsc::Receiver<ShardChange>,
         runs_max: usize,
     ) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Self {
             context: Arc::clone(&starter.context),
-            starter,
+            wakeups: starter.wakeups.clone(),
+            starts: Starts::new(cores, move |job, start| starter.start(job, start)),
             messages,
             changes,
             runs_max,
             holdings: HashMap::new(),
             queues: Queues::default(),
+            active: ActiveQueues::new(Instant::now()),
             running: 0,
             releasing: HashSet::new(),
             is_leaving: false,
@@ -111,14 +119,17 @@ impl Scheduler {
             self.work().await;
             let pause = self.pause(Instant::now());
             tokio::select! {
+                // What is known of others comes before the next turn of those who have had theirs.
+                biased;
+                () = stop.cancelled() => return,
+                Some(change) = self.changes.recv() => self.change_shards(change).await,
                 count = self.messages.recv_many(&mut messages, MESSAGES_AT_ONCE) => {
                     if count == 0 {
                         return;
                     }
                 }
-                Some(change) = self.changes.recv() => self.change_shards(change).await,
+                () = std::future::ready(()), if pause.is_zero() => {}
                 () = tokio::time::sleep(pause) => {}
-                () = stop.cancelled() => return,
             }
             messages.drain(..).for_each(|message| self.handle(message));
         }
@@ -155,6 +166,9 @@ impl Scheduler {
     fn pause(&self, now: Instant) -> Duration {
         if let Some(until) = self.paused_until {
             return until.saturating_duration_since(now);
+        }
+        if self.can_start() {
+            return Duration::ZERO;
         }
         let next = [Some(self.next_look), self.next_due, self.queues.next_unthrottle()].into_iter().flatten().min();
         next.map_or(LOOK_INTERVAL, |next| next.saturating_duration_since(now))

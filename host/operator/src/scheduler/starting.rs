@@ -1,4 +1,4 @@
-//! Starting runs: a turn of the queues, the fetch of its jobs, and a task for each.
+//! Starting runs: a turn of the queues, the fetch of its jobs, and, when a core is near, a task for each.
 
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
@@ -11,10 +11,17 @@ use super::{
     PANIC_PAUSE, Scheduler, Wakeups,
     queues::{Allowance, InFlight, Turn},
 };
-use crate::run::{RunContext, RunEnd, run_job};
+use crate::{
+    run::{RunContext, RunEnd, run_job},
+    starts::Start,
+};
 
-/// An account of weight 1 has no more than this part of all runs in flight, one of weight 2 twice as much, and so on.
-const ACCOUNT_SHARE: usize = 4;
+/// An account of weight 1 has no more than this part of all runs in flight while few others have work, one of weight 2 twice as
+/// much, and so on.
+const ACCOUNTS_FEW: usize = 4;
+/// However many have work, an account of weight 1 may have this part of all runs in flight. Among many it has less than among
+/// few: what a flood has in flight is what stands before the others at the cores and in the database.
+const ACCOUNTS_MANY: usize = 24;
 /// However much an account weighs, this part of all runs is left to the others.
 const OTHERS_SHARE: usize = 8;
 /// Payloads of all runs in flight at most, in bytes, but for a single run.
@@ -33,12 +40,12 @@ pub struct RunStarter {
 }
 
 impl RunStarter {
-    fn start(&self, job: FetchedJob) {
+    pub(super) fn start(&self, job: FetchedJob, start: Start) {
         let (context, wakeups, abandon) = (Arc::clone(&self.context), self.wakeups.clone(), self.abandon.clone());
         self.tasks.spawn(async move {
             let (queue, run, claim) = (job.queue(), job.run, job.claim);
             // A run's state is large: in a box it is not moved about with the task around it.
-            let running = AssertUnwindSafe(Box::pin(run_job(&context, job))).catch_unwind();
+            let running = AssertUnwindSafe(Box::pin(run_job(&context, job, start))).catch_unwind();
             let end = match abandon.run_until_cancelled(running).await {
                 Some(Ok(end)) => end,
                 Some(Err(_)) => {
@@ -56,29 +63,34 @@ impl RunStarter {
 }
 
 impl Scheduler {
-    /// Fetches and starts runs while there is room and work.
-    pub(super) async fn start_runs(&mut self) -> Result<(), StoreError> {
-        while self.queues.has_ready()
+    /// Whether there is work, and room for it.
+    pub(super) fn can_start(&self) -> bool {
+        self.queues.has_ready()
             && self.running < self.runs_max
             && self.queues.bytes_in_flight() < IN_FLIGHT_BYTES_MAX
             && self.context.lease.may_start()
             // The others are told of a stop before this scheduler is.
             && !self.context.lease.is_leaving()
-        {
-            self.context.limiter.load(self.queues.ready_queues()).await?;
-            let (context, runs_max) = (&self.context, self.runs_max);
-            let turn =
-                self.queues.turn(runs_max - self.running, Instant::now(), |queue| allowance(context, runs_max, queue));
-            if turn.asked.is_empty() {
-                continue;
-            }
-            match self.fetch(&turn).await {
-                Ok((jobs, is_cut)) => self.start(&turn, jobs, is_cut),
-                Err(error) => {
-                    self.queues.not_fetched(&turn);
-                    self.is_claim_lost = true;
-                    return Err(error);
-                }
+    }
+
+    /// Fetches and starts the runs of one turn.
+    pub(super) async fn start_runs(&mut self) -> Result<(), StoreError> {
+        if !self.can_start() {
+            return Ok(());
+        }
+        self.context.limiter.load(self.queues.ready_queues()).await?;
+        let now = Instant::now();
+        let (context, shared) = (&self.context, Shared { runs_max: self.runs_max, weights: self.active.weights(now) });
+        let turn = self.queues.turn(self.runs_max - self.running, now, |queue| allowance(context, shared, queue));
+        if turn.asked.is_empty() {
+            return Ok(());
+        }
+        match self.fetch(&turn).await {
+            Ok((jobs, is_cut)) => self.start(&turn, jobs, is_cut),
+            Err(error) => {
+                self.queues.not_fetched(&turn);
+                self.is_claim_lost = true;
+                return Err(error);
             }
         }
         Ok(())
@@ -124,8 +136,11 @@ impl Scheduler {
             self.context.claims.open((job.shard, job.claim));
         }
         self.running += jobs.len();
-        jobs.into_iter().for_each(|job| self.starter.start(job));
+        self.starts.line_up(jobs, |queue| self.context.limits(queue).weight);
         let now = Instant::now();
+        for queue in runs.keys() {
+            self.active.note(*queue, self.context.limits(*queue).weight.max(1), now);
+        }
         for asked in &turn.asked {
             self.queues.fetched(asked, runs.get(&asked.queue).map_or(&[], Vec::as_slice), is_cut, now);
         }
@@ -136,8 +151,17 @@ fn payload_bytes(jobs: &[FetchedJob]) -> usize {
     jobs.iter().map(|job| job.payload.len()).sum()
 }
 
+/// What all active queues share.
+#[derive(Clone, Copy)]
+struct Shared {
+    /// Runs in flight.
+    runs_max: usize,
+    /// The weights of all of them together.
+    weights: usize,
+}
+
 /// What a queue may have now: what the limiter says, and its part of this host.
-fn allowance(context: &RunContext, runs_max: usize, queue: Queue) -> Allowance {
+fn allowance(context: &RunContext, shared: Shared, queue: Queue) -> Allowance {
     let limiter = &context.limiter;
     let weight = context.limits(queue).weight.max(1);
     // A run that is on its way has a module running, or will have one at any moment.
@@ -145,25 +169,38 @@ fn allowance(context: &RunContext, runs_max: usize, queue: Queue) -> Allowance {
     Allowance {
         permit: limiter.check(queue),
         permits: limiter.permits(queue),
-        runs_max: share(runs_max, weight).min(running_max),
+        runs_max: shared.part(weight).min(running_max),
         weight,
     }
 }
 
-/// Runs in flight that an account of this weight may have at most on a host with room for `runs_max`.
-fn share(runs_max: usize, weight: u32) -> usize {
-    fail_point!("fair-turns-off", runs_max);
-    let most = runs_max - runs_max / OTHERS_SHARE;
-    (runs_max.saturating_mul(weight as usize) / ACCOUNT_SHARE).clamp(1, most.max(1))
+impl Shared {
+    /// Runs in flight that an account of this weight may have at most.
+    fn part(self, weight: u32) -> usize {
+        let Self { runs_max, weights } = self;
+        fail_point!("fair-turns-off", runs_max);
+        let most = runs_max - runs_max / OTHERS_SHARE;
+        let among = weights.clamp(ACCOUNTS_FEW, ACCOUNTS_MANY);
+        (runs_max.saturating_mul(weight as usize) / among).clamp(1, most.max(1))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn part(runs_max: usize, weights: usize, weight: u32) -> usize {
+        Shared { runs_max, weights }.part(weight)
+    }
+
     #[test]
     fn shares_follow_the_weights_and_leave_room_for_others() {
-        assert_eq!((share(100, 1), share(100, 3), share(100, 100)), (25, 75, 88));
-        assert_eq!((share(1, 1), share(4, 100)), (1, 4));
+        assert_eq!((part(100, 1, 1), part(100, 4, 3), part(100, 1, 100)), (25, 75, 88));
+        assert_eq!((part(1, 1, 1), part(4, 1, 100)), (1, 4));
+    }
+
+    #[test]
+    fn among_many_each_has_less_and_never_too_little() {
+        assert_eq!((part(1_000, 10, 1), part(1_000, 10, 3), part(1_000, 500, 1)), (100, 300, 41));
     }
 }

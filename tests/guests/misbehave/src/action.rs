@@ -114,6 +114,18 @@ pub enum Action {
         grids: Vec<String>,
     },
 
+    /// Storage, then a request, then more storage: time enough to be killed in the middle.
+    StorageAroundFetch {
+        before: Vec<store::Operation>,
+        request: http::Request,
+        after: Vec<store::Operation>,
+    },
+    /// Storage, then a sleep.
+    StorageThenSleep {
+        operations: Vec<store::Operation>,
+        ms: u64,
+    },
+
     /// Counts this run: once under its own id, once for all.
     Count {
         key: String,
@@ -140,7 +152,22 @@ pub enum Action {
         times: u32,
     },
     ManyHeaders {
+        url: Option<String>,
         count: u32,
+    },
+    /// The same by `wasi:http`.
+    ManyFields {
+        count: u32,
+    },
+    /// Requests with a method of so many letters, kept.
+    SetMethod {
+        bytes: usize,
+        requests: usize,
+    },
+    /// Sends the whole event to a URL.
+    PassOn {
+        url: String,
+        token: String,
     },
 }
 
@@ -196,6 +223,14 @@ impl Action {
                 outbox::emit_to_all(&grids, &answers);
                 answers
             }
+            Self::StorageAroundFetch { before, request, after } => {
+                let before = store::perform(before);
+                json!([before, http::fetch(&request), store::perform(after)])
+            }
+            Self::StorageThenSleep { operations, ms } => {
+                store::perform(operations);
+                wasi::sleep(ms)
+            }
             Self::Count { key } => store::count(&event.run, &key),
             Self::Transfer { from, to, amount } => store::transfer(&event.run, [&from, &to], amount),
             Self::FailUntil { attempt } if event.attempt < attempt => {
@@ -207,7 +242,12 @@ impl Action {
             Self::FetchTimes { request, times } => (0..times).map(|_| http::fetch(&request)).collect(),
             Self::WasiHttp(request) => http::wasi_http(&request),
             Self::WasiHttpAtOnce { request, times } => http::wasi_http_at_once(&request, times),
-            Self::ManyHeaders { count } => http::many_headers(count),
+            Self::ManyHeaders { url, count } => {
+                http::many_headers(url.unwrap_or("https://api.example.com/".to_owned()), count)
+            }
+            Self::ManyFields { count } => http::many_fields(count),
+            Self::SetMethod { bytes, requests } => http::set_method(bytes, requests),
+            Self::PassOn { url, token } => http::pass_on(url, &token),
         };
         Ok(vec![Emission { port: "out".to_owned(), data: out.to_string() }])
     }

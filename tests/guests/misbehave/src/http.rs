@@ -40,15 +40,39 @@ pub fn fetch(request: &Request) -> Value {
     }
 }
 
-pub fn many_headers(count: u32) -> Value {
+pub fn many_headers(url: String, count: u32) -> Value {
     let headers = (0..count).map(|number| (format!("x-{number}"), "x".to_owned())).collect();
-    fetch(&Request {
-        method: "GET".to_owned(),
-        url: "https://api.example.com/".to_owned(),
-        headers,
-        body: None,
-        timeout_ms: None,
-    })
+    fetch(&Request { method: "GET".to_owned(), url, headers, body: None, timeout_ms: None })
+}
+
+/// How many fields were taken, and what was said to the first that was not.
+pub fn many_fields(count: u32) -> Value {
+    let fields = Fields::new();
+    let refusal = (0..count).find_map(|number| {
+        let refused = fields.append(&format!("x-{number}"), b"x").err()?;
+        Some(json!([number, format!("{refused:?}")]))
+    });
+    refusal.unwrap_or(json!([count, null]))
+}
+
+/// How many of these requests, none of which is given back, have taken a method of so many letters.
+pub fn set_method(bytes: usize, requests: usize) -> Value {
+    let method = Method::Other("X".repeat(bytes));
+    let taken = (0..requests).filter(|_| {
+        let request = OutgoingRequest::new(Fields::new());
+        let is_taken = request.set_method(&method).is_ok();
+        std::mem::forget(request);
+        is_taken
+    });
+    json!(taken.count())
+}
+
+/// Starts the next run of a chain.
+pub fn pass_on(url: String, token: &str) -> Value {
+    let authorization = ("authorization".to_owned(), format!("Bearer {token}"));
+    // What a guest says of its place in the chain must not count.
+    let headers = vec![authorization, ("trellis-hops".to_owned(), "0".to_owned())];
+    fetch(&Request { method: "POST".to_owned(), url, headers, body: Some("null".to_owned()), timeout_ms: None })
 }
 
 pub fn wasi_http(request: &Request) -> Value {

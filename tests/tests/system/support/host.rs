@@ -33,6 +33,7 @@ const LOG_TAIL_LINES: usize = 60;
 /// How to start a host; each start is a new process.
 #[derive(Clone)]
 pub struct HostPlan {
+    listen: String,
     arguments: Vec<String>,
     /// What the host is to fail at, as the program under test reads it.
     faults: Vec<String>,
@@ -66,7 +67,7 @@ impl HostPlan {
     }
 
     fn empty() -> Self {
-        Self { arguments: Vec::new(), faults: Vec::new(), environment: Vec::new() }
+        Self { listen: "127.0.0.1:0".to_owned(), arguments: Vec::new(), faults: Vec::new(), environment: Vec::new() }
     }
 
     /// Makes the host die or stop at one of its fail points (`commit-before-fence=kill@3`), or switches a guard off
@@ -82,6 +83,12 @@ impl HostPlan {
     pub fn with_variable(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.environment.push((name, value.into()));
         self
+    }
+
+    /// Serves at this address, and not at one that is free.
+    #[must_use]
+    pub fn listen(self, address: &str) -> Self {
+        Self { listen: address.to_owned(), ..self }
     }
 
     #[must_use]
@@ -113,13 +120,14 @@ impl HostPlan {
         self.launch_as(Command::new(PROGRAM)).await
     }
 
-    async fn launch_as(&self, mut command: Command) -> Host {
+    /// The same by a command that is or becomes the program.
+    pub async fn launch_as(&self, mut command: Command) -> Host {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         guests::build();
         let log = scratch().join(format!("host-{}.log", COUNT.fetch_add(1, Ordering::Relaxed)));
         let errors = std::fs::File::create(&log).expect("the scratch folder is ours");
         without_settings(&mut command);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--set", SHARED_DATA]);
+        command.args(["serve", "--listen", &self.listen, "--set", SHARED_DATA]);
         command.args(&self.arguments);
         command.env("HOST_FAULTS", self.faults.join(";")).envs(self.environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).kill_on_drop(true);
@@ -225,6 +233,20 @@ impl Host {
     /// Whether its process has ended.
     pub fn is_gone(&self) -> bool {
         has_state(self.process, 'Z')
+    }
+
+    /// Memory that it has in use, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process)).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the host is running");
+        line.trim().trim_end_matches(" kB").trim().parse().expect("a number of KiB")
+    }
+
+    /// How many files it may have open.
+    pub fn open_files_max(&self) -> u64 {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.process)).expect("the host is running");
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("it is listed");
+        line.split_whitespace().next().and_then(|soft| soft.parse().ok()).expect("a number of files")
     }
 
     /// What it has logged so far.

@@ -5,6 +5,8 @@ mod api;
 mod command;
 mod database;
 mod guests;
+#[path = "../../../../host/engine/tests/engine/handmade.rs"]
+pub mod handmade;
 mod host;
 mod janitor;
 mod ledger;
@@ -14,6 +16,7 @@ mod proxy;
 mod small_disk;
 pub mod standby;
 mod wait;
+mod walls;
 
 pub use account::{Account, node, reason};
 pub use api::{Answer, Api};
@@ -28,6 +31,7 @@ pub use outside::Outside;
 pub use proxy::{Cut, Proxy, Weather};
 pub use small_disk::SmallDisk;
 pub use wait::{eventually, eventually_within};
+pub use walls::{Attack, Ends, Walls};
 
 use std::path::{Path, PathBuf};
 

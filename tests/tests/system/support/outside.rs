@@ -8,11 +8,15 @@
 //! /script/{steps}/…     one step a request, such as `200,503,hold`; the last one again and again
 //! /slow/{ms}/…          answers after that time
 //! /busy/{times}/{s}/…   429 with that many seconds to wait so many times, then 200
+//! /drip/{ms}/…          200, and a byte of its body after each such time, without an end
+//! /endless/…            200, and a body without an end, as fast as it is read
+//! /headers/{count}/…    200 with so many headers
 //! anything else         200
 //! ```
 
 use std::{
     collections::{HashMap, HashSet},
+    convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
@@ -20,10 +24,14 @@ use std::{
 
 use axum::{
     Json, Router,
+    body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
+    response::{IntoResponse, Response},
 };
-use serde_json::{Value, json};
+use bytes::Bytes;
+use futures_util::stream;
+use serde_json::json;
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 
 use super::eventually;
@@ -120,7 +128,7 @@ impl World {
     }
 }
 
-async fn answer(State(world): State<Arc<World>>, request: Request) -> (StatusCode, HeaderMap, Json<Value>) {
+async fn answer(State(world): State<Arc<World>>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     let times_before = note(&world, &request, &path);
     let mut steps = path.split('/').skip(1);
@@ -144,12 +152,34 @@ async fn answer(State(world): State<Arc<World>>, request: Request) -> (StatusCod
             headers.insert(HeaderName::from_static("retry-after"), seconds);
             StatusCode::TOO_MANY_REQUESTS
         }
+        "headers" => {
+            for count in 0..number(argument) {
+                let name = HeaderName::try_from(format!("x-{count}")).expect("a header's name");
+                headers.insert(name, HeaderValue::from_static("x"));
+            }
+            StatusCode::OK
+        }
         _ => StatusCode::OK,
     };
     if let Some(inside) = world.told().inside.get_mut(&path) {
         *inside -= 1;
     }
-    (status, headers, Json(json!({ "path": path })))
+    let endless = match verb {
+        "drip" => Some((Bytes::from_static(b"."), Duration::from_millis(number(argument) as u64))),
+        "endless" => Some((Bytes::from_static(&[b'.'; 16_384]), Duration::ZERO)),
+        _ => None,
+    };
+    match endless {
+        Some((piece, pause)) => (status, headers, without_end(piece, pause)).into_response(),
+        None => (status, headers, Json(json!({ "path": path }))).into_response(),
+    }
+}
+
+fn without_end(piece: Bytes, pause: Duration) -> Body {
+    Body::from_stream(stream::unfold(piece, move |piece| async move {
+        tokio::time::sleep(pause).await;
+        Some((Ok::<_, Infallible>(piece.clone()), piece))
+    }))
 }
 
 /// What a script has for the request after so many others.

@@ -28,7 +28,7 @@ pub(super) fn result(call: &NodeCall, full: TargetFull, log: Vec<LogLine>, meter
 /// The result of a node that its host could not run, and that is called again: no attempt was counted.
 pub(super) fn for_host(
     call: &NodeCall,
-    failure: Failure,
+    failure: &Failure,
     due_at_ms: i64,
     log: Vec<LogLine>,
     metering: Metering,

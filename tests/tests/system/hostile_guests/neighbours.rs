@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Stage, action, node, project, reason};
+use crate::support::{Stage, Walls, action, eventually, node, project, reason};
 
 /// What a guest does, and what its run says in the end.
 struct Hostile {
@@ -107,4 +107,31 @@ async fn hostile_guests_end_as_failed_nodes_with_readable_reasons_and_disturb_no
     let last_canary = canaries.into_iter().max().expect("there were some");
     assert!(last_canary < last_loop, "the canaries ended at {last_canary}, the loops at {last_loop}");
     good.run("canary", &json!(1)).await;
+}
+
+#[tokio::test]
+async fn with_twice_as_many_spinning_guests_as_cores_the_api_answers_and_a_canary_ends() {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let walls = Walls::with(|plan| plan.set("sandbox.instances_max", "64").set("sandbox.wall", "600s")).await;
+    let granted = json!({ "calls": { "cpu_ms": 60_000 } });
+    walls.stage.host.operator().put("/v1/accounts/bad", &granted).await.expect(200);
+    walls.bad.deploy(&project("spin", &json!({ "spin": action(&json!({ "do": "spin" })) }))).await;
+    let mut runs = Vec::new();
+    for number in 0..2 * cores {
+        runs.push(walls.bad.start("spin", &json!(number)).await);
+    }
+    for run in &runs {
+        eventually("it spins", async || (walls.bad.show(run).await["state"] == "running").then_some(())).await;
+    }
+    for _ in 0..5 {
+        walls.canary().await;
+        walls.good.api.get("/v1/runs").await.expect(200);
+    }
+    for run in &runs {
+        assert_eq!(walls.bad.show(run).await["state"], "running", "they were spinning all the while");
+        walls.bad.api.post(&format!("/v1/runs/{run}/cancel"), &json!({})).await;
+    }
+    for run in &runs {
+        walls.bad.ended(run).await;
+    }
 }
