@@ -3,16 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trellis_engine::Engine;
-use trellis_model::{AccountId, Queue, RevisionId, Shard, call_limits::CallLimits, run_limits::RunLimits};
-use trellis_store::{
-    Database, StoreError,
-    notices::{Notice, Notices},
-};
+use trellis_model::{AccountId, RevisionId, Shard, call_limits::CallLimits, run_limits::RunLimits};
+use trellis_store::{Database, StoreError, notices::Notice};
 
 use crate::{
     call_budgets::CallBudgets,
@@ -26,8 +23,9 @@ use crate::{
     ingest::{Ingest, IngestConfig},
     lease::{Lease, LeaseConfig, LeaseKeeper},
     limiter::{Limiter, LimiterConfig},
+    listener::Listener,
     outbox::Outbox,
-    run::{Callee, Conflicts, RunContext},
+    run::{Callee, Conflicts, RunContext, Suspects},
     run_ids::RunIds,
     scheduler::{Message, RunStarter, Scheduler, Wakeups},
     slots::Slots,
@@ -56,10 +54,6 @@ pub struct HostConfig {
 
 /// Changes of shards that may wait for the scheduler.
 const SHARD_CHANGES_MAX: usize = 64;
-/// After the connection for notices was lost.
-const LISTEN_RETRY: Duration = Duration::from_secs(1);
-/// Deployments of other hosts are looked for this often, should their notices get lost.
-const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A running host, as those see it who give it work.
 pub struct Host {
@@ -223,14 +217,14 @@ impl Host {
             engine: self.engine.clone(),
             catalog: Arc::clone(&self.catalog),
             limiter: self.limiter.clone(),
-            spreads: Arc::clone(&self.spreads),
+            first_permits: Arc::default(),
             slots: Slots::default(),
             targets: self.targets.clone(),
             vault: self.vault.clone(),
             committer,
             conflicts: Conflicts::default(),
             claims,
-            suspects: Semaphore::new(1),
+            suspects: Suspects::new(config.runs_max),
             cancellations: Arc::clone(&self.cancellations),
             lease: Arc::clone(&self.lease),
             clock: self.clock.clone(),
@@ -349,107 +343,5 @@ impl HostStop {
         self.database.release_claims(&self.lease.holdings()).await?;
         self.database.deregister_host(self.lease.identity().host).await?;
         self.database.notify(&[Notice::Balance]).await
-    }
-}
-
-/// Heeds what other hosts tell.
-struct Listener {
-    lease: Arc<Lease>,
-    cancellations: Arc<Cancellations>,
-    database: Database,
-    catalog: Arc<Catalog>,
-    limiter: Limiter,
-    spreads: Arc<Spreads>,
-    budgets: Arc<CallBudgets>,
-    wakeups: Wakeups,
-}
-
-impl Listener {
-    async fn run(self, notices: Notices, stop: CancellationToken) {
-        tokio::select! {
-            () = self.listen(notices) => {}
-            () = stop.cancelled() => {}
-        }
-    }
-
-    async fn listen(&self, mut notices: Notices) {
-        let mut refresh = tokio::time::interval(REFRESH_INTERVAL);
-        loop {
-            tokio::select! {
-                notice = notices.next() => match notice {
-                    Ok(Some(notice)) => self.heed(notice).await,
-                    Ok(None) => self.catch_up().await,
-                    Err(error) => {
-                        tracing::warn!(%error, "notices of other hosts are not received; trying again");
-                        tokio::time::sleep(LISTEN_RETRY).await;
-                        if let Ok(anew) = self.database.listen().await {
-                            notices = anew;
-                            self.catch_up().await;
-                        }
-                    }
-                },
-                _ = refresh.tick() => self.refresh(false).await,
-            }
-        }
-    }
-
-    async fn heed(&self, notice: Notice) {
-        let done = match notice {
-            Notice::Jobs(shard) => {
-                self.wakeups.tell(Message::Look(shard)).await;
-                Ok(())
-            }
-            Notice::Cancel(shard) => {
-                if self.lease.holds(shard) {
-                    self.cancellations.want_look();
-                }
-                Ok(())
-            }
-            Notice::Deployed(account, revision) => self.catalog.adopt_deployed(account, revision).await,
-            Notice::Limits(account) => {
-                let done = self.reload(account).await;
-                self.wakeups.tell(Message::LimitsChanged(account)).await;
-                done
-            }
-            Notice::Throttled(account, shard, until_ms) => {
-                self.limiter.note_throttled(Queue { shard, account }, until_ms).await;
-                Ok(())
-            }
-            Notice::Balance => {
-                self.lease.look();
-                Ok(())
-            }
-        };
-        if let Err(error) = done {
-            tracing::warn!(?notice, %error, "a notice was not heeded");
-        }
-    }
-
-    async fn reload(&self, account: AccountId) -> Result<(), StoreError> {
-        self.limiter.reload_limits(account).await?;
-        self.budgets.reload(account).await?;
-        self.spreads.reload(account).await
-    }
-
-    /// Anything may have been missed.
-    async fn catch_up(&self) {
-        self.wakeups.tell(Message::LookEverywhere).await;
-        self.cancellations.want_look();
-        if let Err(error) = self.limiter.reload_all().await {
-            tracing::warn!(%error, "limits that other hosts changed were not looked for");
-        }
-        self.refresh(true).await;
-    }
-
-    async fn refresh(&self, all: bool) {
-        if let Err(error) = self.catalog.refresh(all).await {
-            tracing::warn!(%error, "deployments of other hosts were not looked for");
-        }
-        if let Err(error) = self.spreads.refresh().await {
-            tracing::warn!(%error, "the spread of accounts was not looked for");
-        }
-        if let Err(error) = self.budgets.refresh().await {
-            tracing::warn!(%error, "what accounts may use in a call was not looked for");
-        }
     }
 }

@@ -2,7 +2,7 @@
 //! monotonic clock, so that a paused host stops starting work before anyone else may start it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -59,6 +59,8 @@ pub struct Lease {
     holdings: RwLock<HashMap<Shard, i64>>,
     /// Work may be started until then.
     start_until: Mutex<Option<Instant>>,
+    /// Held shards that are to be given to others.
+    giving_up: RwLock<HashSet<Shard>>,
     /// The host is stopping: it takes no shard any more.
     is_leaving: AtomicBool,
     /// Shards are to be had, or to be given up.
@@ -97,6 +99,17 @@ impl Lease {
     /// Forgets shards that were given back.
     pub fn drop_holdings(&self, shards: &[Shard]) {
         self.with_holdings(|holdings| holdings.retain(|shard, _| !shards.contains(shard)));
+        self.with_giving_up(|giving_up| giving_up.retain(|shard| !shards.contains(shard)));
+    }
+
+    /// Whether the shard goes to another host as soon as nothing is in flight on it: its runs begin no further node.
+    pub fn gives_up(&self, shard: Shard) -> bool {
+        fail_point!("give-up-off", false);
+        self.is_leaving() || self.giving_up.read().unwrap_or_else(PoisonError::into_inner).contains(&shard)
+    }
+
+    fn with_giving_up<T>(&self, change: impl FnOnce(&mut HashSet<Shard>) -> T) -> T {
+        change(&mut self.giving_up.write().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Keeps the lease alive but takes no shard any more: the host is stopping.
@@ -151,6 +164,7 @@ impl LeaseKeeper {
         let lease = Arc::new(Lease {
             identity: RwLock::new(identity),
             holdings: RwLock::default(),
+            giving_up: RwLock::default(),
             start_until: Mutex::new(Some(asked_at + start_span(config.duration))),
             is_leaving: AtomicBool::new(false),
             look: Notify::new(),
@@ -209,6 +223,7 @@ impl LeaseKeeper {
         tracing::warn!("this host was silent for longer than its lease; its shards went to others");
         self.lease.set_start_until(None);
         self.lease.with_holdings(HashMap::clear);
+        self.lease.with_giving_up(HashSet::clear);
         self.releasing.clear();
         // The scheduler ends only with the host.
         let _ = self.changes.send(ShardChange::Lost).await;
@@ -259,6 +274,7 @@ impl LeaseKeeper {
             held.iter().copied().filter(|shard| !self.releasing.contains(shard)).take(count).collect();
         tracing::info!(shards = surplus.len(), "giving shards to other hosts");
         self.releasing.extend(&surplus);
+        self.lease.with_giving_up(|giving_up| giving_up.extend(&surplus));
         let _ = self.changes.send(ShardChange::Release(surplus)).await;
     }
 }

@@ -23,6 +23,7 @@ pub mod vault;
 
 pub mod committer;
 mod housekeeper;
+mod listener;
 mod outbox;
 mod run_ids;
 

@@ -52,8 +52,6 @@ const MESSAGES_AT_ONCE: usize = 256;
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// After a failed statement.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
-/// Before a run is tried again that the host itself has failed at.
-const PANIC_PAUSE: Duration = Duration::from_secs(5);
 /// Jobs moved back to the queue at a time, per shard.
 const PROMOTE_JOBS_MAX: i64 = 500;
 
@@ -79,7 +77,7 @@ pub struct Scheduler {
     /// No statement before then: the last one failed.
     paused_until: Option<Instant>,
     shards_to_look_at: HashSet<Shard>,
-    /// A fetch was not answered: it may have left a claim of which nobody knows.
+    /// A fetch, or the claim of a suspect, was not answered: it may have left a claim of which nobody knows.
     is_claim_lost: bool,
 }
 
@@ -167,6 +165,10 @@ impl Scheduler {
         if let Some(until) = self.paused_until {
             return until.saturating_duration_since(now);
         }
+        if self.is_leaving {
+            // Nothing is looked for, promoted or fetched any more; the end of a run is told.
+            return LOOK_INTERVAL;
+        }
         if self.can_start() {
             return Duration::ZERO;
         }
@@ -215,6 +217,16 @@ impl Scheduler {
             RunEnd::Concluded | RunEnd::Fenced => {
                 self.queues.ended(queue, run, claim);
             }
+            RunEnd::Barred => {
+                self.queues.barred(queue, run, claim);
+            }
+            RunEnd::Aside(wait) => {
+                if self.serves(queue.shard) {
+                    self.queues.put_aside(queue, run, claim, Instant::now() + wait);
+                } else {
+                    self.queues.ended(queue, run, claim);
+                }
+            }
             RunEnd::Waiting(after) => {
                 self.queues.ended(queue, run, claim);
                 let due = Instant::now() + after;
@@ -252,6 +264,7 @@ impl Scheduler {
 
     /// Jobs of a claim whose answer was lost were never started: nobody would ever settle it.
     async fn forget_lost_claims(&mut self) -> Result<(), StoreError> {
+        self.is_claim_lost |= self.context.claims.take_lost();
         if self.is_claim_lost {
             let known = self.context.claims.known();
             self.context.database.delete_unknown_claims(&self.holdings(), &known).await?;

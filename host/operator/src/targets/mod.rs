@@ -36,7 +36,7 @@ const KEEP_INTERVAL: Duration = Duration::from_secs(2);
 pub struct Caller {
     pub queue: Queue,
     pub project: ProjectId,
-    /// How many queues the account is spread over: each holds to its part of every limit.
+    /// Into how many parts the account's limits are divided among its queues: each holds to its part of every limit.
     pub parts: u32,
 }
 

@@ -15,7 +15,7 @@ use trellis_store::{
     shards::Holding,
 };
 
-use super::{Execution, Pending, RunContext, Saved};
+use super::{Execution, FirstPermit, Pending, RunContext, Saved};
 use crate::catalog::CatalogError;
 
 /// Why a job was not begun.
@@ -31,6 +31,7 @@ impl<'c> Execution<'c> {
     pub async fn begin(
         context: &'c Arc<RunContext>,
         job: FetchedJob,
+        first_permit: FirstPermit,
         cancellation: CancellationToken,
     ) -> Result<Self, NotBegun> {
         let holding = Holding { shard: job.shard, epoch: job.epoch };
@@ -38,7 +39,7 @@ impl<'c> Execution<'c> {
         let never = |error: String| never(&job, holding, &error, checkpoint.as_ref());
         if job.lost_hosts >= LOST_HOSTS_MAX {
             // It is probably what they were lost of.
-            return Err(never(format!("{} hosts were lost while they ran this run", job.lost_hosts)));
+            return Err(never(format!("{} hosts were lost or failed while they ran this run", job.lost_hosts)));
         }
         let revision = match context.catalog.revision(job.account, job.revision).await {
             Ok(revision) => revision,
@@ -73,6 +74,7 @@ impl<'c> Execution<'c> {
             started_at_ms: context.clock.now_ms(),
             looked_at_ms: 0,
             job,
+            first_permit: Arc::new(first_permit),
             revision,
             grid,
             event,
