@@ -98,6 +98,23 @@ fn grants_of_the_test_count_and_not_its_mocks() {
 }
 
 #[test]
+fn a_credential_goes_out_with_the_request_and_a_secret_is_read_and_the_report_shows_neither() {
+    let plugin = plugin()
+        .http_mock("GET", "https://api.example.com/*", Response::status(200))
+        .credential("github", "api.example.com", "authorization: Bearer {secret}", "t0ken-of-tests")
+        .secret("key", "s3cret-of-tests");
+    let report = plugin.call("in", fetch("GET", "https://api.example.com/"));
+    assert_eq!(report.requests[0].header("authorization"), Some("Bearer t0ken-of-tests"));
+    let read = plugin.call("in", json!({"do": "secret", "name": "key"}));
+    assert_eq!(read.output::<usize>("out"), "s3cret-of-tests".len());
+    let told = plugin.call("in", json!({"do": "secret", "name": "key", "tell": "log"}));
+    told.assert_logged("it is [redacted]");
+    assert!(!format!("{told:?}").contains("s3cret"), "{told:?}");
+    let denied = plugin.call("in", json!({"do": "secret", "name": "github"}));
+    assert!(denied.emitted("out")["error"].as_str().is_some_and(|error| error.contains("grants.secret")), "{denied:?}");
+}
+
+#[test]
 fn storage_is_committed_after_a_call_that_succeeds_and_only_then() {
     let plugin = plugin().storage("cache", "n", "40").store("names");
     let operations = json!([{"add": ["cache", "n", 2]}, {"set": ["names", "a", "ada"]}, {"get": ["cache", "n"]}]);

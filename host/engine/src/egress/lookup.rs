@@ -123,8 +123,17 @@ mod tests {
         }
     }
 
+    /// Lets go at the end of a test, however it ends: a runtime waits for its threads.
+    struct Opener(Arc<Held>);
+
+    impl Drop for Opener {
+        fn drop(&mut self) {
+            self.0.open();
+        }
+    }
+
     const MOMENT: Duration = Duration::from_millis(50);
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_secs(20);
 
     fn runtime(blocking_threads: usize) -> tokio::runtime::Runtime {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -136,6 +145,7 @@ mod tests {
         let held = Arc::new(Held::default());
         let lookups = Arc::new(Lookups::new(Arc::clone(&held) as Arc<dyn Lookup>, 4, 4, MOMENT));
         runtime(5).block_on(async {
+            let _opener = Opener(Arc::clone(&held));
             for number in 0..20 {
                 let (lookups, share) = (Arc::clone(&lookups), lookups.share());
                 let asked = lookups.addresses(&share, format!("slow-{number}")).await;
@@ -144,7 +154,6 @@ mod tests {
             // The fifth thread was left free.
             timeout(LONG, spawn_blocking(|| ())).await.expect("a thread is free").expect("no panic");
             assert_eq!(held.asked.load(SeqCst), 4, "the others have not even taken a thread");
-            held.open();
         });
     }
 
@@ -154,6 +163,7 @@ mod tests {
         let lookups = Arc::new(Lookups::new(Arc::clone(&held) as Arc<dyn Lookup>, 4, 2, LONG));
         let (greedy, other) = (lookups.share(), lookups.share());
         runtime(8).block_on(async {
+            let _opener = Opener(Arc::clone(&held));
             let asked: Vec<_> = (0..10)
                 .map(|number| {
                     let (lookups, greedy) = (Arc::clone(&lookups), greedy.clone());

@@ -60,11 +60,11 @@ impl NodeCall {
             Err(reason) => return CallEnd::NotLoaded(reason),
         };
         // Before the permit: it is taken right before the module is instantiated.
+        let _slots = giving_up(&mut start, self.enter(context)).await;
         let secrets = match giving_up(&mut start, self.secrets(context)).await {
             Ok(secrets) => Arc::new(secrets),
             Err(reason) => return CallEnd::NotLoaded(reason),
         };
-        let _slots = giving_up(&mut start, self.enter(context)).await;
         if !context.lease.may_start() {
             // It has waited, and the lease may have run out meanwhile.
             return CallEnd::Throttled(LEASE_PAUSE);

@@ -52,7 +52,7 @@ impl<'c> Execution<'c> {
             }
             // Another host may have the key, or this one after its next start: the run waits.
             Err(error @ CatalogError::NoKeys { .. }) => {
-                tracing::error!(run = %job.run, %error, "a run is given back");
+                tracing::debug!(run = %job.run, %error, "a run is given back");
                 return Err(NotBegun::NotNow);
             }
             Err(error) => return Err(never(error.to_string())),
