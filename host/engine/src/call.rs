@@ -128,7 +128,7 @@ impl Guest {
             storage: StorageAccess::new(storage, Arc::clone(&grants), &limits),
             outbox: Outbox::new(grants, &event.attributes, &limits),
         };
-        let cpu = Arc::new(CpuBudget::new(Duration::from_millis(limits.cpu_ms)));
+        let cpu = Arc::new(CpuBudget::new(Duration::from_millis(limits.cpu_ms), Arc::clone(&sandbox.turns)));
         let store = sandbox.store(capabilities, &limits, &cpu);
         (Self { store, cpu, log, egress, limits }, event.into(), config.to_string())
     }
