@@ -62,15 +62,15 @@ impl RunState {
 ///        ▼
 ///     SUSPECT ──one at a time on a host──► ends, and is cleared
 ///        ▲               │
-///        └── host lost ──┘  it counts one; others do no more, once they are suspects themselves
+///        └── host lost ──┘  it counts one; other suspects of that host do not
 ///        │ at LOST_HOSTS_MAX
 ///        ▼
 ///      buried
 /// ```
 pub const LOST_HOSTS_MAX: i16 = 5;
 
-/// From so many lost hosts on a run is a suspect: no other suspect runs beside it, so that the one that kills hosts is found
-/// before its neighbours are buried with it.
+/// From so many lost hosts on a run is a suspect: no other suspect runs beside it on its host, so that the one that kills hosts
+/// is found before its neighbours are buried with it.
 pub const LOST_HOSTS_SUSPECT: i16 = 2;
 
 /// What a trigger produced, as it is stored with the job.

@@ -108,6 +108,14 @@ impl Claims {
         self.with(|state| state.settled.extend_from_slice(claims));
     }
 
+    /// Forgets those of lost shards.
+    pub fn forget_shards(&self, is_lost: impl Fn(Shard) -> bool) {
+        self.with(|state| {
+            state.open.retain(|(shard, _), _| !is_lost(*shard));
+            state.settled.retain(|(shard, _)| !is_lost(*shard));
+        });
+    }
+
     /// Forgets everything: the lease was lost, and the claims belong to the next owners.
     pub fn clear(&self) {
         self.with(|state| *state = State::default());

@@ -1,5 +1,7 @@
 //! One host: all tasks of the heart, started in order and stopped in order.
 
+mod listener;
+
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
@@ -11,6 +13,7 @@ use trellis_engine::Engine;
 use trellis_model::{AccountId, RevisionId, Shard, call_limits::CallLimits, run_limits::RunLimits};
 use trellis_store::{Database, StoreError, notices::Notice};
 
+use self::listener::Listener;
 use crate::{
     call_budgets::CallBudgets,
     cancellations::Cancellations,
@@ -21,7 +24,7 @@ use crate::{
     committer::Committer,
     housekeeper::{self, Housekeeper},
     ingest::{Ingest, IngestConfig},
-    lease::{Lease, LeaseConfig, LeaseKeeper},
+    lease::{Lease, LeaseConfig, LeaseKeeper, ShardChange},
     limiter::{Limiter, LimiterConfig},
     listener::Listener,
     outbox::Outbox,
@@ -78,13 +81,18 @@ pub struct HostStop {
     lease: Arc<Lease>,
     wakeups: Wakeups,
     ingest: Task,
+    running: Running,
+    limiter: Task,
+    background: Vec<Task>,
+}
+
+/// The tasks that start, run and end runs.
+struct Running {
     scheduler: Task,
     runs: TaskTracker,
     abandon: CancellationToken,
     canceller: Task,
     committer: Task,
-    limiter: Task,
-    background: Vec<Task>,
 }
 
 /// A background task with its one stop signal and its awaited end.
@@ -175,18 +183,7 @@ impl Host {
             wakeups,
         });
 
-        let claims = Arc::new(Claims::default());
-        let (lease, spreads, wakeups) = (Arc::clone(&host.lease), Arc::clone(&host.spreads), host.wakeups.clone());
-        let outbox = Outbox { ids, lease, spreads, wakeups };
-        let (committer, committer_task) = Task::with_handle("committer", |give_up| {
-            Committer::start(host.database.clone(), Arc::clone(&host.lease), Arc::clone(&claims), outbox, give_up)
-        });
-        let canceller = host.canceller(&committer);
-        let context = host.run_context(committer, claims, config);
-        let (runs, abandon) = (TaskTracker::new(), CancellationToken::new());
-        let starter =
-            RunStarter { context, wakeups: host.wakeups.clone(), tasks: runs.clone(), abandon: abandon.clone() };
-        let scheduler = Scheduler::new(starter, messages, shard_changes, config.runs_max);
+        let running = host.start_running(ids, messages, shard_changes, config);
         let housekeeper =
             Housekeeper::new(host.database.clone(), Arc::clone(&host.lease), config.housekeeping_interval);
         let stop = HostStop {
@@ -194,11 +191,7 @@ impl Host {
             lease: Arc::clone(&host.lease),
             wakeups: host.wakeups.clone(),
             ingest: ingest_task,
-            scheduler: Task::spawn("scheduler", |stop| scheduler.run(stop)),
-            runs,
-            abandon,
-            canceller: Task::spawn("canceller", |stop| canceller.run(stop)),
-            committer: committer_task,
+            running,
             limiter: limiter_task,
             background: vec![
                 Task::spawn("lease keeper", |stop| keeper.run(stop)),
@@ -209,6 +202,35 @@ impl Host {
             ],
         };
         Ok((host, stop))
+    }
+
+    /// From here on runs are started.
+    fn start_running(
+        &self,
+        ids: RunIds,
+        messages: mpsc::Receiver<Message>,
+        shard_changes: mpsc::Receiver<ShardChange>,
+        config: HostConfig,
+    ) -> Running {
+        let claims = Arc::new(Claims::default());
+        let (lease, spreads, wakeups) = (Arc::clone(&self.lease), Arc::clone(&self.spreads), self.wakeups.clone());
+        let outbox = Outbox { ids, lease, spreads, wakeups };
+        let (committer, committer_task) = Task::with_handle("committer", |give_up| {
+            Committer::start(self.database.clone(), Arc::clone(&self.lease), Arc::clone(&claims), outbox, give_up)
+        });
+        let canceller = self.canceller(&committer);
+        let context = self.run_context(committer, claims, config);
+        let (runs, abandon) = (TaskTracker::new(), CancellationToken::new());
+        let starter =
+            RunStarter { context, wakeups: self.wakeups.clone(), tasks: runs.clone(), abandon: abandon.clone() };
+        let scheduler = Scheduler::new(starter, messages, shard_changes, config.runs_max);
+        Running {
+            scheduler: Task::spawn("scheduler", |stop| scheduler.run(stop)),
+            runs,
+            abandon,
+            canceller: Task::spawn("canceller", |stop| canceller.run(stop)),
+            committer: committer_task,
+        }
     }
 
     fn run_context(&self, committer: Committer, claims: Arc<Claims>, config: HostConfig) -> Arc<RunContext> {
@@ -322,20 +344,21 @@ impl HostStop {
     /// # Errors
     /// The database could not be told; other hosts take over when the lease has run out.
     pub async fn shutdown(self, grace: Duration) -> Result<(), StoreError> {
+        let running = self.running;
         self.ingest.end().await;
         let ended = async {
-            self.runs.close();
-            self.runs.wait().await;
+            running.runs.close();
+            running.runs.wait().await;
         };
         if tokio::time::timeout(grace, ended).await.is_err() {
-            tracing::warn!(runs = self.runs.len(), "runs did not end in time; they are left to the next owner");
-            self.abandon.cancel();
+            tracing::warn!(runs = running.runs.len(), "runs did not end in time; they are left to the next owner");
+            running.abandon.cancel();
         }
-        self.scheduler.end().await;
-        self.runs.close();
-        self.runs.wait().await;
-        self.canceller.end().await;
-        self.committer.end().await;
+        running.scheduler.end().await;
+        running.runs.close();
+        running.runs.wait().await;
+        running.canceller.end().await;
+        running.committer.end().await;
         self.limiter.end().await;
         for task in self.background {
             task.end().await;

@@ -52,8 +52,11 @@ const MESSAGES_AT_ONCE: usize = 256;
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// After a failed statement.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
-/// Jobs moved back to the queue at a time, per shard.
-const PROMOTE_JOBS_MAX: i64 = 500;
+/// Jobs moved back to the queue in one statement, of all shards together: some tens of milliseconds. If more are due, the
+/// next statement follows at once.
+const PROMOTE_JOBS_MAX: i64 = 1_000;
+/// Payloads moved in one statement, in bytes: it must be over long before anybody gives it up.
+const PROMOTE_BYTES_MAX: i64 = 16 * 1024 * 1024;
 
 pub struct Scheduler {
     context: Arc<RunContext>,
@@ -279,7 +282,9 @@ impl Scheduler {
         }
         let holdings = self.holdings();
         let host = self.context.lease.identity().host;
-        for (queue, lane) in self.context.database.promote_due_jobs(host, &holdings, PROMOTE_JOBS_MAX).await? {
+        let promoted =
+            self.context.database.promote_due_jobs(host, &holdings, PROMOTE_JOBS_MAX, PROMOTE_BYTES_MAX).await?;
+        for (queue, lane) in promoted {
             self.wake(queue, lane, RunId(0));
         }
         self.note_next_due(&holdings).await

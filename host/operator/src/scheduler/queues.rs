@@ -319,6 +319,17 @@ impl Queues {
         self.in_flight.contains_key(&shard)
     }
 
+    /// Forgets some shards, and what is in flight there: they were lost.
+    pub fn forget_shards(&mut self, is_lost: impl Fn(Shard) -> bool) {
+        self.ready.retain(|queue| !is_lost(queue.shard));
+        self.throttled.retain(|Reverse((_, queue))| !is_lost(queue.shard));
+        self.aside.retain(|Reverse((_, queue, _))| !is_lost(queue.shard));
+        self.in_flight.retain(|shard, _| !is_lost(*shard));
+        let lost = self.queues.extract_if(|queue, _| is_lost(queue.shard));
+        self.bytes_in_flight -=
+            lost.flat_map(|(_, state)| state.in_flight.into_values()).map(|run| run.payload_bytes).sum::<usize>();
+    }
+
     /// Forgets everything: the lease was lost.
     pub fn clear(&mut self) {
         *self = Self::default();

@@ -95,9 +95,9 @@ impl Targets {
         }
     }
 
-    /// The lease was lost: all of this is somebody else's to count.
-    pub fn forget_all(&self) {
-        self.table.remove(|_| true);
+    /// These shards were lost: what was sent from there is somebody else's to count.
+    pub fn forget(&self, is_lost: impl Fn(Shard) -> bool) {
+        self.table.remove(is_lost);
     }
 
     /// Keeps the buckets until `stop`, and hands them all over then.

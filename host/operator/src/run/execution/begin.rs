@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use trellis_model::{
     RunId,
     plan::GridPlan,
+    replay::is_replay,
     run::{Event, LOST_HOSTS_MAX, NodeResult, Progress},
 };
 use trellis_store::{
@@ -35,7 +36,9 @@ impl<'c> Execution<'c> {
         cancellation: CancellationToken,
     ) -> Result<Self, NotBegun> {
         let holding = Holding { shard: job.shard, epoch: job.epoch };
-        let checkpoint = load_checkpoint(context, &job).await?;
+        let event = serde_json::from_slice::<Event>(&job.payload);
+        let may_have_checkpoint = job.is_resumed || event.as_ref().is_ok_and(is_replay);
+        let checkpoint = if may_have_checkpoint { load_checkpoint(context, &job).await? } else { None };
         let never = |error: String| never(&job, holding, &error, checkpoint.as_ref());
         if job.lost_hosts >= LOST_HOSTS_MAX {
             // It is probably what they were lost of.
@@ -57,10 +60,7 @@ impl<'c> Execution<'c> {
         let Some(grid) = revision.grid(&job.grid) else {
             return Err(never(format!("grid `{}` does not exist in this revision", job.grid)));
         };
-        let event: Event = match serde_json::from_slice(&job.payload) {
-            Ok(event) => event,
-            Err(error) => return Err(never(format!("the stored event is not readable: {error}"))),
-        };
+        let event = event.map_err(|error| never(format!("the stored event is not readable: {error}")))?;
         let saved = match &checkpoint {
             Some(checkpoint) => Saved::read(checkpoint, &grid).map_err(never)?,
             None => Saved { progress: Progress::new(&grid), sequence: 0 },
@@ -100,9 +100,6 @@ fn attributes(event: &Event, run: RunId) -> Vec<(String, String)> {
 }
 
 async fn load_checkpoint(context: &RunContext, job: &FetchedJob) -> Result<Option<Checkpoint>, NotBegun> {
-    if !job.is_resumed {
-        return Ok(None);
-    }
     context.database.checkpoint(job.shard, job.account, job.run).await.map_err(|error| {
         tracing::warn!(run = %job.run, %error, "a checkpoint was not loaded; its run is given back");
         NotBegun::NotNow

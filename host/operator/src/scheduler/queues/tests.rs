@@ -292,3 +292,18 @@ fn a_queue_whose_next_keys_are_all_held_rests_a_moment_and_then_looks_on() {
     let turn = queues.turn(1, now, plenty);
     assert_eq!(queues.keys_to_find(&turn)[0].cursor, looked[0].count - 1);
 }
+
+#[test]
+fn a_lost_shard_leaves_nothing_behind_and_the_others_alone() {
+    let (mut queues, now) = woken(1..=2);
+    let turn = queues.turn(10, now, plenty);
+    queues.fetched(&turn.asked[0], &runs(1..=5), false, now);
+    queues.fetched(&turn.asked[1], &runs([6]), false, now);
+    queues.put_aside(queue(1), RunId(1), CLAIM, now + Duration::from_secs(1));
+    let lost = queue(1).shard;
+    assert_ne!(lost, queue(2).shard);
+    queues.forget_shards(|shard| shard == lost);
+    assert!(!queues.has_in_flight(lost) && queues.has_in_flight(queue(2).shard));
+    assert_eq!((queues.bytes_in_flight(), queues.aside.len(), queues.queues.len()), (10, 0, 1));
+    assert!(!queues.ended(queue(1), RunId(2), CLAIM), "its end comes too late");
+}
