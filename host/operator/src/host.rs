@@ -26,7 +26,6 @@ use crate::{
     ingest::{Ingest, IngestConfig},
     lease::{Lease, LeaseConfig, LeaseKeeper, ShardChange},
     limiter::{Limiter, LimiterConfig},
-    listener::Listener,
     outbox::Outbox,
     run::{Callee, Conflicts, RunContext, Suspects},
     run_ids::RunIds,

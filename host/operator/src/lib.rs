@@ -23,7 +23,6 @@ pub mod vault;
 
 pub mod committer;
 mod housekeeper;
-mod listener;
 mod outbox;
 mod run_ids;
 
