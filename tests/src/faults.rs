@@ -5,6 +5,7 @@
 //!
 //! point=kill@n    SIGKILL to itself when it comes to the point for the nth time
 //! point=stop@n    SIGSTOP to itself then: it goes on there when somebody wakes it up
+//! point=panic     the task that comes to the point panics, every time
 //! point=off       the guard is switched off
 //! ```
 
@@ -39,6 +40,7 @@ fn arm_one(fault: &str) -> Result<(), String> {
     match verb {
         "kill" => signal_at(point, hit, Signal::KILL),
         "stop" => signal_at(point, hit, Signal::STOP),
+        "panic" => fail::cfg(point, "panic"),
         "off" => fail::cfg(point, "return"),
         _ => Err(unreadable()),
     }

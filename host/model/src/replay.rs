@@ -47,6 +47,11 @@ pub fn replayed_event(mut event: Event, of: RunId) -> Event {
     event
 }
 
+/// Whether this is the event of a replay, which may have begun with results of the old run.
+pub fn is_replay(event: &Event) -> bool {
+    event.attributes.iter().any(|(name, _)| name == REPLAY_OF)
+}
+
 /// Which results of a run that is over a replay keeps: those of nodes that succeeded, by the name of the node. A node that
 /// has changed since (another plugin, config or inputs) is kept all the same: what it did to the outside world is not done
 /// twice, and who wants it done again replays from the start.

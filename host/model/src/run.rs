@@ -62,15 +62,15 @@ impl RunState {
 ///        ▼
 ///     SUSPECT ──one at a time on a host──► ends, and is cleared
 ///        ▲               │
-///        └── host lost ──┘  it counts one; others do no more, once they are suspects themselves
+///        └── host lost ──┘  it counts one; other suspects of that host do not
 ///        │ at LOST_HOSTS_MAX
 ///        ▼
 ///      buried
 /// ```
 pub const LOST_HOSTS_MAX: i16 = 5;
 
-/// From so many lost hosts on a run is a suspect: no other suspect runs beside it, so that the one that kills hosts is found
-/// before its neighbours are buried with it.
+/// From so many lost hosts on a run is a suspect: no other suspect runs beside it on its host, so that the one that kills hosts
+/// is found before its neighbours are buried with it.
 pub const LOST_HOSTS_SUSPECT: i16 = 2;
 
 /// What a trigger produced, as it is stored with the job.
@@ -268,6 +268,16 @@ impl Progress {
         self.results[node] = Some(result);
     }
 
+    /// Whether no node was called between the two, whichever of them is the earlier one. Nodes that are skipped follow from
+    /// the others.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let told = |result: &Option<NodeResult>| {
+            let result = result.as_ref().filter(|result| result.state != NodeState::Skipped)?;
+            Some((result.state, result.attempts, result.due_at_ms, result.waiting.clone()))
+        };
+        self.results.iter().map(told).eq(other.results.iter().map(told))
+    }
+
     /// The nodes that have failed so far, for now or for good.
     pub fn unsuccessful(&self) -> Vec<(usize, NodeResult)> {
         let failed = |result: &NodeResult| matches!(result.state, NodeState::Pending | NodeState::Failed);
@@ -427,6 +437,24 @@ mod tests {
     fn succeeded(node: &str, outputs: &[(&str, &str)]) -> NodeResult {
         let outputs = outputs.iter().map(|(port, json)| ((*port).to_owned(), raw(json))).collect();
         NodeResult { attempts: 1, outputs, ..NodeResult::new(node, NodeState::Succeeded) }
+    }
+
+    #[test]
+    fn a_progress_is_like_another_while_no_node_was_called_between_them() {
+        let plan = diamond();
+        let mut saved = Progress::new(&plan);
+        saved.set(0, succeeded("start", &[("out", r#"{"n":1}"#)]));
+        let mut now = saved.clone();
+        // Looking for what is ready notes what is skipped.
+        let event = raw(r#"{"order":{"n":1}}"#);
+        assert!(!now.ready(&plan, &event, NOW, |_| false).is_empty());
+        assert!(now.is_like(&saved) && saved.is_like(&now));
+        let failed = NodeResult { attempts: 1, due_at_ms: Some(NOW), ..NodeResult::new("left", NodeState::Pending) };
+        now.set(1, failed.clone());
+        assert!(!now.is_like(&saved), "a node has failed for now");
+        saved = now.clone();
+        now.set(1, NodeResult { due_at_ms: Some(NOW + 1), ..failed });
+        assert!(!now.is_like(&saved), "it is called at another time");
     }
 
     #[test]

@@ -19,8 +19,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use trellis_model::{AccountId, RunId};
 
-/// Runs that are remembered to be barred. A job is started within moments of being fetched, so that the last few thousand
-/// cancelled runs are all that could still be on their way.
+/// Runs that are remembered to be barred: more than could be fetched and not yet started. One that stood in line for so long
+/// that it was forgotten is started, and told by the canceller's next look, for its request is still there.
 const BARRED_MAX: usize = 65_536;
 
 type Key = (AccountId, RunId);

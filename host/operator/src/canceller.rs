@@ -33,6 +33,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// Requests of one look into the database. What these runs have come to is held in memory meanwhile.
 const REQUESTS_AT_ONCE: usize = 100;
+/// Requests of newly taken shards that are read at once: of each there is a key to be kept, and nothing else.
+const BARRED_AT_ONCE: usize = 10_000;
 
 pub struct Canceller {
     pub database: Database,
@@ -67,7 +69,7 @@ impl Canceller {
         let holdings: HashMap<Shard, Holding> =
             self.lease.holdings().into_iter().map(|holding| (holding.shard, holding)).collect();
         let shards: Vec<Shard> = holdings.keys().copied().collect();
-        let mut pages = Pages::new(&self.database, shards);
+        let mut pages = Pages::new(&self.database, shards, REQUESTS_AT_ONCE);
         while let Some(requests) = pages.next().await? {
             let is_idle = |one: &CancelRequest| self.cancellations.cancel(one.account, one.run) == Met::Barred;
             let idle: Vec<CancelRequest> = requests.into_iter().filter(is_idle).collect();
@@ -121,7 +123,7 @@ pub async fn bar_requested(
     cancellations: &Cancellations,
     taken: &[Holding],
 ) -> Result<(), StoreError> {
-    let mut pages = Pages::new(database, taken.iter().map(|holding| holding.shard).collect());
+    let mut pages = Pages::new(database, taken.iter().map(|holding| holding.shard).collect(), BARRED_AT_ONCE);
     while let Some(requests) = pages.next().await? {
         requests.iter().for_each(|request| cancellations.bar(request.account, request.run));
     }
@@ -132,21 +134,23 @@ pub async fn bar_requested(
 struct Pages<'d> {
     database: &'d Database,
     shards: Vec<Shard>,
+    /// How many there are on a page.
+    size: usize,
     last: Option<CancelRequest>,
     is_over: bool,
 }
 
 impl<'d> Pages<'d> {
-    fn new(database: &'d Database, shards: Vec<Shard>) -> Self {
-        Self { database, is_over: shards.is_empty(), shards, last: None }
+    fn new(database: &'d Database, shards: Vec<Shard>, size: usize) -> Self {
+        Self { database, is_over: shards.is_empty(), shards, size, last: None }
     }
 
     async fn next(&mut self) -> Result<Option<Vec<CancelRequest>>, StoreError> {
         if self.is_over {
             return Ok(None);
         }
-        let requests = self.database.cancel_requests(&self.shards, self.last, REQUESTS_AT_ONCE as i64).await?;
-        self.is_over = requests.len() < REQUESTS_AT_ONCE;
+        let requests = self.database.cancel_requests(&self.shards, self.last, self.size as i64).await?;
+        self.is_over = requests.len() < self.size;
         self.last = requests.last().copied();
         Ok(Some(requests))
     }

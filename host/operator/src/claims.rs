@@ -19,11 +19,26 @@ pub struct Claims {
     has_settled: Notify,
 }
 
+/// A job of a claim, concluded when this is dropped, however what it stood for has ended.
+#[derive(Debug)]
+pub struct OpenClaim<'c> {
+    claims: &'c Claims,
+    claim: SettledClaim,
+}
+
+impl Drop for OpenClaim<'_> {
+    fn drop(&mut self) {
+        self.claims.conclude(self.claim);
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     /// Jobs of each claim that are not concluded.
     open: HashMap<SettledClaim, usize>,
     settled: Vec<SettledClaim>,
+    /// The answer to a claim was lost: its row may be there, and nobody knows its id.
+    is_any_lost: bool,
 }
 
 impl Claims {
@@ -34,6 +49,22 @@ impl Claims {
     /// Notes one more job of a claim.
     pub fn open(&self, claim: SettledClaim) {
         self.with(|state| *state.open.entry(claim).or_default() += 1);
+    }
+
+    /// Notes one more job of a claim, until the guard is dropped.
+    pub fn guard(&self, claim: SettledClaim) -> OpenClaim<'_> {
+        self.open(claim);
+        OpenClaim { claims: self, claim }
+    }
+
+    /// A claim was asked for and not answered.
+    pub fn note_lost(&self) {
+        self.with(|state| state.is_any_lost = true);
+    }
+
+    /// Whether an answer was lost since the last time.
+    pub fn take_lost(&self) -> bool {
+        self.with(|state| std::mem::take(&mut state.is_any_lost))
     }
 
     /// One job of a claim is concluded or given back.
@@ -77,6 +108,14 @@ impl Claims {
         self.with(|state| state.settled.extend_from_slice(claims));
     }
 
+    /// Forgets those of lost shards.
+    pub fn forget_shards(&self, is_lost: impl Fn(Shard) -> bool) {
+        self.with(|state| {
+            state.open.retain(|(shard, _), _| !is_lost(*shard));
+            state.settled.retain(|(shard, _)| !is_lost(*shard));
+        });
+    }
+
     /// Forgets everything: the lease was lost, and the claims belong to the next owners.
     pub fn clear(&self) {
         self.with(|state| *state = State::default());
@@ -86,6 +125,17 @@ impl Claims {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guarded_claim_is_settled_even_by_a_panic() {
+        let (claims, claim) = (Claims::default(), (Shard(1), ClaimId(7)));
+        let failing = std::panic::AssertUnwindSafe(|| {
+            let _open = claims.guard(claim);
+            panic!("what it stood for");
+        });
+        assert!(std::panic::catch_unwind(failing).is_err());
+        assert_eq!(claims.take_settled(), [claim]);
+    }
 
     #[test]
     fn a_claim_is_settled_with_its_last_job() {

@@ -51,6 +51,8 @@ pub enum CommitEnd {
     Fenced,
     /// The database refuses what the run has come to: it has become a dead letter.
     Buried,
+    /// Neither what the run has come to nor its dead letter could be written: it is run again.
+    Unwritten,
 }
 
 impl From<CommitOutcome> for CommitEnd {
@@ -199,8 +201,8 @@ impl Flusher {
         match self.database.commit(self.lease.identity().host, &[burial], &[]).await {
             Ok(_) => CommitEnd::Buried,
             Err(error) => {
-                tracing::error!(run = %commit.run, %error, "the dead letter was not written either; it is tried again later");
-                CommitEnd::Fenced
+                tracing::error!(run = %commit.run, %error, "the dead letter was not written either; it is run again");
+                CommitEnd::Unwritten
             }
         }
     }

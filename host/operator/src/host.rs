@@ -1,19 +1,19 @@
 //! One host: all tasks of the heart, started in order and stopped in order.
 
+mod listener;
+
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trellis_engine::Engine;
-use trellis_model::{AccountId, Queue, RevisionId, Shard, call_limits::CallLimits, run_limits::RunLimits};
-use trellis_store::{
-    Database, StoreError,
-    notices::{Notice, Notices},
-};
+use trellis_model::{AccountId, RevisionId, Shard, call_limits::CallLimits, run_limits::RunLimits};
+use trellis_store::{Database, StoreError, notices::Notice};
 
+use self::listener::Listener;
 use crate::{
     call_budgets::CallBudgets,
     cancellations::Cancellations,
@@ -24,10 +24,10 @@ use crate::{
     committer::Committer,
     housekeeper::{self, Housekeeper},
     ingest::{Ingest, IngestConfig},
-    lease::{Lease, LeaseConfig, LeaseKeeper},
+    lease::{Lease, LeaseConfig, LeaseKeeper, ShardChange},
     limiter::{Limiter, LimiterConfig},
     outbox::Outbox,
-    run::{Callee, Conflicts, RunContext},
+    run::{Callee, Conflicts, RunContext, Suspects},
     run_ids::RunIds,
     scheduler::{Message, RunStarter, Scheduler, Wakeups},
     slots::Slots,
@@ -55,10 +55,6 @@ pub struct HostConfig {
 
 /// Changes of shards that may wait for the scheduler.
 const SHARD_CHANGES_MAX: usize = 64;
-/// After the connection for notices was lost.
-const LISTEN_RETRY: Duration = Duration::from_secs(1);
-/// Deployments of other hosts are looked for this often, should their notices get lost.
-const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A running host, as those see it who give it work.
 pub struct Host {
@@ -82,13 +78,18 @@ pub struct HostStop {
     lease: Arc<Lease>,
     wakeups: Wakeups,
     ingest: Task,
+    running: Running,
+    limiter: Task,
+    background: Vec<Task>,
+}
+
+/// The tasks that start, run and end runs.
+struct Running {
     scheduler: Task,
     runs: TaskTracker,
     abandon: CancellationToken,
     canceller: Task,
     committer: Task,
-    limiter: Task,
-    background: Vec<Task>,
 }
 
 /// A background task with its one stop signal and its awaited end.
@@ -175,18 +176,7 @@ impl Host {
             wakeups,
         });
 
-        let claims = Arc::new(Claims::default());
-        let (lease, spreads, wakeups) = (Arc::clone(&host.lease), Arc::clone(&host.spreads), host.wakeups.clone());
-        let outbox = Outbox { ids, lease, spreads, wakeups };
-        let (committer, committer_task) = Task::with_handle("committer", |give_up| {
-            Committer::start(host.database.clone(), Arc::clone(&host.lease), Arc::clone(&claims), outbox, give_up)
-        });
-        let canceller = host.canceller(&committer);
-        let context = host.run_context(committer, claims, config);
-        let (runs, abandon) = (TaskTracker::new(), CancellationToken::new());
-        let starter =
-            RunStarter { context, wakeups: host.wakeups.clone(), tasks: runs.clone(), abandon: abandon.clone() };
-        let scheduler = Scheduler::new(starter, messages, shard_changes, config.runs_max);
+        let running = host.start_running(ids, messages, shard_changes, config);
         let housekeeper =
             Housekeeper::new(host.database.clone(), Arc::clone(&host.lease), config.housekeeping_interval);
         let stop = HostStop {
@@ -194,11 +184,7 @@ impl Host {
             lease: Arc::clone(&host.lease),
             wakeups: host.wakeups.clone(),
             ingest: ingest_task,
-            scheduler: Task::spawn("scheduler", |stop| scheduler.run(stop)),
-            runs,
-            abandon,
-            canceller: Task::spawn("canceller", |stop| canceller.run(stop)),
-            committer: committer_task,
+            running,
             limiter: limiter_task,
             background: vec![
                 Task::spawn("lease keeper", |stop| keeper.run(stop)),
@@ -211,19 +197,48 @@ impl Host {
         Ok((host, stop))
     }
 
+    /// From here on runs are started.
+    fn start_running(
+        &self,
+        ids: RunIds,
+        messages: mpsc::Receiver<Message>,
+        shard_changes: mpsc::Receiver<ShardChange>,
+        config: HostConfig,
+    ) -> Running {
+        let claims = Arc::new(Claims::default());
+        let (lease, spreads, wakeups) = (Arc::clone(&self.lease), Arc::clone(&self.spreads), self.wakeups.clone());
+        let outbox = Outbox { ids, lease, spreads, wakeups };
+        let (committer, committer_task) = Task::with_handle("committer", |give_up| {
+            Committer::start(self.database.clone(), Arc::clone(&self.lease), Arc::clone(&claims), outbox, give_up)
+        });
+        let canceller = self.canceller(&committer);
+        let context = self.run_context(committer, claims, config);
+        let (runs, abandon) = (TaskTracker::new(), CancellationToken::new());
+        let starter =
+            RunStarter { context, wakeups: self.wakeups.clone(), tasks: runs.clone(), abandon: abandon.clone() };
+        let scheduler = Scheduler::new(starter, messages, shard_changes, config.runs_max);
+        Running {
+            scheduler: Task::spawn("scheduler", |stop| scheduler.run(stop)),
+            runs,
+            abandon,
+            canceller: Task::spawn("canceller", |stop| canceller.run(stop)),
+            committer: committer_task,
+        }
+    }
+
     fn run_context(&self, committer: Committer, claims: Arc<Claims>, config: HostConfig) -> Arc<RunContext> {
         Arc::new(RunContext {
             database: self.database.clone(),
             engine: self.engine.clone(),
             catalog: Arc::clone(&self.catalog),
             limiter: self.limiter.clone(),
-            spreads: Arc::clone(&self.spreads),
+            first_permits: Arc::default(),
             slots: Slots::default(),
             targets: self.targets.clone(),
             committer,
             conflicts: Conflicts::default(),
             claims,
-            suspects: Semaphore::new(1),
+            suspects: Suspects::new(config.runs_max),
             cancellations: Arc::clone(&self.cancellations),
             lease: Arc::clone(&self.lease),
             clock: self.clock.clone(),
@@ -321,20 +336,21 @@ impl HostStop {
     /// # Errors
     /// The database could not be told; other hosts take over when the lease has run out.
     pub async fn shutdown(self, grace: Duration) -> Result<(), StoreError> {
+        let running = self.running;
         self.ingest.end().await;
         let ended = async {
-            self.runs.close();
-            self.runs.wait().await;
+            running.runs.close();
+            running.runs.wait().await;
         };
         if tokio::time::timeout(grace, ended).await.is_err() {
-            tracing::warn!(runs = self.runs.len(), "runs did not end in time; they are left to the next owner");
-            self.abandon.cancel();
+            tracing::warn!(runs = running.runs.len(), "runs did not end in time; they are left to the next owner");
+            running.abandon.cancel();
         }
-        self.scheduler.end().await;
-        self.runs.close();
-        self.runs.wait().await;
-        self.canceller.end().await;
-        self.committer.end().await;
+        running.scheduler.end().await;
+        running.runs.close();
+        running.runs.wait().await;
+        running.canceller.end().await;
+        running.committer.end().await;
         self.limiter.end().await;
         for task in self.background {
             task.end().await;
@@ -342,107 +358,5 @@ impl HostStop {
         self.database.release_claims(&self.lease.holdings()).await?;
         self.database.deregister_host(self.lease.identity().host).await?;
         self.database.notify(&[Notice::Balance]).await
-    }
-}
-
-/// Heeds what other hosts tell.
-struct Listener {
-    lease: Arc<Lease>,
-    cancellations: Arc<Cancellations>,
-    database: Database,
-    catalog: Arc<Catalog>,
-    limiter: Limiter,
-    spreads: Arc<Spreads>,
-    budgets: Arc<CallBudgets>,
-    wakeups: Wakeups,
-}
-
-impl Listener {
-    async fn run(self, notices: Notices, stop: CancellationToken) {
-        tokio::select! {
-            () = self.listen(notices) => {}
-            () = stop.cancelled() => {}
-        }
-    }
-
-    async fn listen(&self, mut notices: Notices) {
-        let mut refresh = tokio::time::interval(REFRESH_INTERVAL);
-        loop {
-            tokio::select! {
-                notice = notices.next() => match notice {
-                    Ok(Some(notice)) => self.heed(notice).await,
-                    Ok(None) => self.catch_up().await,
-                    Err(error) => {
-                        tracing::warn!(%error, "notices of other hosts are not received; trying again");
-                        tokio::time::sleep(LISTEN_RETRY).await;
-                        if let Ok(anew) = self.database.listen().await {
-                            notices = anew;
-                            self.catch_up().await;
-                        }
-                    }
-                },
-                _ = refresh.tick() => self.refresh(false).await,
-            }
-        }
-    }
-
-    async fn heed(&self, notice: Notice) {
-        let done = match notice {
-            Notice::Jobs(shard) => {
-                self.wakeups.tell(Message::Look(shard)).await;
-                Ok(())
-            }
-            Notice::Cancel(shard) => {
-                if self.lease.holds(shard) {
-                    self.cancellations.want_look();
-                }
-                Ok(())
-            }
-            Notice::Deployed(account, revision) => self.catalog.adopt_deployed(account, revision).await,
-            Notice::Limits(account) => {
-                let done = self.reload(account).await;
-                self.wakeups.tell(Message::LimitsChanged(account)).await;
-                done
-            }
-            Notice::Throttled(account, shard, until_ms) => {
-                self.limiter.note_throttled(Queue { shard, account }, until_ms).await;
-                Ok(())
-            }
-            Notice::Balance => {
-                self.lease.look();
-                Ok(())
-            }
-        };
-        if let Err(error) = done {
-            tracing::warn!(?notice, %error, "a notice was not heeded");
-        }
-    }
-
-    async fn reload(&self, account: AccountId) -> Result<(), StoreError> {
-        self.limiter.reload_limits(account).await?;
-        self.budgets.reload(account).await?;
-        self.spreads.reload(account).await
-    }
-
-    /// Anything may have been missed.
-    async fn catch_up(&self) {
-        self.wakeups.tell(Message::LookEverywhere).await;
-        self.cancellations.want_look();
-        if let Err(error) = self.limiter.reload_all().await {
-            tracing::warn!(%error, "limits that other hosts changed were not looked for");
-        }
-        self.refresh(true).await;
-    }
-
-    async fn refresh(&self, all: bool) {
-        if let Err(error) = self.catalog.refresh(all).await {
-            tracing::warn!(%error, "deployments of other hosts were not looked for");
-        }
-        if let Err(error) = self.spreads.refresh().await {
-            tracing::warn!(%error, "the spread of accounts was not looked for");
-        }
-        if let Err(error) = self.budgets.refresh().await {
-            tracing::warn!(%error, "what accounts may use in a call was not looked for");
-        }
     }
 }

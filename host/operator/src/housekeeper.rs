@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 use trellis_model::{AccountId, RunId, Shard};
-use trellis_store::{Database, StoreError, run_days::Day};
+use trellis_store::{Database, StoreError, expiry::CheckpointKey, run_days::Day};
 
 use crate::lease::Lease;
 
@@ -24,6 +24,8 @@ const BATCH_ROWS: i64 = 1_000;
 const BATCH_ACCOUNTS: i64 = 100;
 /// Between two batches: others come first.
 const BATCH_PAUSE: Duration = Duration::from_millis(20);
+/// Checkpoints are looked at so many pages at a time: all of them are those of runs that wait, and there may be millions.
+const CHECKPOINT_PAGES_MAX: u32 = 100;
 /// How often a day that cannot be detached at once is tried within one look.
 const DETACH_ATTEMPTS_MAX: u32 = 5;
 const DETACH_PAUSE: Duration = Duration::from_secs(1);
@@ -48,18 +50,16 @@ enum Expiring {
     DefaultRuns,
     Entries,
     EventKeys,
-    OrphanedCheckpoints,
 }
 
 impl Expiring {
-    const ALL: [Self; 4] = [Self::DefaultRuns, Self::Entries, Self::EventKeys, Self::OrphanedCheckpoints];
+    const ALL: [Self; 3] = [Self::DefaultRuns, Self::Entries, Self::EventKeys];
 
     fn name(self) -> &'static str {
         match self {
             Self::DefaultRuns => "runs of dropped days",
             Self::Entries => "expired entries",
             Self::EventKeys => "expired keys of events",
-            Self::OrphanedCheckpoints => "orphaned checkpoints",
         }
     }
 
@@ -69,7 +69,6 @@ impl Expiring {
             Self::DefaultRuns => database.prune_default_runs(limit).await,
             Self::Entries => database.delete_expired_entries(limit).await,
             Self::EventKeys => database.delete_expired_dedup(limit).await,
-            Self::OrphanedCheckpoints => database.delete_orphaned_checkpoints(limit).await,
         }
     }
 }
@@ -78,23 +77,25 @@ pub struct Housekeeper {
     database: Database,
     lease: Arc<Lease>,
     interval: Duration,
+    /// How far checkpoints were looked at: what one look does not come to is the next one's.
+    checkpoints_seen: CheckpointKey,
 }
 
 impl Housekeeper {
     /// `interval`: between two looks.
     pub fn new(database: Database, lease: Arc<Lease>, interval: Duration) -> Self {
-        Self { database, lease, interval }
+        Self { database, lease, interval, checkpoints_seen: CheckpointKey::FIRST }
     }
 
     /// Looks after the house until `stop`, which is heeded at once, wherever it is.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
         tokio::select! {
             () = self.look_again_and_again() => {}
             () = stop.cancelled() => {}
         }
     }
 
-    async fn look_again_and_again(&self) {
+    async fn look_again_and_again(&mut self) {
         tokio::time::sleep(FIRST_LOOK.min(self.interval)).await;
         loop {
             let leads = self.lease.may_start() && self.lease.holds(LEADING_SHARD);
@@ -106,13 +107,29 @@ impl Housekeeper {
     }
 
     /// One look at everything. A part that fails does not keep the others from being done.
-    async fn look(&self) {
+    async fn look(&mut self) {
         make_days(&self.database).await;
         note("old days", self.drop_old_days().await);
         note("runs", self.prune_runs().await);
         for expiring in Expiring::ALL {
             note(expiring.name(), self.delete_expired(expiring).await);
         }
+        note("orphaned checkpoints", self.delete_orphaned_checkpoints().await);
+    }
+
+    /// Page by page, from where the last look ended; after the last page from the first one on, with the next look.
+    async fn delete_orphaned_checkpoints(&mut self) -> Result<u64, StoreError> {
+        let mut deleted = 0;
+        for _ in 0..CHECKPOINT_PAGES_MAX {
+            let looked_at = self.database.delete_orphaned_checkpoints(self.checkpoints_seen, BATCH_ROWS).await?;
+            deleted += looked_at.deleted;
+            self.checkpoints_seen = looked_at.last.unwrap_or(CheckpointKey::FIRST);
+            if looked_at.last.is_none() {
+                break;
+            }
+            tokio::time::sleep(BATCH_PAUSE).await;
+        }
+        Ok(deleted)
     }
 
     /// Batch by batch, until one is not full.

@@ -285,7 +285,7 @@ impl Batcher {
         let inserted = match self.try_insert(batch).await {
             Err(error) if error.is_duplicate() => {
                 let ids = self.ids.take(batch.jobs.len());
-                batch.jobs.iter_mut().zip(ids).for_each(|(job, id)| job.run = id);
+                batch.jobs.iter_mut().zip(ids).for_each(|(job, id)| self.spreads.number(job, id));
                 self.try_insert(batch).await
             }
             answer => answer,

@@ -1,8 +1,11 @@
 //! This host's lease and the shards it holds: kept alive, shared out evenly with the other hosts, and guarded by the
 //! monotonic clock, so that a paused host stops starting work before anyone else may start it.
 
+mod balancer;
+
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -12,11 +15,12 @@ use std::{
 
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
-use trellis_model::{Shard, ids::SHARD_COUNT};
+use trellis_model::Shard;
 use trellis_store::{Database, StoreError, fail_point, hosts::Renewal, notices::Notice, shards::Holding};
 use uuid::Uuid;
 
-use crate::{cancellations::Cancellations, canceller::bar_requested, clock::Clock};
+use self::balancer::Balancer;
+use crate::{cancellations::Cancellations, clock::Clock};
 
 #[derive(Clone, Copy, Debug)]
 pub struct LeaseConfig {
@@ -48,7 +52,9 @@ pub enum ShardChange {
     Taken(Vec<Holding>),
     /// To be given to others: start nothing more on them, and release them when nothing is in flight.
     Release(Vec<Shard>),
-    /// The lease was lost: whatever is in flight on any shard can no longer be committed.
+    /// No longer held, though the host lives: whatever is in flight there can no longer be committed.
+    Gone(Vec<Shard>),
+    /// The lease was lost: the same of every shard.
     Lost,
 }
 
@@ -59,6 +65,8 @@ pub struct Lease {
     holdings: RwLock<HashMap<Shard, i64>>,
     /// Work may be started until then.
     start_until: Mutex<Option<Instant>>,
+    /// Held shards that are to be given to others.
+    giving_up: RwLock<HashSet<Shard>>,
     /// The host is stopping: it takes no shard any more.
     is_leaving: AtomicBool,
     /// Shards are to be had, or to be given up.
@@ -97,6 +105,17 @@ impl Lease {
     /// Forgets shards that were given back.
     pub fn drop_holdings(&self, shards: &[Shard]) {
         self.with_holdings(|holdings| holdings.retain(|shard, _| !shards.contains(shard)));
+        self.with_giving_up(|giving_up| giving_up.retain(|shard| !shards.contains(shard)));
+    }
+
+    /// Whether the shard goes to another host as soon as nothing is in flight on it: its runs begin no further node.
+    pub fn gives_up(&self, shard: Shard) -> bool {
+        fail_point!("give-up-off", false);
+        self.is_leaving() || self.giving_up.read().unwrap_or_else(PoisonError::into_inner).contains(&shard)
+    }
+
+    fn with_giving_up<T>(&self, change: impl FnOnce(&mut HashSet<Shard>) -> T) -> T {
+        change(&mut self.giving_up.write().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Keeps the lease alive but takes no shard any more: the host is stopping.
@@ -119,16 +138,26 @@ impl Lease {
     }
 }
 
-/// Keeps the lease alive and the shards balanced; one task.
+/// Keeps the lease alive and the shards balanced; one task. Taking shards may take longer than a lease: renewals go on
+/// beside it.
 pub struct LeaseKeeper {
+    renewer: Renewer,
+    balancer: Balancer,
+}
+
+struct Renewer {
     database: Database,
     config: LeaseConfig,
     clock: Clock,
     lease: Arc<Lease>,
-    changes: mpsc::Sender<ShardChange>,
-    cancellations: Arc<Cancellations>,
-    /// Shards that the scheduler was asked to release and still drains.
-    releasing: Vec<Shard>,
+}
+
+/// What a renewal came to, and how long to wait for the next.
+enum Renewed {
+    Held(Renewal, Duration),
+    NotNow(Duration),
+    /// The host was deleted, and with it all that it held.
+    Lost,
 }
 
 impl LeaseKeeper {
@@ -151,115 +180,109 @@ impl LeaseKeeper {
         let lease = Arc::new(Lease {
             identity: RwLock::new(identity),
             holdings: RwLock::default(),
+            giving_up: RwLock::default(),
             start_until: Mutex::new(Some(asked_at + start_span(config.duration))),
             is_leaving: AtomicBool::new(false),
             look: Notify::new(),
         });
-        Ok(Self { database, config, clock, lease, changes, cancellations, releasing: Vec::new() })
+        let balancer = Balancer::new(database.clone(), Arc::clone(&lease), changes, cancellations);
+        Ok(Self { renewer: Renewer { database, config, clock, lease }, balancer })
     }
 
     pub fn lease(&self) -> Arc<Lease> {
-        Arc::clone(&self.lease)
+        Arc::clone(&self.renewer.lease)
     }
 
     pub async fn run(mut self, stop: CancellationToken) {
         // The others have more than their share from now on. Who does not hear it finds out with the next renewal.
-        if let Err(error) = self.database.notify(&[Notice::Balance]).await {
+        if let Err(error) = self.renewer.database.notify(&[Notice::Balance]).await {
             tracing::debug!(%error, "other hosts are not told of this one");
         }
+        stop.run_until_cancelled(Box::pin(self.keep())).await;
+    }
+
+    async fn keep(&mut self) {
+        let mut renewed = self.renewer.renew().await;
         loop {
-            let pause = self.renew().await;
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.lease.look.notified() => {}
-                () = stop.cancelled() => return,
+            renewed = match renewed {
+                Renewed::Held(renewal, pause) => {
+                    self.renewer.renew_beside(self.balancer.balance(&renewal), pause).await
+                }
+                Renewed::NotNow(pause) => self.renewer.renew_beside(std::future::ready(()), pause).await,
+                Renewed::Lost => {
+                    self.balancer.forget_all().await;
+                    self.renewer.start_over().await;
+                    let pause = self.renewer.retry_interval();
+                    self.renewer.renew_beside(std::future::ready(()), pause).await
+                }
+            };
+        }
+    }
+}
+
+impl Renewer {
+    /// Waits for the end of `work` and for the time of the next renewal; as often as that comes first, the lease is renewed
+    /// meanwhile. Answers with the first renewal after the end; work for a lease that is lost is given up.
+    async fn renew_beside(&self, work: impl Future<Output = ()>, mut pause: Duration) -> Renewed {
+        let mut work = pin!(work);
+        let mut is_done = false;
+        loop {
+            let time = tokio::time::sleep(pause);
+            tokio::pin!(time);
+            while !is_done {
+                tokio::select! {
+                    () = &mut work => is_done = true,
+                    () = &mut time => break,
+                }
+            }
+            if is_done {
+                tokio::select! {
+                    () = &mut time => {}
+                    () = self.lease.look.notified() => {}
+                }
+            }
+            let was_done = is_done;
+            match self.renew().await {
+                Renewed::Held(_, next) | Renewed::NotNow(next) if !was_done => pause = next,
+                renewed => return renewed,
             }
         }
     }
 
-    /// One renewal and what follows from it; returns how long to wait for the next.
-    async fn renew(&mut self) -> Duration {
-        let interval = self.config.duration / RENEWALS_PER_LEASE;
+    fn interval(&self) -> Duration {
+        self.config.duration / RENEWALS_PER_LEASE
+    }
+
+    fn retry_interval(&self) -> Duration {
+        self.interval() / 4
+    }
+
+    async fn renew(&self) -> Renewed {
         let asked_at = Instant::now();
-        match self.database.renew_host(self.lease.identity().host, self.config.duration).await {
+        let host = self.lease.identity().host;
+        match self.database.renew_host(host, self.config.duration, &self.lease.holdings()).await {
             Ok(renewal) => {
                 self.clock.synchronise(renewal.now_ms);
                 self.lease.set_start_until(Some(asked_at + start_span(self.config.duration)));
-                if !self.lease.is_leaving()
-                    && let Err(error) = self.balance(&renewal).await
-                {
-                    tracing::warn!(%error, "shards were not balanced; trying again with the next renewal");
-                }
+                let interval = self.interval();
                 // Somebody's lease about to run out is worth a look at the very moment.
-                renewal.next_expiry.map_or(interval, |expiry| interval.min(expiry.max(LOOK_LEAST)))
+                let pause = renewal.next_expiry.map_or(interval, |expiry| interval.min(expiry.max(LOOK_LEAST)));
+                Renewed::Held(renewal, pause)
             }
-            Err(StoreError::Fenced) => {
-                self.start_over().await;
-                interval / 4
-            }
+            Err(StoreError::Fenced) => Renewed::Lost,
             Err(error) => {
                 tracing::warn!(%error, "the lease was not renewed; trying again");
-                interval / 4
+                Renewed::NotNow(self.retry_interval())
             }
         }
     }
 
-    /// The lease was lost, and with it every shard: register as a new host.
-    async fn start_over(&mut self) {
-        tracing::warn!("this host was silent for longer than its lease; its shards went to others");
-        self.lease.set_start_until(None);
-        self.lease.with_holdings(HashMap::clear);
-        self.releasing.clear();
-        // The scheduler ends only with the host.
-        let _ = self.changes.send(ShardChange::Lost).await;
+    /// Registers as a new host.
+    async fn start_over(&self) {
         match register(&self.database, self.config.duration, &self.clock).await {
             Ok(identity) => *self.lease.identity.write().unwrap_or_else(PoisonError::into_inner) = identity,
             Err(error) => tracing::warn!(%error, "this host was not registered anew; trying again"),
         }
-    }
-
-    /// Takes free shards up to this host's even share, or gives up what it has beyond it.
-    async fn balance(&mut self, renewal: &Renewal) -> Result<(), StoreError> {
-        let mut free_shards = renewal.free_shards;
-        if renewal.next_expiry.is_some_and(|expiry| expiry.is_zero()) {
-            free_shards += i64::try_from(self.database.reap_expired_hosts().await?).unwrap_or(0);
-        }
-        let held: Vec<Shard> = self.lease.holdings().iter().map(|holding| holding.shard).collect();
-        // Shards that the database gives to this host, but whose answer was lost, are to be had as well.
-        free_shards += (renewal.own_shards - i64::try_from(held.len()).unwrap_or(0)).max(0);
-        self.releasing.retain(|shard| held.contains(shard));
-        let fair = i64::from(SHARD_COUNT).div_euclid(renewal.live_hosts)
-            + i64::from(i64::from(SHARD_COUNT) % renewal.live_hosts != 0);
-        let keeping = i64::try_from(held.len() - self.releasing.len()).unwrap_or(i64::MAX);
-        if keeping < fair && free_shards > 0 {
-            self.take(&held, fair - keeping).await?;
-        } else if keeping > fair {
-            self.release(&held, usize::try_from(keeping - fair).unwrap_or(0)).await;
-        }
-        Ok(())
-    }
-
-    async fn take(&mut self, held: &[Shard], count: i64) -> Result<(), StoreError> {
-        let holdings = self.database.take_shards(self.lease.identity().host, held, count).await?;
-        if holdings.is_empty() {
-            return Ok(());
-        }
-        // If this fails, the shards are taken anew with the next renewal: the database has them as this host's, the lease not.
-        self.database.settle_claims(&holdings).await?;
-        bar_requested(&self.database, &self.cancellations, &holdings).await?;
-        tracing::info!(shards = holdings.len(), "took shards");
-        self.lease.with_holdings(|held| held.extend(holdings.iter().map(|one| (one.shard, one.epoch))));
-        self.cancellations.want_look();
-        let _ = self.changes.send(ShardChange::Taken(holdings)).await;
-        Ok(())
-    }
-
-    async fn release(&mut self, held: &[Shard], count: usize) {
-        let surplus: Vec<Shard> =
-            held.iter().copied().filter(|shard| !self.releasing.contains(shard)).take(count).collect();
-        tracing::info!(shards = surplus.len(), "giving shards to other hosts");
-        self.releasing.extend(&surplus);
-        let _ = self.changes.send(ShardChange::Release(surplus)).await;
     }
 }
 

@@ -25,8 +25,7 @@ impl Outbox {
         }
         let jobs = commits.iter_mut().flat_map(|commit| &mut commit.effects.events);
         for (job, run) in jobs.zip(self.ids.take(count)) {
-            job.run = run;
-            job.shard = job.place.shard(job.account, run, self.spreads.of(job.account));
+            self.spreads.number(job, run);
         }
     }
 

@@ -1,7 +1,9 @@
 //! How many modules are instantiated at once, where that is limited: for an account's queue and for a grid.
 //!
-//! Who finds all slots taken waits in memory, in order of arrival and without a write. The scheduler sees to it that only
-//! few do: it starts no more runs than there are slots.
+//! Who finds all slots taken waits in memory, without a write and in no promised order: who comes just as one is freed may
+//! have it before those who wait. The scheduler sees to it that only few do: of a queue, and of a grid without a concurrency
+//! key, it starts no more runs than there are slots. Runs of a grid that has a key as well as a maximum are kept apart by
+//! their keys alone, and those of different keys may wait here.
 
 use std::{
     collections::HashMap,

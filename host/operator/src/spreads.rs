@@ -3,8 +3,8 @@
 //! A host that has not heard of a change yet puts jobs where they were put before: they are found there all the same.
 
 use dashmap::DashMap;
-use trellis_model::AccountId;
-use trellis_store::{Database, StoreError};
+use trellis_model::{AccountId, RunId};
+use trellis_store::{Database, StoreError, jobs::NewJob};
 
 #[derive(Debug)]
 pub struct Spreads {
@@ -21,6 +21,11 @@ impl Spreads {
     /// On how many shards new jobs of the account are put; at least 1.
     pub fn of(&self, account: AccountId) -> u8 {
         self.spread.get(&account).map_or(1, |spread| *spread)
+    }
+
+    /// Gives a job the id of its run, and with it its shard.
+    pub fn number(&self, job: &mut NewJob, run: RunId) {
+        job.number(run, self.of(job.account));
     }
 
     /// Reads all anew.

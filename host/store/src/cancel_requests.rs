@@ -7,7 +7,7 @@ use trellis_model::{AccountId, Lane, ProjectId, RunId, Shard, run::RunState};
 use crate::{
     Database, Result,
     jobs::read_lane,
-    runs::{job_state, shards},
+    runs::{living_claims, shards},
 };
 
 /// A run that somebody wants to be cancelled.
@@ -67,8 +67,11 @@ impl Database {
             "with part as materialized (
                  select unnest(($2::smallint[])[1:(select spread_max from account where id = $1)]) as shard
              ), unfinished as materialized (
-                 select job.shard from part, job
-                 where job.shard = part.shard and account_id = $1 and lane = any ('{0,1,2,3}') and id = $3
+                 select queued.shard from part, unnest('{0,1,2,3}'::smallint[]) as line (lane), lateral (
+                     select shard from job
+                     where job.shard = part.shard and account_id = $1 and job.lane = line.lane and id = $3
+                     limit 1
+                 ) as queued
                  union all
                  select job_later.shard from part, job_later
                  where job_later.shard = part.shard and account_id = $1 and id = $3
@@ -86,19 +89,33 @@ impl Database {
         Ok(shard.map(Shard))
     }
 
-    /// Notes the same of many runs; returns which, and the shards that they are on, oldest first.
+    /// Notes the same of many runs; returns which, and the shards that they are on, oldest first. What is being run is told
+    /// by the living claims, looked up once; the queue is not looked at where nothing of it is wanted.
     pub async fn request_cancels(&self, account: AccountId, filter: &CancelFilter) -> Result<Vec<(Shard, RunId)>> {
         let rows: Vec<(i16, i64)> = sqlx::query_as(concat!(
             "with part as materialized (
                  select unnest(($2::smallint[])[1:(select spread_max from account where id = $1)]) as shard
+             ), claimed as materialized (
+                 select distinct claim.shard, u.id
+                 from ",
+            living_claims!(),
+            " join part using (shard), unnest(claim.accounts, claim.ids) as u (account_id, id)
+                 where u.account_id = $1 and u.id > $3 and u.id < $8 and $6::text is not null
              ), wanted as materialized (
                  select shard, id from (
+                     (select running.* from claimed, unnest('{0,1,2,3}'::smallint[]) as line (lane), lateral (
+                          select shard, id from job
+                          where shard = claimed.shard and account_id = $1 and lane = line.lane and id = claimed.id
+                            and project_id = $4 and ($5::text is null or grid = $5) and $6::text = 'running'
+                          limit 1
+                      ) as running)
+                     union all
                      (select queued.* from part, unnest('{0,1,2,3}'::smallint[]) as line (lane), lateral (
                           select shard, id from job
-                          where shard = part.shard and account_id = $1 and lane = line.lane and id > $3 and id < $8 and project_id = $4
-                            and ($5::text is null or grid = $5) and ($6::text is null or $6 = ",
-            job_state!(),
-            ") order by id limit $7
+                          where shard = part.shard and account_id = $1 and lane = line.lane and id > $3 and id < $8
+                            and project_id = $4 and ($5::text is null or grid = $5)
+                            and ($6::text is null or $6 = 'queued') and id not in (select id from claimed)
+                          order by id limit $7
                       ) as queued)
                      union all
                      (select later.* from part, lateral (
@@ -156,8 +173,13 @@ impl Database {
             "select wanted.shard, wanted.account_id, wanted.id, coalesce(job.lane, job_later.lane),
                     coalesce(job.project_id, job_later.project_id), checkpoint.nodes
              from unnest($1::smallint[], $2::bigint[], $3::bigint[]) as wanted (shard, account_id, id)
-             left join job on job.shard = wanted.shard and job.account_id = wanted.account_id
-                          and job.lane = any ('{0,1,2,3}') and job.id = wanted.id
+             left join lateral (
+                 select queued.* from unnest('{0,1,2,3}'::smallint[]) as line (lane), lateral (
+                     select lane, project_id from job
+                     where shard = wanted.shard and account_id = wanted.account_id and job.lane = line.lane and id = wanted.id
+                     limit 1
+                 ) as queued
+             ) as job on true
              left join job_later on job_later.shard = wanted.shard and job_later.account_id = wanted.account_id
                                 and job_later.id = wanted.id
              left join checkpoint on checkpoint.shard = wanted.shard and checkpoint.account_id = wanted.account_id

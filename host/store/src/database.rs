@@ -36,8 +36,12 @@ pub struct Database {
 /// and the one that listens.
 const RELAXED_CONNECTIONS_MAX: u32 = 7;
 /// A host that is paused or cut off in the middle of a transaction must not hold its locks for long: no transaction of ours
-/// is ever idle. The server hangs up on connections whose other end is gone.
-const SESSION_SETTINGS: [(&str, &str); 6] = [
+/// is ever idle. The server hangs up on connections whose other end is gone, and gives up the statements that nobody waits
+/// for any more: one that was given up here and went through later would change what its sender believes to be its own.
+const SESSION_SETTINGS: [(&str, &str); 8] = [
+    // Longer than any client waits, see `patient_pool`.
+    ("statement_timeout", "12s"),
+    ("client_connection_check_interval", "2s"),
     ("idle_in_transaction_session_timeout", "5s"),
     ("tcp_keepalives_idle", "5"),
     ("tcp_keepalives_interval", "2"),
@@ -95,14 +99,18 @@ impl Database {
         Ok(())
     }
 
-    /// Brings the schema up to date. Hosts that start at the same time wait for each other.
+    /// Brings the schema up to date. Hosts that start at the same time wait for each other, and a migration may take its time:
+    /// it has a connection of its own, whose statements may.
     ///
     /// # Errors
     /// [`StoreError::Migration`] when a migration fails or the schema is newer than this program.
     pub async fn migrate(&self) -> Result<Vec<String>> {
         let migrator = sqlx::migrate!("../../migrations");
         let before = self.applied_migrations().await?;
-        migrator.run(&*self.durable).await?;
+        let connect = (*self.durable.connect_options()).clone().options([("statement_timeout", "0")]);
+        let mut connection = PgConnection::connect_with(&connect).await?;
+        migrator.run(&mut connection).await?;
+        connection.close().await?;
         let is_new = |version: i64| !before.contains(&version);
         Ok(migrator.iter().filter(|one| is_new(one.version)).map(|one| one.description.to_string()).collect())
     }

@@ -4,7 +4,7 @@
 //!
 //! Claims are not among it: one of an earlier epoch is evidence for the next owner of the shard, who deletes it.
 
-use trellis_model::{AccountId, RunId, retention::DAYS_DEFAULT};
+use trellis_model::{AccountId, RunId, Shard, retention::DAYS_DEFAULT};
 
 use crate::{Database, Result};
 
@@ -23,6 +23,28 @@ pub struct Pruned {
     pub count: u64,
     /// The newest of them: the next batch begins behind it, so that no deleted row is walked over again.
     pub newest: RunId,
+}
+
+/// Where a checkpoint stands in the order of their keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointKey {
+    pub shard: Shard,
+    pub account: AccountId,
+    pub run: RunId,
+}
+
+impl CheckpointKey {
+    /// Before all of them.
+    pub const FIRST: Self = Self { shard: Shard(-1), account: AccountId(0), run: RunId(0) };
+}
+
+/// What came of a look at some checkpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointsLookedAt {
+    /// How many were deleted.
+    pub deleted: u64,
+    /// The last that was looked at: the next look begins behind it. None: there are no more.
+    pub last: Option<CheckpointKey>,
 }
 
 impl Database {
@@ -123,12 +145,19 @@ impl Database {
         Ok(deleted.rows_affected())
     }
 
-    /// Deletes checkpoints of runs that stand in no queue, at most `limit`; returns how many. There should be none: a
-    /// checkpoint goes with its job. Should one ever be left behind, it does not stay for ever.
-    pub async fn delete_orphaned_checkpoints(&self, limit: i64) -> Result<u64> {
-        let deleted = sqlx::query(
-            "delete from checkpoint using (
-                 select shard, account_id, id from checkpoint as one
+    /// Looks at the checkpoints behind `after`, at most `looked_at_max`, and deletes those of runs that stand in no queue.
+    /// There should be none: a checkpoint goes with its job. Should one ever be left behind, it does not stay for ever.
+    pub async fn delete_orphaned_checkpoints(
+        &self,
+        after: CheckpointKey,
+        looked_at_max: i64,
+    ) -> Result<CheckpointsLookedAt> {
+        let (deleted, looked_at, shard, account, run): (i64, i64, Option<i16>, Option<i64>, Option<i64>) = sqlx::query_as(
+            "with looked_at as materialized (
+                 select shard, account_id, id from checkpoint
+                 where (shard, account_id, id) > ($1, $2, $3) order by shard, account_id, id limit $4
+             ), orphan as materialized (
+                 select shard, account_id, id from looked_at as one
                  where not exists (select from unnest('{0,1,2,3}'::smallint[]) as line (lane), lateral (
                                        select from job
                                        where job.shard = one.shard and job.account_id = one.account_id
@@ -137,13 +166,28 @@ impl Database {
                    and not exists (select from job_later
                                    where job_later.shard = one.shard and job_later.account_id = one.account_id
                                      and job_later.id = one.id)
-                 limit $1
-             ) as orphan
-             where checkpoint.shard = orphan.shard and checkpoint.account_id = orphan.account_id and checkpoint.id = orphan.id",
+             ), deleted as (
+                 delete from checkpoint using orphan
+                 where checkpoint.shard = orphan.shard and checkpoint.account_id = orphan.account_id
+                   and checkpoint.id = orphan.id
+                 returning checkpoint.id
+             )
+             select (select count(*) from deleted), (select count(*) from looked_at), last.shard, last.account_id, last.id
+             from (values (1)) as one (row)
+             left join (select * from looked_at order by shard desc, account_id desc, id desc limit 1) as last on true",
         )
-        .bind(limit)
-        .execute(&self.relaxed)
+        .bind(after.shard.0)
+        .bind(after.account.0)
+        .bind(after.run.0)
+        .bind(looked_at_max)
+        .fetch_one(&self.relaxed)
         .await?;
-        Ok(deleted.rows_affected())
+        let last = shard.zip(account).zip(run).filter(|_| looked_at == looked_at_max);
+        let last = last.map(|((shard, account), run)| CheckpointKey {
+            shard: Shard(shard),
+            account: AccountId(account),
+            run: RunId(run),
+        });
+        Ok(CheckpointsLookedAt { deleted: deleted.unsigned_abs(), last })
     }
 }

@@ -2,15 +2,39 @@
 
 use std::time::Duration;
 
+use trellis_model::Shard;
 use uuid::Uuid;
 
-use crate::{Database, Result, StoreError, fail_point};
+use crate::{
+    Database, Result, StoreError, fail_point,
+    shards::{Holding, columns},
+};
 
 /// Host numbers are eight bits of every run id.
 const HOST_NUMBERS: u16 = 256;
 
+/// SQL: deletes lost hosts and frees their shards. Here alone all claims of such a host are known, whoever settles them: if
+/// one of its runs was running alone, the others are marked as excused. Answers with a row for each shard that was freed.
+macro_rules! reaping {
+    ($deleting:literal) => {
+        concat!(
+            "with lost as (",
+            $deleting,
+            "), freed as materialized (
+                 select shard.shard, shard.epoch, shard.owner from shard where owner in (select id from lost)
+             ), culprit as materialized (
+                 select distinct freed.owner from freed join claim using (shard, epoch) where claim.is_alone
+             ), excused as (
+                 update claim set is_excused = true from freed join culprit using (owner)
+                 where claim.shard = freed.shard and claim.epoch = freed.epoch and not claim.is_alone
+             )
+             update shard set owner = null from freed where shard.shard = freed.shard and shard.owner = freed.owner"
+        )
+    };
+}
+
 /// What a renewal found.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Renewal {
     /// Hosts with a live lease that are not leaving; this one is counted in any case.
     pub live_hosts: i64,
@@ -20,9 +44,14 @@ pub struct Renewal {
     pub own_shards: i64,
     /// When the first lease of another host runs out, if it is not renewed; zero when one has.
     pub next_expiry: Option<Duration>,
+    /// Of the holdings that were asked for, those that the database knows nothing of: the shard is another's, or is held
+    /// under another epoch. Nothing can be committed under them.
+    pub void_holdings: Vec<Holding>,
     /// The database's clock, Unix milliseconds.
     pub now_ms: i64,
 }
+
+type RenewalRow = (i64, i64, i64, Option<f64>, Vec<i16>, Vec<i64>, i64);
 
 impl Database {
     /// Registers a host under the smallest free number, which becomes part of the ids of the runs it accepts. Returns the
@@ -57,43 +86,50 @@ impl Database {
         Ok(sqlx::query_scalar("select count(*) from host").fetch_one(&self.durable).await?)
     }
 
-    /// Extends the lease, from the database's time.
+    /// Extends the lease, from the database's time, and compares what the host holds with what the database says.
     ///
     /// # Errors
     /// [`StoreError::Fenced`] when the host was deleted because its lease had run out.
-    pub async fn renew_host(&self, host: Uuid, lease: Duration) -> Result<Renewal> {
-        let row: Option<(i64, i64, i64, Option<f64>, i64)> = sqlx::query_as(
+    pub async fn renew_host(&self, host: Uuid, lease: Duration, holdings: &[Holding]) -> Result<Renewal> {
+        let (shards, epochs) = columns(holdings);
+        let row: Option<RenewalRow> = sqlx::query_as(
             "with renewed as (
                  update host set expires_at = clock_timestamp() + make_interval(secs => $2) where id = $1 returning id
+             ), void as materialized (
+                 select mine.shard, mine.epoch from unnest($3::smallint[], $4::bigint[]) as mine (shard, epoch)
+                 left join shard using (shard, epoch) where shard.owner is distinct from $1
              )
              select (select count(*) from host where expires_at > clock_timestamp() and not is_leaving or id = $1),
                     (select count(*) from shard where owner is null or owner not in (select id from host)),
                     (select count(*) from shard where owner = $1),
                     (select extract(epoch from min(expires_at) - clock_timestamp())::float8 from host where id <> $1),
+                    array(select shard from void order by shard), array(select epoch from void order by shard),
                     (extract(epoch from clock_timestamp()) * 1000)::bigint
              from renewed",
         )
         .bind(host)
         .bind(lease.as_secs_f64())
+        .bind(shards)
+        .bind(epochs)
         .fetch_optional(&self.relaxed)
         .await?;
-        let (live_hosts, free_shards, own_shards, next_expiry, now_ms) = row.ok_or(StoreError::Fenced)?;
+        let (live_hosts, free_shards, own_shards, next_expiry, shards, epochs, now_ms) =
+            row.ok_or(StoreError::Fenced)?;
         let next_expiry = next_expiry.map(|seconds| Duration::from_secs_f64(seconds.max(0.0)));
-        Ok(Renewal { live_hosts, free_shards, own_shards, next_expiry, now_ms })
+        let void_holdings =
+            shards.into_iter().zip(epochs).map(|(shard, epoch)| Holding { shard: Shard(shard), epoch }).collect();
+        Ok(Renewal { live_hosts, free_shards, own_shards, next_expiry, void_holdings, now_ms })
     }
 
     /// Deletes hosts whose lease ran out and frees their shards. From then on nothing they still send can commit: their
     /// commits lock their host row, which is gone. A host in the middle of a commit is passed over: it is not waited for.
     pub async fn reap_expired_hosts(&self) -> Result<u64> {
         fail_point!("reap-off", Ok(0));
-        let freed = sqlx::query(
-            "with expired as (
-                 delete from host where id in (
-                     select id from host where expires_at <= clock_timestamp() for update skip locked
-                 ) returning id
-             )
-             update shard set owner = null where owner in (select id from expired)",
-        )
+        let freed = sqlx::query(reaping!(
+            "delete from host where id in (
+                 select id from host where expires_at <= clock_timestamp() for update skip locked
+             ) returning id"
+        ))
         .execute(&self.durable)
         .await?;
         Ok(freed.rows_affected())
@@ -101,9 +137,7 @@ impl Database {
 
     /// Deletes every host: for a database that is this process's alone, whose former hosts can only be dead.
     pub async fn reap_all_hosts(&self) -> Result<()> {
-        sqlx::query("with gone as (delete from host) update shard set owner = null where owner is not null")
-            .execute(&self.durable)
-            .await?;
+        sqlx::query(reaping!("delete from host returning id")).execute(&self.durable).await?;
         Ok(())
     }
 

@@ -20,6 +20,14 @@ pub struct NewJob {
     pub payload: Vec<u8>,
 }
 
+impl NewJob {
+    /// Gives the job the id of its run, and with it its shard. `spread`: on how many shards the jobs of its account are put.
+    pub fn number(&mut self, run: RunId, spread: u8) {
+        self.run = run;
+        self.shard = self.place.shard(self.account, run, spread);
+    }
+}
+
 /// A job taken off the queue for running; its row stays until the run is finished.
 #[derive(Clone, Debug)]
 pub struct FetchedJob {
@@ -140,4 +148,31 @@ pub(crate) fn read_queue((shard, account, lane): (i16, i64, i16)) -> Result<(Que
 
 pub(crate) fn read_lane(number: i16) -> Result<Lane> {
     Lane::from_number(number).ok_or_else(|| StoreError::unreadable("lane", number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_gets_another_number_goes_to_the_shard_of_that_number() {
+        const SPREAD: u8 = 8;
+        let mut job = NewJob {
+            shard: Shard(0),
+            place: Place::default(),
+            account: AccountId(7),
+            run: RunId(0),
+            project: ProjectId(1),
+            revision: RevisionId(1),
+            grid: "main".into(),
+            payload: Vec::new(),
+        };
+        let mut shards = std::collections::BTreeSet::new();
+        for run in (1..100).map(RunId) {
+            job.number(run, SPREAD);
+            assert_eq!((job.run, job.shard), (run, Shard::of_part(job.account, run.part(SPREAD))));
+            shards.insert(job.shard);
+        }
+        assert_eq!(shards.len(), usize::from(SPREAD), "numbers lie on all parts");
+    }
 }

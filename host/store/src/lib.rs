@@ -24,6 +24,7 @@ pub mod targets;
 
 pub mod cancel_requests;
 pub mod dedup;
+pub mod failed_starts;
 pub mod fetch;
 pub mod jobs;
 pub mod waiting;

@@ -73,9 +73,12 @@ impl Database {
     }
 
     pub async fn listen(&self) -> Result<Notices> {
-        let mut listener = PgListener::connect_with(&self.relaxed).await?;
-        listener.listen(CHANNEL).await?;
-        Ok(Notices(listener))
+        answered(async {
+            let mut listener = PgListener::connect_with(&self.relaxed).await?;
+            listener.listen(CHANNEL).await?;
+            Ok(Notices(listener))
+        })
+        .await
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use trellis_model::{AccountId, PluginId, ProjectId, RevisionId};
 
-use crate::{Database, Result, StoreError};
+use crate::{Database, Result, StoreError, patient_pool::answered};
 
 /// One immutable deployment.
 #[derive(Clone, Debug)]
@@ -44,6 +44,16 @@ impl Database {
         plugins: &BTreeMap<String, PluginId>,
     ) -> Result<(ProjectId, RevisionId)> {
         let plugins = serde_json::to_value(plugins).map_err(|error| StoreError::unreadable("plugins", error))?;
+        answered(self.deploy_at_once(account, project, manifest, plugins)).await
+    }
+
+    async fn deploy_at_once(
+        &self,
+        account: AccountId,
+        project: &str,
+        manifest: &Value,
+        plugins: Value,
+    ) -> Result<(ProjectId, RevisionId)> {
         let mut transaction = self.durable.begin().await?;
         let (project, revision): (i64, i64) = sqlx::query_as(
             "with target as (

@@ -1,5 +1,7 @@
 //! Replays: a new job made of a run that is over, and the dead letters that nobody has replayed yet.
 
+use std::collections::HashMap;
+
 use sqlx::PgConnection;
 use trellis_model::{AccountId, ProjectId, RunId};
 
@@ -52,7 +54,10 @@ impl Database {
     /// the runs that were made. The others were refused: what they are made of was replayed before, or is gone.
     pub async fn insert_replays(&self, replays: &[NewReplay]) -> Result<Vec<RunId>> {
         let mut transaction = self.durable.begin().await?;
-        let made = mark_replayed(&mut transaction, replays).await?;
+        let mut made = Vec::with_capacity(replays.len());
+        for round in rounds(replays) {
+            made.extend(mark_replayed(&mut transaction, &round).await?);
+        }
         let (jobs, seeds): (Vec<NewJob>, Vec<Option<&[u8]>>) = replays
             .iter()
             .filter(|replay| made.contains(&replay.job.run))
@@ -96,9 +101,24 @@ impl Database {
     }
 }
 
-/// Notes on runs that are over as what they are replayed; returns the new runs that may be. Of two that are made of the same
-/// run, one may.
-async fn mark_replayed(connection: &mut PgConnection, replays: &[NewReplay]) -> Result<Vec<RunId>> {
+/// Parts in which no run is replayed twice: a statement marks a row once. Of two that are made of the same run, the second
+/// finds the mark of the first, and may be all the same if that was asked for.
+fn rounds(replays: &[NewReplay]) -> Vec<Vec<&NewReplay>> {
+    let mut rounds: Vec<Vec<&NewReplay>> = Vec::new();
+    let mut times: HashMap<(AccountId, RunId), usize> = HashMap::new();
+    for replay in replays {
+        let time = times.entry((replay.job.account, replay.of)).or_default();
+        if rounds.len() <= *time {
+            rounds.push(Vec::new());
+        }
+        rounds[*time].push(replay);
+        *time += 1;
+    }
+    rounds
+}
+
+/// Notes on runs that are over as what they are replayed; returns the new runs that may be. No two are made of the same run.
+async fn mark_replayed(connection: &mut PgConnection, replays: &[&NewReplay]) -> Result<Vec<RunId>> {
     let made: Vec<i64> = sqlx::query_scalar(
         "update run set replayed_as = replay.id
          from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bool[]) as replay (account_id, of, id, again)
@@ -114,14 +134,13 @@ async fn mark_replayed(connection: &mut PgConnection, replays: &[NewReplay]) -> 
     Ok(made.into_iter().map(RunId).collect())
 }
 
-/// What the new runs begin with, where they do not begin with nothing.
+/// What the new runs begin with, where they do not begin with nothing. They are not noted as begun: a run that was begun holds
+/// its key, and this one stands behind whoever came before it. That it is a replay is why its checkpoint is looked for.
 async fn insert_checkpoints(connection: &mut PgConnection, jobs: &[NewJob], seeds: &[Option<&[u8]>]) -> Result<()> {
     let (mut shards, mut accounts, mut ids, mut nodes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut lanes: Vec<i16> = Vec::new();
     for (job, seed) in jobs.iter().zip(seeds) {
         if let Some(seed) = seed {
             shards.push(job.shard.0);
-            lanes.push(job.place.lane.number());
             accounts.push(job.account.0);
             ids.push(job.run.0);
             nodes.push(*seed);
@@ -131,22 +150,15 @@ async fn insert_checkpoints(connection: &mut PgConnection, jobs: &[NewJob], seed
         return Ok(());
     }
     sqlx::query(
-        "with seeded as (
-             insert into checkpoint (shard, account_id, id, sequence, nodes)
-             select shard, account_id, id, $5, nodes
-             from unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bytea[]) as seed (shard, account_id, id, nodes)
-         )
-         update job set is_resumed = true
-         from unnest($1::smallint[], $2::bigint[], $3::bigint[], $6::smallint[]) as seeded (shard, account_id, id, lane)
-         where job.shard = seeded.shard and job.account_id = seeded.account_id and job.lane = seeded.lane
-           and job.id = seeded.id",
+        "insert into checkpoint (shard, account_id, id, sequence, nodes)
+         select shard, account_id, id, $5, nodes
+         from unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bytea[]) as seed (shard, account_id, id, nodes)",
     )
     .bind(shards)
     .bind(accounts)
     .bind(ids)
     .bind(nodes)
     .bind(FIRST_SEQUENCE)
-    .bind(lanes)
     .execute(connection)
     .await?;
     Ok(())

@@ -24,7 +24,6 @@ macro_rules! job_state {
         )
     };
 }
-pub(crate) use job_state;
 
 /// A run as a list shows it.
 #[derive(Clone, Debug)]

@@ -43,6 +43,17 @@ impl Database {
         Ok(rows.into_iter().map(|(shard, epoch)| Holding { shard: Shard(shard), epoch }).collect())
     }
 
+    /// Gives back whatever the database has as this host's besides `held`: nothing is in flight there, for the host does not
+    /// know that it is its own.
+    pub async fn release_unknown_shards(&self, host: Uuid, held: &[Shard]) -> Result<()> {
+        sqlx::query("update shard set owner = null where owner = $1 and shard <> all ($2)")
+            .bind(host)
+            .bind(held.iter().map(|shard| shard.0).collect::<Vec<i16>>())
+            .execute(&self.durable)
+            .await?;
+        Ok(())
+    }
+
     /// Gives shards back, and the claims that were settled but not deleted with them. The caller has nothing in flight on
     /// them.
     pub async fn release_shards(&self, host: Uuid, holdings: &[Holding]) -> Result<()> {
@@ -72,22 +83,24 @@ impl Database {
     // A claim does not say in which lane a job stands. One probe in each lane is cheap; what the planner makes of a condition
     // on the other columns of the key is now and then a walk through the whole queue.
 
-    /// Attributes a crash: every job that an earlier epoch had claimed counts one more lost host. If one of them was running
-    /// alone, suspects besides it count none: see [`LOST_HOSTS_SUSPECT`]. Called once for newly taken shards, before their
-    /// first fetch.
+    /// Attributes a crash: every job that an earlier epoch had claimed counts one more lost host. Suspects count none that are
+    /// excused, because their host ran another one alone: see [`LOST_HOSTS_SUSPECT`]. Whoever deleted the host has marked
+    /// them, for the claims of one host may be settled by several. Called once for newly taken shards, before their first
+    /// fetch.
     pub async fn settle_claims(&self, holdings: &[Holding]) -> Result<()> {
         let (shards, epochs) = columns(holdings);
         sqlx::query(
             "with orphaned as (
                  delete from claim using unnest($1::smallint[], $2::bigint[]) as mine (shard, epoch)
                  where claim.shard = mine.shard and claim.epoch < mine.epoch
-                 returning claim.shard, claim.accounts, claim.ids, claim.is_alone
+                 returning claim.shard, claim.accounts, claim.ids, claim.is_alone, claim.is_excused
              ), running as (
-                 select orphaned.shard, u.account_id, u.id, bool_or(orphaned.is_alone) as is_alone
+                 select orphaned.shard, u.account_id, u.id,
+                        bool_or(orphaned.is_excused) and not bool_or(orphaned.is_alone) as is_excused
                  from orphaned, unnest(orphaned.accounts, orphaned.ids) as u (account_id, id)
                  group by orphaned.shard, u.account_id, u.id
              ), found as materialized (
-                 select job.at, running.is_alone, bool_or(running.is_alone) over () as is_one_alone
+                 select job.at, running.is_excused
                  from running, unnest('{0,1,2,3}'::smallint[]) as line (lane), lateral (
                      select ctid as at from job
                      where job.shard = running.shard and job.account_id = running.account_id and job.lane = line.lane
@@ -96,8 +109,7 @@ impl Database {
                  ) as job
              )
              update job set is_resumed = true,
-                    lost_hosts = lost_hosts + case
-                        when found.is_one_alone and not found.is_alone and lost_hosts >= $3 then 0 else 1 end
+                    lost_hosts = lost_hosts + case when found.is_excused and lost_hosts >= $3 then 0 else 1 end
              from found where job.ctid = found.at",
         )
         .bind(shards)
@@ -123,11 +135,10 @@ impl Database {
         Ok(ClaimId(id))
     }
 
-    /// Gives up this host's own claims at its stop: no lost host is counted. Called when nothing is in flight any more,
-    /// finished or not.
+    /// Gives up this host's own claims: no lost host is counted. Called at its stop, when nothing is in flight any more,
+    /// finished or not, and when what is in flight can no longer be committed though the host lives.
     pub async fn release_claims(&self, holdings: &[Holding]) -> Result<()> {
-        let mut connection = self.durable.acquire().await?;
-        release_claims(&mut connection, holdings).await
+        answered(async { release_claims(&mut *self.durable.acquire().await?, holdings).await }).await
     }
 }
 

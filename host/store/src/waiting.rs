@@ -12,8 +12,15 @@ use crate::{
 };
 
 impl Database {
-    /// Moves jobs whose time has come back to the queue, at most `limit` of each shard. Returns the lanes they stand in.
-    pub async fn promote_due_jobs(&self, host: Uuid, holdings: &[Holding], limit: i64) -> Result<Vec<(Queue, Lane)>> {
+    /// Moves jobs whose time has come back to the queue, those that are due for longest first: at most `jobs_max` of all
+    /// shards together, and none any more when the payloads before it come to `bytes_max`. Returns the lanes they stand in.
+    pub async fn promote_due_jobs(
+        &self,
+        host: Uuid,
+        holdings: &[Holding],
+        jobs_max: i64,
+        bytes_max: i64,
+    ) -> Result<Vec<(Queue, Lane)>> {
         fail_point!("promote-before");
         let (shards, epochs) = columns(holdings);
         let rows: Vec<(i16, i64, i16)> = sqlx::query_as(
@@ -24,15 +31,27 @@ impl Database {
                      on shard.shard = mine.shard and shard.epoch = mine.epoch
                  where shard.owner = fence.id
              ), due as materialized (
+                 -- The time of the statement: one that moves on meanwhile would be compared with every row that waits.
                  select later.shard, later.run_at, later.id from held,
                  lateral (
-                     select * from job_later
-                     where job_later.shard = held.shard and job_later.run_at <= clock_timestamp()
+                     select shard, run_at, id from job_later
+                     where job_later.shard = held.shard and job_later.run_at <= statement_timestamp()
                      order by job_later.run_at limit $4
                  ) as later
+                 order by later.run_at limit $4
+             ), weighed as materialized (
+                 select due.*, sum(octet_length(one.payload)) over (
+                     order by due.run_at, due.shard, due.id rows between unbounded preceding and 1 preceding
+                 ) as bytes_before
+                 from due, lateral (
+                     select payload from job_later
+                     where job_later.shard = due.shard and job_later.run_at = due.run_at and job_later.id = due.id
+                     limit 1
+                 ) as one
              ), moved as (
-                 delete from job_later using due
-                 where job_later.shard = due.shard and job_later.run_at = due.run_at and job_later.id = due.id
+                 delete from job_later using weighed
+                 where job_later.shard = weighed.shard and job_later.run_at = weighed.run_at and job_later.id = weighed.id
+                   and coalesce(weighed.bytes_before, 0) < $5
                  returning job_later.*
              ), queued as (
                  insert into job (shard, account_id, id, lane, concurrency_key, key_runs_max, project_id, revision_id, grid,
@@ -47,7 +66,8 @@ impl Database {
         .bind(host)
         .bind(shards)
         .bind(epochs)
-        .bind(limit)
+        .bind(jobs_max)
+        .bind(bytes_max)
         .fetch_all(&self.durable)
         .await?;
         fail_point!("promote-after");

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     cancel::{account_of_the_other, deploy_held, settled},
-    support::{Outside, Stage, eventually},
+    support::{Audit, Outside, Stage, eventually},
 };
 
 #[tokio::test]
@@ -56,4 +56,81 @@ async fn a_run_of_a_host_that_sleeps_is_queued_or_running_on_another_once_the_le
     account.succeeded(&run).await;
     other.wake().await;
     settled(&stage.database).await;
+}
+
+/// What the epochs of the shards come to.
+const EPOCHS: &str = "select sum(epoch)::bigint from shard";
+
+#[tokio::test]
+async fn a_host_whose_shards_were_taken_by_its_own_late_statement_takes_them_anew() {
+    let outside = Outside::start().await;
+    let stage = Stage::facing(&outside).await;
+    let account = stage.account("acme").await;
+    deploy_held(&account, &outside).await;
+    let run = account.start("held", &json!(1)).await;
+    outside.asked("/hold/answer").await;
+    let audit = Audit::install(&stage.database).await;
+    let before = stage.database.number(EPOCHS).await;
+    // What such a statement leaves behind.
+    sqlx::query("update shard set epoch = epoch + 1").execute(&stage.database.pool).await.expect("the schema is there");
+    eventually("the shards are taken anew", async || {
+        (stage.database.number(EPOCHS).await == before + 512).then_some(())
+    })
+    .await;
+    outside.release("/hold/answer");
+    account.succeeded(&run).await;
+    assert_eq!(audit.lost_hosts().await, 0, "no host was lost");
+    account.run("held", &json!(2)).await;
+    stage.database.settled().await;
+}
+
+#[tokio::test]
+async fn a_shard_that_a_host_has_without_knowing_it_is_given_back() {
+    let (stage, _other, account) = account_of_the_other(|plan| plan).await;
+    let shares = async || stage.database.shard_counts().await;
+    eventually("both have their share", async || (shares().await == [128, 128]).then_some(())).await;
+    sqlx::query("update shard set epoch = epoch + 1, owner = (select id from host where number = 0) where shard = $1")
+        .bind(account.shard().0)
+        .execute(&stage.database.pool)
+        .await
+        .expect("the schema is there");
+    eventually("it is where it belongs", async || (shares().await == [128, 128]).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_lease_is_renewed_while_shards_are_being_taken() {
+    let stage = Stage::with(|plan| plan.set("queue.lease", "8s")).await;
+    let ends_ms =
+        async || stage.database.number("select (extract(epoch from expires_at) * 1000)::bigint from host").await;
+    eventually("it has all shards", async || (stage.database.shard_counts().await == [256]).then_some(())).await;
+    // Whoever takes shards looks for requests to cancel, and waits for this.
+    let before = ends_ms().await;
+    // Whoever takes shards looks for requests to cancel, and waits for this.
+    let mut lock = stage.database.pool.begin().await.expect("the server is up");
+    sqlx::query("lock table cancel_request in access exclusive mode").execute(&mut *lock).await.expect("a lock");
+    sqlx::query("update shard set owner = null where shard < 100")
+        .execute(&stage.database.pool)
+        .await
+        .expect("the schema is there");
+    eventually("the lease is renewed again and again", async || {
+        let is_live = "select count(*) from host where expires_at > clock_timestamp()";
+        assert_eq!(stage.database.number(is_live).await, 1, "the lease has run out");
+        (ends_ms().await > before + 9_000).then_some(())
+    })
+    .await;
+    lock.rollback().await.expect("it was held all the time");
+}
+
+#[tokio::test]
+async fn a_host_that_did_not_let_go_would_run_the_same_job_again_and_again() {
+    let outside = Outside::start().await;
+    let stage = Stage::with(|plan| plan.allow(&outside).fault("let-go-off=off")).await;
+    let account = stage.account("acme").await;
+    deploy_held(&account, &outside).await;
+    outside.release("/hold/answer");
+    eventually("it has all shards", async || (stage.database.shard_counts().await == [256]).then_some(())).await;
+    sqlx::query("update shard set epoch = epoch + 1").execute(&stage.database.pool).await.expect("the schema is there");
+    account.start("held", &json!(1)).await;
+    eventually("it is run three times", async || (outside.received("/hold/answer").len() > 2).then_some(())).await;
+    assert_eq!(stage.database.ended_count().await, 0, "and does not end");
 }

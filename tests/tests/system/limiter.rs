@@ -154,6 +154,29 @@ async fn what_is_not_in_use_leaves_the_memory_and_comes_back_as_it_was() {
 }
 
 #[tokio::test]
+async fn limits_of_an_account_in_use_are_known_for_as_long_and_changed_with_and_without_a_notice() {
+    let limits = |running_max| AccountLimits { running_max: Some(running_max), ..burst(1_000, 600_000) };
+    let rig = Rig::with(limits(2), IncrementMode::Call).await;
+    let idle = rig.store.ensure_account("idle").await.expect("the server is up");
+    rig.limiter.standing(idle).await.expect("the server is up");
+    assert_eq!(rig.limiter.take(rig.queue()).await, Permit::Granted);
+    rig.clock.synchronise(rig.clock.now_ms() + 120_000);
+    assert_eq!(rig.limiter.take(rig.queue()).await, Permit::Granted);
+    eventually("what is not in use leaves the memory", async || {
+        rig.limiter.known_standing(idle).is_none().then_some(())
+    })
+    .await;
+    assert_eq!(rig.limiter.limits(rig.account).running_max, Some(2), "no host default in the middle of its runs");
+
+    change_limits(&rig.store, limits(3)).await;
+    rig.limiter.reload_limits(rig.account).await.expect("the server is up");
+    assert_eq!(rig.limiter.limits(rig.account).running_max, Some(3), "heard of");
+    change_limits(&rig.store, limits(4)).await;
+    rig.limiter.refresh().await.expect("the server is up");
+    assert_eq!(rig.limiter.limits(rig.account).running_max, Some(4), "found without a notice");
+}
+
+#[tokio::test]
 async fn a_throttled_account_is_told_once_a_turn_and_taken_back_when_its_limits_are_raised() {
     let rig = Rig::with(burst(3, 600_000), IncrementMode::Call).await;
     for _ in 0..3 {
@@ -174,6 +197,34 @@ async fn a_throttled_account_is_told_once_a_turn_and_taken_back_when_its_limits_
     rig.limiter.reload_limits(rig.account).await.expect("the server is up");
     assert_eq!(rig.limiter.take(rig.queue()).await, Permit::Granted);
     assert_eq!(rig.used().await, 4, "what was taken counts under the new limits");
+}
+
+#[tokio::test]
+async fn a_lowered_spread_gives_the_parts_together_no_more_than_the_account_has() {
+    let rig = Rig::with(burst(400, 600_000), IncrementMode::Call).await;
+    let spread = async |spread| {
+        let change = AccountChange { spread: Some(spread), ..AccountChange::default() };
+        rig.store.change_account("acme", &change).await.expect("the server is up");
+        rig.limiter.reload_limits(rig.account).await.expect("the server is up");
+    };
+    spread(4).await;
+    let queues: Vec<Queue> = Queue::parts(rig.account, 4).collect();
+    for queue in &queues {
+        assert_eq!(rig.limiter.take(*queue).await, Permit::Granted);
+    }
+    let permits = || -> u32 { queues.iter().map(|queue| rig.limiter.permits(*queue)).sum() };
+    assert_eq!(permits(), 396);
+    spread(1).await;
+    assert_eq!(permits(), 396, "jobs are left on parts that new ones do not come to");
+    assert_eq!(rig.limiter.parts(rig.queue()), 4);
+    eventually("what was taken is stored", async || (rig.stored().await.0 == 1).then_some(())).await;
+    rig.limiter.forget(|shard| shard != rig.queue().shard).await;
+    rig.limiter.reload_limits(rig.account).await.expect("the server is up");
+    assert_eq!(rig.limiter.parts(rig.queue()), 4, "other hosts have them now, and go on running them");
+    rig.clock.synchronise(rig.clock.now_ms() + 700_000);
+    rig.limiter.reload_limits(rig.account).await.expect("the server is up");
+    assert_eq!(rig.limiter.take(rig.queue()).await, Permit::Granted);
+    assert_eq!(rig.limiter.permits(rig.queue()), 399, "the old parts are empty");
 }
 
 #[tokio::test]

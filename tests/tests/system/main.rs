@@ -15,6 +15,7 @@ mod limits;
 mod postgres_restart;
 mod queue;
 mod stop;
+mod store;
 mod suspects;
 mod targets;
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Account, HostPlan, Outside, Stage, action, eventually, grants, node, project};
+use crate::support::{Account, Database, HostPlan, Outside, Stage, action, eventually, grants, node, project};
 
 const NEIGHBOURS: usize = 4;
 /// See `trellis_model::run::LOST_HOSTS_MAX`.
@@ -47,4 +47,32 @@ async fn a_run_that_kills_its_hosts_is_buried_without_its_neighbours() {
         assert_eq!(node(&ended, "wait")["state"], "succeeded");
     }
     database.settled().await;
+}
+
+async fn ended_at_a_host_that_panics(point: &str, retry: &serde_json::Value) -> serde_json::Value {
+    let database = Database::fresh().await;
+    let host = HostPlan::on(&database.url).fault(format!("{point}=panic")).start().await;
+    let account = Account::new(&host.operator(), "acme").await;
+    let same =
+        json!({ "plugin": "json-map", "inputs": { "in": "event" }, "config": { "expression": "." }, "retry": retry });
+    account.deploy(&project("small", &json!({ "same": same }))).await;
+    let run = account.start("small", &json!(1)).await;
+    let ended = account.ended(&run).await;
+    eventually("no claim is left", async || (database.number("select count(*) from claim").await == 0).then_some(()))
+        .await;
+    ended
+}
+
+#[tokio::test]
+async fn a_run_at_which_the_host_itself_fails_every_time_is_buried_at_last() {
+    let dead = ended_at_a_host_that_panics("run-begun", &json!({ "attempts": 1 })).await;
+    assert_eq!(dead["state"], "dead", "{dead:#}");
+    assert!(dead["error"].as_str().is_some_and(|error| error.contains("lost or failed")), "{dead:#}");
+}
+
+#[tokio::test]
+async fn a_call_at_which_the_host_itself_fails_is_a_failed_attempt_of_its_node() {
+    let dead = ended_at_a_host_that_panics("call-before", &json!({ "attempts": 2, "first": "10ms" })).await;
+    assert_eq!((&dead["state"], &node(&dead, "same")["attempts"]), (&json!("dead"), &json!(2)), "{dead:#}");
+    assert!(dead["error"].as_str().is_some_and(|error| error.contains("the host failed")), "{dead:#}");
 }

@@ -67,7 +67,7 @@ impl Batcher {
         let made = match self.database.insert_replays(replays).await {
             Err(error) if error.is_duplicate() => {
                 let ids = self.ids.take(replays.len());
-                replays.iter_mut().zip(ids).for_each(|(one, id)| one.job.run = id);
+                replays.iter_mut().zip(ids).for_each(|(one, id)| self.spreads.number(&mut one.job, id));
                 self.database.insert_replays(replays).await
             }
             answer => answer,

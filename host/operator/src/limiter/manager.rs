@@ -72,7 +72,7 @@ const LAST_SNAPSHOT_PAUSE: Duration = Duration::from_millis(250);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 /// A queue that nothing was taken from for this long leaves the table, once its windows are stored.
 const IDLE_MS: i64 = 60_000;
-/// What is known of an account is read anew after this long, should a notice have been lost on its way.
+/// What is known of an account leaves the table after this long, unless one of its queues is in it.
 const KNOWN_MS: i64 = 60_000;
 
 pub(super) struct Manager {
@@ -166,10 +166,13 @@ impl Manager {
     fn learn(&mut self, account: AccountId, stored: &StoredLimit, take_up: &[Queue]) {
         let (now_ms, limits, spread) = (self.clock.now_ms(), stored.limits.over(self.defaults), stored.spread);
         let told = stored.queues.iter().map(|(shard, queue)| (*shard, queue.throttled_until_ms));
-        let known = Known { limits, spread, throttled_until_ms: told.collect(), learned_ms: now_ms };
+        let parts = share::parts(account, spread, |queue| {
+            self.table.has(queue) || take_up.contains(&queue) || share::is_in_use(queue, stored, limits, now_ms)
+        });
+        let known = Known { limits, spread, parts, throttled_until_ms: told.collect(), learned_ms: now_ms };
         self.table.learn(account, known);
-        for queue in share::queues(account, spread) {
-            if self.table.set_limits(queue, share::limits_of(queue, limits, spread), now_ms) {
+        for queue in share::all_queues(account) {
+            if self.table.set_limits(queue, share::limits_of(queue, limits, parts), now_ms) {
                 self.note_change(queue);
                 self.publisher.consider(queue);
             }
@@ -177,7 +180,7 @@ impl Manager {
             self.publisher.compare(queue, stored.throttled_until_ms, now_ms);
         }
         for queue in take_up.iter().copied().filter(|queue| queue.account == account) {
-            self.take_up(queue, stored, share::limits_of(queue, limits, spread));
+            self.take_up(queue, stored, share::limits_of(queue, limits, parts));
         }
     }
 

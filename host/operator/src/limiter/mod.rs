@@ -164,6 +164,18 @@ impl Limiter {
         Ok(())
     }
 
+    /// Reads anew the accounts whose queues are in use here: a notice may have been lost on its way.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        let accounts: Vec<AccountId> = self.table.accounts_in_use().into_iter().collect();
+        for accounts in accounts.chunks(READING_ACCOUNTS_MAX) {
+            self.learn(accounts, |_| Vec::new()).await?;
+        }
+        Ok(())
+    }
+
     /// Notes what the owner of a queue has told.
     pub async fn note_throttled(&self, queue: Queue, until_ms: i64) {
         self.news.fetch_add(1, Ordering::AcqRel);
@@ -207,9 +219,15 @@ impl Limiter {
         self.config.defaults
     }
 
-    /// What an operator has set for an account; the host's defaults while it is not known here.
+    /// What an operator has set for an account; the host's defaults while it is not known here. It is known while one of
+    /// its queues is in use.
     pub fn limits(&self, account: AccountId) -> AccountLimits {
         self.table.account(account).map_or(self.config.defaults, |(limits, _)| limits)
+    }
+
+    /// Of how many parts the queue is one, when what an account may have is divided among its queues; at least 1.
+    pub fn parts(&self, queue: Queue) -> u8 {
+        share::at_least(queue, self.table.parts(queue.account).unwrap_or(1))
     }
 
     /// Where an account stands, as far as this host knows at once: by its own windows, or by what their owners have told.
@@ -252,11 +270,14 @@ impl Limiter {
         let stored = self.database.account_limit(account).await?;
         let (limits, spread) = (stored.limits.over(self.config.defaults), stored.spread);
         let now_ms = self.clock.now_ms();
+        let divided = share::parts(account, spread, |queue| {
+            self.table.has(queue) || share::is_in_use(queue, &stored, limits, now_ms)
+        });
         let parts = share::queues(account, spread).map(|queue| {
             let StoredQueue { windows, throttled_until_ms, .. } =
                 stored.queues.get(&queue.shard).copied().unwrap_or_default();
             let standing = self.own_standing(queue, now_ms).unwrap_or_else(|| {
-                let told = QueueStanding::of(share::limits_of(queue, limits, spread), windows, now_ms);
+                let told = QueueStanding::of(share::limits_of(queue, limits, divided), windows, now_ms);
                 QueueStanding { wait: told.wait.max(until(throttled_until_ms, now_ms)), ..told }
             });
             (Some(standing), standing.wait)

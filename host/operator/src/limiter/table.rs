@@ -1,7 +1,7 @@
 //! The limiter's table: windows as atomics, and what is known of accounts; read by anyone, written by the manager alone.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::atomic::{AtomicI64, AtomicU32, Ordering},
     time::Duration,
 };
@@ -19,7 +19,8 @@ use super::standing::WindowStanding;
 pub(super) struct Table {
     /// The windows of this host's own queues, as far as they are in use.
     queues: DashMap<Queue, Row>,
-    /// Accounts whose events this host accepts or whose jobs it runs, whoever owns their queues.
+    /// Accounts whose events this host accepts or whose jobs it runs, whoever owns their queues. One that has a row in
+    /// `queues` is always here.
     accounts: DashMap<AccountId, Known>,
 }
 
@@ -65,6 +66,8 @@ pub(super) struct Known {
     /// Of the whole account.
     pub limits: AccountLimits,
     pub spread: u8,
+    /// Into how many parts its limits are divided; at least `spread`.
+    pub parts: u8,
     /// What the owners of its queues have told, in Unix milliseconds.
     pub throttled_until_ms: HashMap<Shard, i64>,
     /// When this was read from the database.
@@ -132,6 +135,11 @@ impl Table {
         self.queues.get(&queue).is_some_and(|row| row.epoch == epoch)
     }
 
+    /// Whether the queue's windows are here, under whatever epoch.
+    pub(super) fn has(&self, queue: Queue) -> bool {
+        self.queues.contains_key(&queue)
+    }
+
     pub(super) fn is_exact(&self, queue: Queue) -> bool {
         self.queues.get(&queue).is_some_and(|row| row.limits.exact)
     }
@@ -152,6 +160,11 @@ impl Table {
         self.accounts.get(&account).map(|known| (known.limits, known.spread))
     }
 
+    /// Into how many parts the limits of an account are divided, if that is known here.
+    pub(super) fn parts(&self, account: AccountId) -> Option<u8> {
+        self.accounts.get(&account).map(|known| known.parts)
+    }
+
     /// Until when the queue's owner has told that it is throttled; Unix milliseconds.
     pub(super) fn throttled_until_ms(&self, queue: Queue) -> Option<i64> {
         self.accounts.get(&queue.account)?.throttled_until_ms.get(&queue.shard).copied()
@@ -164,6 +177,11 @@ impl Table {
 
     pub(super) fn accounts(&self) -> Vec<AccountId> {
         self.accounts.iter().map(|known| *known.key()).collect()
+    }
+
+    /// The accounts of the queues whose windows are here.
+    pub(super) fn accounts_in_use(&self) -> HashSet<AccountId> {
+        self.queues.iter().map(|row| row.key().account).collect()
     }
 
     pub(super) fn queues(&self, is_wanted: impl Fn(Shard) -> bool) -> Vec<Queue> {
@@ -229,7 +247,10 @@ impl Table {
         }
     }
 
+    /// Forgets what was read of accounts before then, but for those of which a queue is in use: until they were read again
+    /// their runs would be held to the defaults.
     pub(super) fn unlearn_before(&self, then_ms: i64) {
-        self.accounts.retain(|_, known| known.learned_ms >= then_ms);
+        let in_use = self.accounts_in_use();
+        self.accounts.retain(|account, known| known.learned_ms >= then_ms || in_use.contains(account));
     }
 }

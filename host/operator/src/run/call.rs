@@ -10,7 +10,7 @@ use trellis_model::{
 };
 use trellis_store::fail_point;
 
-use super::{context::RunContext, storage::CallStorage};
+use super::{LEASE_PAUSE, context::RunContext, first_permit::FirstPermit, storage::CallStorage};
 use crate::{
     catalog::LoadedRevision,
     limiter::Permit,
@@ -25,6 +25,8 @@ pub struct NodeCall {
     pub generation: u32,
     pub queue: Queue,
     pub run: RunId,
+    /// Of the run, whichever of its calls takes it.
+    pub first_permit: Arc<FirstPermit>,
     pub revision: Arc<LoadedRevision>,
     pub grid: Arc<trellis_model::plan::GridPlan>,
     /// Index of the node in the grid.
@@ -59,9 +61,14 @@ impl NodeCall {
         };
         // Before the permit: it is taken right before the module is instantiated.
         let _slots = giving_up(&mut start, self.enter(context)).await;
+        if !context.lease.may_start() {
+            // It has waited, and the lease may have run out meanwhile.
+            return CallEnd::Throttled(LEASE_PAUSE);
+        }
         if let Permit::Wait(wait) = context.limiter.take(self.queue).await {
             return CallEnd::Throttled(wait);
         }
+        self.first_permit.taken();
         fail_point!("call-before");
         fail_point!(
             "call-host-short",
@@ -108,7 +115,7 @@ impl NodeCall {
     }
 
     fn caller(&self, context: &RunContext) -> Caller {
-        let parts = u32::from(context.spreads.of(self.queue.account));
+        let parts = u32::from(context.limiter.parts(self.queue));
         Caller { queue: self.queue, project: self.revision.project, parts }
     }
 

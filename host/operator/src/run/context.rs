@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use trellis_engine::Engine;
 use trellis_model::{Queue, run_limits::RunLimits, window::AccountLimits};
 use trellis_store::Database;
 
-use super::{Callee, Conflicts};
+use super::{Callee, Conflicts, FirstPermits, Suspects};
 use crate::{
     call_budgets::CallBudgets, cancellations::Cancellations, catalog::Catalog, claims::Claims, clock::Clock,
-    committer::Committer, lease::Lease, limiter::Limiter, slots::Slots, spreads::Spreads, targets::Targets,
+    committer::Committer, lease::Lease, limiter::Limiter, slots::Slots, targets::Targets,
 };
 
 pub struct RunContext {
@@ -19,14 +18,14 @@ pub struct RunContext {
     pub callee: Callee,
     pub catalog: Arc<Catalog>,
     pub limiter: Limiter,
-    pub spreads: Arc<Spreads>,
+    /// What of the permits that are left is spoken for.
+    pub first_permits: Arc<FirstPermits>,
     pub slots: Slots,
     pub targets: Targets,
     pub committer: Committer,
     pub conflicts: Conflicts,
     pub claims: Arc<Claims>,
-    /// Held by the suspect that is running; see [`trellis_model::run::LOST_HOSTS_SUSPECT`].
-    pub suspects: Semaphore,
+    pub suspects: Suspects,
     pub cancellations: Arc<Cancellations>,
     pub lease: Arc<Lease>,
     pub clock: Clock,
@@ -44,6 +43,6 @@ impl RunContext {
 
     /// How many modules a queue may have running at once; none: as many as there is room for.
     pub fn running_max(&self, queue: Queue) -> Option<u32> {
-        self.limits(queue).running_max.map(|most| queue.share_of(most, self.spreads.of(queue.account)))
+        self.limits(queue).running_max.map(|most| queue.share_of(most, self.limiter.parts(queue)))
     }
 }

@@ -7,9 +7,9 @@ mod commits;
 mod suspension;
 mod waiting;
 
-use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::HashSet, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use trellis_engine::{CallReport, FailureKind, Outcome};
 use trellis_model::{
@@ -19,10 +19,11 @@ use trellis_model::{
 use trellis_store::{jobs::FetchedJob, shards::Holding};
 
 use super::{
-    RunEnd,
+    FAILED_PAUSE, LEASE_PAUSE, RunEnd,
     call::{self, CallEnd, NodeCall},
     conflicts::ConflictTurn,
     context::RunContext,
+    first_permit::FirstPermit,
     outbox::emitted_jobs,
     storage::{CallStorage, Pending},
 };
@@ -33,8 +34,6 @@ use suspension::Suspension;
 
 /// Conflicts after which a run makes room for others before it tries again.
 const CONFLICTS_MAX: u32 = 50;
-/// How long a run waits when this host's lease is in doubt.
-const LEASE_PAUSE: Duration = Duration::from_secs(1);
 /// How long a run waits when the database was away.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
 /// How long it makes room.
@@ -47,6 +46,7 @@ type CallFuture = Pin<Box<dyn Future<Output = (NodeCall, CallEnd)> + Send>>;
 pub struct Execution<'c> {
     context: &'c Arc<RunContext>,
     job: FetchedJob,
+    first_permit: Arc<FirstPermit>,
     holding: Holding,
     revision: Arc<LoadedRevision>,
     grid: Arc<GridPlan>,
@@ -157,6 +157,10 @@ impl<'c> Execution<'c> {
         self.looked_at_ms = self.context.clock.now_ms();
         let busy = &self.busy;
         let ready = self.progress.ready(&self.grid, &self.event.data, self.looked_at_ms, |node| busy.contains(&node));
+        if !ready.is_empty() && self.context.lease.gives_up(self.job.shard) {
+            // The next owner begins them, as soon as those that are running have ended.
+            return self.suspend(Suspension::Throttled(Duration::ZERO));
+        }
         // One node runs on this task; more run on tasks of their own, so that branches use all cores.
         let is_alone = ready.len() == 1 && self.calls.is_empty();
         for (node, inputs) in ready {
@@ -177,6 +181,7 @@ impl<'c> Execution<'c> {
             generation: self.generation,
             queue: self.job.queue(),
             run: self.job.run,
+            first_permit: Arc::clone(&self.first_permit),
             revision: Arc::clone(&self.revision),
             grid: Arc::clone(&self.grid),
             node,
@@ -293,7 +298,8 @@ impl<'c> Execution<'c> {
 fn begin_call(context: Arc<RunContext>, call: NodeCall, is_alone: bool, start: Option<Start>) -> CallFuture {
     if is_alone {
         return Box::pin(async move {
-            let end = call.run(&context, start).await;
+            let running = AssertUnwindSafe(call.run(&context, start)).catch_unwind();
+            let end = running.await.unwrap_or_else(|_| failed_call());
             (call, end)
         });
     }
@@ -303,12 +309,7 @@ fn begin_call(context: Arc<RunContext>, call: NodeCall, is_alone: bool, start: O
         AbortOnDropHandle::new(tokio::spawn(async move { call.run(&context, start).await }))
     };
     Box::pin(async move {
-        let end = spawned.await.unwrap_or_else(|_| {
-            CallEnd::NotLoaded(Reason {
-                kind: ReasonKind::Host,
-                message: "the host failed while it ran this node".to_owned(),
-            })
-        });
+        let end = spawned.await.unwrap_or_else(|_| failed_call());
         let call = Arc::into_inner(call).expect("the task that shared the call has ended");
         (call, end)
     })
@@ -320,6 +321,11 @@ fn host_pause_ms(call: &NodeCall) -> i64 {
     const LEAST_MS: i64 = 500;
     const SPREAD_MS: f64 = 1_000.0;
     LEAST_MS + (jitter(call) * SPREAD_MS) as i64
+}
+
+/// A call at which the host itself has failed.
+fn failed_call() -> CallEnd {
+    CallEnd::NotLoaded(Reason { kind: ReasonKind::Host, message: "the host failed while it ran this node".to_owned() })
 }
 
 fn conflict() -> Reason {

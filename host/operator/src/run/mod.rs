@@ -14,18 +14,23 @@ mod callee;
 mod conflicts;
 mod context;
 mod execution;
+mod first_permit;
 mod outbox;
 mod storage;
+mod suspects;
 
 use std::{sync::Arc, time::Duration};
 
 use trellis_model::run::LOST_HOSTS_SUSPECT;
-use trellis_store::{jobs::FetchedJob, shards::Holding};
+use trellis_store::{fail_point, jobs::FetchedJob, shards::Holding};
 
 pub use callee::Callee;
 pub use conflicts::Conflicts;
 pub use context::RunContext;
 use execution::{Execution, NotBegun};
+use first_permit::FirstPermit;
+pub use first_permit::FirstPermits;
+pub use suspects::Suspects;
 
 use crate::{
     committer::CommitEnd,
@@ -35,61 +40,83 @@ use crate::{
 /// What has become of a run that was started on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunEnd {
-    /// Committed: its job is gone, or being cancelled.
+    /// Committed: its job is gone.
     Concluded,
+    /// Its job is being cancelled: the canceller ends it, and tells who waits for its key.
+    Barred,
     /// Committed: its job waits for this long.
     Waiting(Duration),
     /// Given back untouched, without a write: to be fetched again after this long.
     Released(Duration),
+    /// Given back by itself, whatever becomes of others of its account: it is passed over for this long.
+    Aside(Duration),
     /// The shard belongs to another host by now.
     Fenced,
 }
 
+/// How long a run waits when this host's lease is in doubt.
+const LEASE_PAUSE: Duration = Duration::from_secs(1);
+/// Before a run is tried again that the host or the database has failed at.
+pub(crate) const FAILED_PAUSE: Duration = Duration::from_secs(5);
+/// A suspect for which there is no room among those that wait for their turn is fetched again after this long.
+const SUSPECT_PAUSE: Duration = Duration::from_secs(1);
 /// A job whose run was given back because the database did not answer is fetched again after this long.
 const NOT_NOW_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs a job to whatever end it comes to now. `start` is given up as soon as the run waits for something else than a core.
 pub async fn run_job(context: &Arc<RunContext>, job: FetchedJob, start: Start) -> RunEnd {
+    let first_permit = FirstPermit::of(&context.first_permits, job.queue());
     // A stop may have come while it stood in line.
     if !context.lease.may_start() || context.lease.is_leaving() {
         return RunEnd::Released(NOT_NOW_PAUSE);
     }
     if job.lost_hosts < LOST_HOSTS_SUSPECT {
-        return execute(context, job, Some(start)).await;
+        return execute(context, job, first_permit, Some(start)).await;
     }
     drop(start);
-    // The semaphore is never closed.
-    let _turn = context.suspects.acquire().await;
-    execute_alone(context, job).await
+    let Some(_turn) = context.suspects.turn().await else { return RunEnd::Aside(SUSPECT_PAUSE) };
+    if !context.lease.may_start() || context.lease.is_leaving() {
+        return RunEnd::Released(NOT_NOW_PAUSE);
+    }
+    execute_alone(context, job, first_permit).await
 }
 
 /// Runs a suspect with a claim of its own, which says whose turn it was if this host is lost.
-async fn execute_alone(context: &Arc<RunContext>, job: FetchedJob) -> RunEnd {
+async fn execute_alone(context: &Arc<RunContext>, job: FetchedJob, first_permit: FirstPermit) -> RunEnd {
     let holding = Holding { shard: job.shard, epoch: job.epoch };
     let claim = match context.database.claim_alone(holding, job.account, job.run).await {
         Ok(claim) => (job.shard, claim),
         Err(error) => {
             tracing::warn!(run = %job.run, %error, "a suspect was not claimed; its run is given back");
+            // The row may have been written all the same.
+            context.claims.note_lost();
             return RunEnd::Released(NOT_NOW_PAUSE);
         }
     };
-    context.claims.open(claim);
-    let end = execute(context, job, None).await;
-    context.claims.conclude(claim);
-    end
+    let _open = context.claims.guard(claim);
+    execute(context, job, first_permit, None).await
 }
 
-async fn execute(context: &Arc<RunContext>, job: FetchedJob, mut start: Option<Start>) -> RunEnd {
+async fn execute(
+    context: &Arc<RunContext>,
+    job: FetchedJob,
+    first_permit: FirstPermit,
+    mut start: Option<Start>,
+) -> RunEnd {
     let Some(in_flight) = context.cancellations.enter(job.account, job.run) else {
-        // The canceller ends it.
-        return RunEnd::Concluded;
+        return RunEnd::Barred;
     };
-    let begun = giving_up(&mut start, Execution::begin(context, job, in_flight.cancellation())).await;
+    let beginning = Execution::begin(context, job, first_permit, in_flight.cancellation());
+    let begun = giving_up(&mut start, beginning).await;
     match begun {
-        Ok(execution) => execution.run(start).await,
+        Ok(execution) => {
+            fail_point!("run-begun");
+            execution.run(start).await
+        }
         Err(NotBegun::NotNow) => RunEnd::Released(NOT_NOW_PAUSE),
         Err(NotBegun::Never(commit)) => match context.committer.commit(*commit).await {
             CommitEnd::Fenced => RunEnd::Fenced,
+            CommitEnd::Unwritten => RunEnd::Aside(FAILED_PAUSE),
             _ => RunEnd::Concluded,
         },
     }

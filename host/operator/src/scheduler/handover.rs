@@ -26,15 +26,26 @@ impl Scheduler {
                 }
             }
             ShardChange::Release(shards) => self.stop_fetching(shards),
+            ShardChange::Gone(shards) => self.forget_shards(&shards),
             ShardChange::Lost => {
                 self.holdings.clear();
                 self.queues.clear();
                 self.releasing.clear();
                 self.context.claims.clear();
                 self.context.limiter.forget(|_| true).await;
-                self.context.targets.forget_all();
+                self.context.targets.forget(|_| true);
             }
         }
+    }
+
+    /// Nothing of these shards can be committed any more, and somebody else may work on them: what is in flight there ends
+    /// for nothing.
+    fn forget_shards(&mut self, shards: &[Shard]) {
+        self.holdings.retain(|shard, _| !shards.contains(shard));
+        self.releasing.retain(|shard| !shards.contains(shard));
+        self.queues.forget_shards(|shard| shards.contains(&shard));
+        self.context.claims.forget_shards(|shard| shards.contains(&shard));
+        self.context.targets.forget(|shard| shards.contains(&shard));
     }
 
     /// The host is stopping: nothing is started any more, and every shard is given back as soon as it is drained.

@@ -52,10 +52,11 @@ const MESSAGES_AT_ONCE: usize = 256;
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// After a failed statement.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
-/// Before a run is tried again that the host itself has failed at.
-const PANIC_PAUSE: Duration = Duration::from_secs(5);
-/// Jobs moved back to the queue at a time, per shard.
-const PROMOTE_JOBS_MAX: i64 = 500;
+/// Jobs moved back to the queue in one statement, of all shards together: some tens of milliseconds. If more are due, the
+/// next statement follows at once.
+const PROMOTE_JOBS_MAX: i64 = 1_000;
+/// Payloads moved in one statement, in bytes: it must be over long before anybody gives it up.
+const PROMOTE_BYTES_MAX: i64 = 16 * 1024 * 1024;
 
 pub struct Scheduler {
     context: Arc<RunContext>,
@@ -79,7 +80,7 @@ pub struct Scheduler {
     /// No statement before then: the last one failed.
     paused_until: Option<Instant>,
     shards_to_look_at: HashSet<Shard>,
-    /// A fetch was not answered: it may have left a claim of which nobody knows.
+    /// A fetch, or the claim of a suspect, was not answered: it may have left a claim of which nobody knows.
     is_claim_lost: bool,
 }
 
@@ -167,6 +168,10 @@ impl Scheduler {
         if let Some(until) = self.paused_until {
             return until.saturating_duration_since(now);
         }
+        if self.is_leaving {
+            // Nothing is looked for, promoted or fetched any more; the end of a run is told.
+            return LOOK_INTERVAL;
+        }
         if self.can_start() {
             return Duration::ZERO;
         }
@@ -215,6 +220,16 @@ impl Scheduler {
             RunEnd::Concluded | RunEnd::Fenced => {
                 self.queues.ended(queue, run, claim);
             }
+            RunEnd::Barred => {
+                self.queues.barred(queue, run, claim);
+            }
+            RunEnd::Aside(wait) => {
+                if self.serves(queue.shard) {
+                    self.queues.put_aside(queue, run, claim, Instant::now() + wait);
+                } else {
+                    self.queues.ended(queue, run, claim);
+                }
+            }
             RunEnd::Waiting(after) => {
                 self.queues.ended(queue, run, claim);
                 let due = Instant::now() + after;
@@ -252,6 +267,7 @@ impl Scheduler {
 
     /// Jobs of a claim whose answer was lost were never started: nobody would ever settle it.
     async fn forget_lost_claims(&mut self) -> Result<(), StoreError> {
+        self.is_claim_lost |= self.context.claims.take_lost();
         if self.is_claim_lost {
             let known = self.context.claims.known();
             self.context.database.delete_unknown_claims(&self.holdings(), &known).await?;
@@ -266,7 +282,9 @@ impl Scheduler {
         }
         let holdings = self.holdings();
         let host = self.context.lease.identity().host;
-        for (queue, lane) in self.context.database.promote_due_jobs(host, &holdings, PROMOTE_JOBS_MAX).await? {
+        let promoted =
+            self.context.database.promote_due_jobs(host, &holdings, PROMOTE_JOBS_MAX, PROMOTE_BYTES_MAX).await?;
+        for (queue, lane) in promoted {
             self.wake(queue, lane, RunId(0));
         }
         self.note_next_due(&holdings).await

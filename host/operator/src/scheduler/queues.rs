@@ -8,7 +8,8 @@
 //!        asleep
 //! ```
 //!
-//! READY becomes SATURATED while its runs in flight take all that it may have, and READY again when one of them ends.
+//! READY becomes SATURATED while its runs in flight take all that it may have, and READY again when one of them ends, or
+//! soon if it was permits that they were about to take.
 //!
 //! Queues, not jobs, are what it turns over: a throttled account is not fetched, however many jobs it has, and an account
 //! without work takes no memory. An account has one queue; one that is spread has one for each part, each with a place of
@@ -18,6 +19,8 @@
 //! start as many runs as its weight says, times the same for all; what did not fit into the host's room it may start when
 //! there is room again, before the next one's turn. Runs are what is counted, not the calls that they make. Whoever has
 //! nothing to run, or may not, gives up what it had left: nobody saves up for later.
+
+mod ends;
 
 use std::{
     cmp::Reverse,
@@ -36,7 +39,7 @@ use crate::limiter::Permit;
 
 /// Jobs of one fetch at most.
 const FETCH_JOBS_MAX: usize = 500;
-/// Before an account is looked at again whose permits went in the same moment, or whose next keys were all held.
+/// Before an account is looked at again whose permits were all about to be taken, or whose next keys were all held.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Default)]
@@ -44,6 +47,8 @@ pub struct Queues {
     queues: HashMap<Queue, QueueState>,
     ready: VecDeque<Queue>,
     throttled: BinaryHeap<Reverse<(Instant, Queue)>>,
+    /// Runs that were put aside, and until when.
+    aside: BinaryHeap<Reverse<(Instant, Queue, RunId)>>,
     /// Runs in flight of each shard that has any.
     in_flight: HashMap<Shard, usize>,
     /// Payloads of all runs in flight.
@@ -55,6 +60,8 @@ struct QueueState {
     state: State,
     lanes: Lanes,
     in_flight: HashMap<RunId, InFlight>,
+    /// Runs that are not in flight and not to be fetched for a while. They go on holding their keys.
+    aside: HashMap<RunId, InFlight>,
     /// Runs that it may still start in its turn.
     deficit: usize,
 }
@@ -63,9 +70,21 @@ struct QueueState {
 enum State {
     Ready,
     Throttled(Instant),
-    /// Every permit left, or the account's share of the host, is spoken for by runs in flight: ready again when one ends.
-    Saturated,
+    /// Every permit left, or the account's share of the host, is spoken for by runs in flight: ready again when one ends. At
+    /// the latest at this time, if it was the permits: whether they were taken and when the window turns is seen then.
+    Saturated(Option<Instant>),
     Empty,
+}
+
+impl State {
+    /// When it becomes ready by itself.
+    fn due(self) -> Option<Instant> {
+        match self {
+            Self::Throttled(until) => Some(until),
+            Self::Saturated(until) => until,
+            Self::Ready | Self::Empty => None,
+        }
+    }
 }
 
 /// A run that was started and has not ended.
@@ -83,7 +102,7 @@ pub struct InFlight {
 #[derive(Clone, Copy, Debug)]
 pub struct Allowance {
     pub permit: Permit,
-    /// Modules that may be instantiated in the present window.
+    /// Modules that may be instantiated in the present window, besides the first ones of runs in flight.
     pub permits: u32,
     /// Runs in flight at most.
     pub runs_max: usize,
@@ -94,7 +113,7 @@ pub struct Allowance {
 #[derive(Debug, Default)]
 pub struct Turn {
     pub asked: Vec<Asked>,
-    /// Runs in flight that would be found again.
+    /// Runs in flight or aside that would be found again.
     pub in_flight: Vec<RunId>,
 }
 
@@ -141,6 +160,7 @@ impl Queues {
             state: State::Empty,
             lanes: Lanes::default(),
             in_flight: HashMap::new(),
+            aside: HashMap::new(),
             deficit: 0,
         });
         state.lanes.wake(lane, cursor);
@@ -164,16 +184,16 @@ impl Queues {
             }
             self.ready.pop_front();
             let Some(state) = self.queues.get_mut(&queue) else { continue };
-            match state.ask(queue, allowance, quantum, room) {
+            match state.ask(queue, allowance, quantum, room, now) {
                 Ok(asked) => {
                     room -= asked.count;
                     turn.in_flight.extend(state.found_again(asked));
                     turn.asked.push(asked);
                 }
-                Err(wait) => {
+                Err(rest) => {
                     state.deficit = 0;
-                    state.state = wait.map_or(State::Saturated, |wait| State::Throttled(now + wait));
-                    self.throttled.extend(wait.map(|wait| Reverse((now + wait, queue))));
+                    state.state = rest;
+                    self.throttled.extend(rest.due().map(|due| Reverse((due, queue))));
                 }
             }
         }
@@ -249,48 +269,9 @@ impl Queues {
         }
     }
 
-    /// A run has ended, for good or for now. False: it is none of those in flight, but a former start of one of them.
-    pub fn ended(&mut self, queue: Queue, run: RunId, claim: ClaimId) -> bool {
-        let Some(state) = self.queues.get_mut(&queue) else { return false };
-        if state.in_flight.get(&run).is_none_or(|own| own.claim != claim) {
-            return false;
-        }
-        let Some(ended) = state.in_flight.remove(&run) else { return false };
-        self.bytes_in_flight -= ended.payload_bytes;
-        if let Some(count) = self.in_flight.get_mut(&queue.shard) {
-            *count -= 1;
-            if *count == 0 {
-                self.in_flight.remove(&queue.shard);
-            }
-        }
-        let is_freed = state.lanes.keys.release(ended.key);
-        if state.state == State::Saturated {
-            state.state = State::Ready;
-            self.ready.push_back(queue);
-        }
-        if is_freed && !state.is_stopped() {
-            // Somebody may have waited for the key.
-            self.wake(queue, Lane::Keyed, RunId(0));
-        }
-        self.forget_if_idle(queue);
-        true
-    }
-
-    /// A run was given back untouched; its account must wait.
-    pub fn released(&mut self, queue: Queue, run: RunId, claim: ClaimId, until: Instant) {
-        let in_flight = self.queues.get(&queue).and_then(|state| state.in_flight.get(&run));
-        let Some(own) = in_flight.filter(|own| own.claim == claim).copied() else { return };
-        self.wake(queue, own.lane, RunId(run.0 - 1));
-        self.ended(queue, run, claim);
-        let Some(state) = self.queues.get_mut(&queue) else { return };
-        state.state = State::Throttled(until);
-        state.deficit = 0;
-        self.ready.retain(|ready| *ready != queue);
-        self.throttled.push(Reverse((until, queue)));
-    }
-
-    /// Makes throttled queues ready whose time has come.
+    /// Makes throttled queues ready whose time has come, and runs that were put aside fit to be fetched again.
     pub fn unthrottle(&mut self, now: Instant) {
+        self.take_back(now);
         while let Some(Reverse((until, queue))) = self.throttled.peek().copied() {
             if until > now {
                 return;
@@ -298,23 +279,25 @@ impl Queues {
             self.throttled.pop();
             // Older entries of a queue that was throttled again are passed over.
             let Some(state) = self.queues.get_mut(&queue) else { continue };
-            if state.state == State::Throttled(until) {
+            if state.state.due() == Some(until) {
                 state.state = State::Ready;
                 self.ready.push_back(queue);
             }
         }
     }
 
-    /// When the next throttled queue becomes ready.
+    /// When the next throttled queue becomes ready, or the next run is aside no more.
     pub fn next_unthrottle(&self) -> Option<Instant> {
-        self.throttled.peek().map(|Reverse((until, _))| *until)
+        let queue = self.throttled.peek().map(|Reverse((until, _))| *until);
+        let run = self.aside.peek().map(|Reverse((until, ..))| *until);
+        queue.into_iter().chain(run).min()
     }
 
     /// Makes throttled queues of an account be looked at again: its limits changed.
     pub fn reconsider(&mut self, account: AccountId) {
         for queue in Queue::parts(account, SPREAD_MAX) {
             let Some(state) = self.queues.get_mut(&queue) else { continue };
-            if matches!(state.state, State::Throttled(_) | State::Saturated) {
+            if matches!(state.state, State::Throttled(_) | State::Saturated(_)) {
                 state.state = State::Ready;
                 self.ready.push_back(queue);
             }
@@ -327,6 +310,7 @@ impl Queues {
         for (_, state) in self.queues.iter_mut().filter(|(queue, _)| is_stopped(queue.shard)) {
             state.state = State::Empty;
             state.lanes.stop();
+            state.aside.clear();
         }
         self.queues.retain(|queue, state| !state.in_flight.is_empty() || !is_stopped(queue.shard));
     }
@@ -335,34 +319,48 @@ impl Queues {
         self.in_flight.contains_key(&shard)
     }
 
+    /// Forgets some shards, and what is in flight there: they were lost.
+    pub fn forget_shards(&mut self, is_lost: impl Fn(Shard) -> bool) {
+        self.ready.retain(|queue| !is_lost(queue.shard));
+        self.throttled.retain(|Reverse((_, queue))| !is_lost(queue.shard));
+        self.aside.retain(|Reverse((_, queue, _))| !is_lost(queue.shard));
+        self.in_flight.retain(|shard, _| !is_lost(*shard));
+        let lost = self.queues.extract_if(|queue, _| is_lost(queue.shard));
+        self.bytes_in_flight -=
+            lost.flat_map(|(_, state)| state.in_flight.into_values()).map(|run| run.payload_bytes).sum::<usize>();
+    }
+
     /// Forgets everything: the lease was lost.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
 
     fn forget_if_idle(&mut self, queue: Queue) {
-        if self.queues.get(&queue).is_some_and(|state| state.state == State::Empty && state.in_flight.is_empty()) {
+        if self.queues.get(&queue).is_some_and(QueueState::is_idle) {
             self.queues.remove(&queue);
         }
     }
 }
 
 impl QueueState {
-    /// What the queue is asked for now, or how long it has to wait; no time: until one of its runs ends.
+    /// What the queue is asked for now, or how it rests.
     fn ask(
         &mut self,
         queue: Queue,
         allowance: Allowance,
         quantum: usize,
         room: usize,
-    ) -> Result<Asked, Option<Duration>> {
+        now: Instant,
+    ) -> Result<Asked, State> {
         if let Permit::Wait(wait) = allowance.permit {
-            return Err(Some(wait));
+            return Err(State::Throttled(now + wait));
         }
-        let unspoken = (allowance.permits as usize).min(allowance.runs_max).saturating_sub(self.in_flight.len());
+        // Permits that runs in flight have taken are not among those left; they do not count against them a second time.
+        let permits = allowance.permits as usize;
+        let unspoken = permits.min(allowance.runs_max.saturating_sub(self.in_flight.len()));
         if unspoken == 0 {
-            // With nothing in flight, permits went between two looks: look again soon.
-            return Err(self.in_flight.is_empty().then_some(LOOK_AGAIN));
+            let is_for_a_moment = permits == 0 || self.in_flight.is_empty();
+            return Err(State::Saturated(is_for_a_moment.then(|| now + LOOK_AGAIN)));
         }
         if self.deficit == 0 {
             self.deficit = quantum * allowance.weight as usize;
@@ -374,17 +372,21 @@ impl QueueState {
         Ok(Asked { queue, lane, cursor, count })
     }
 
-    /// Runs in flight that a fetch would find again.
+    /// Runs in flight or aside that a fetch would find again.
     fn found_again(&self, asked: Asked) -> impl Iterator<Item = RunId> + '_ {
         let is_found =
             move |run: &&InFlight| run.lane == asked.lane && (asked.lane == Lane::Keyed || run.run > asked.cursor);
-        self.in_flight.values().filter(is_found).map(|run| run.run)
+        self.in_flight.values().chain(self.aside.values()).filter(is_found).map(|run| run.run)
     }
 
     /// Whether it goes on before the next one's turn.
     fn keeps_its_turn(&self) -> bool {
         fail_point!("fair-turns-off", true);
         self.deficit > 0
+    }
+
+    fn is_idle(&self) -> bool {
+        self.state == State::Empty && self.in_flight.is_empty() && self.aside.is_empty()
     }
 
     fn is_stopped(&self) -> bool {

@@ -5,14 +5,16 @@ use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Instan
 use futures_util::FutureExt as _;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trellis_model::Queue;
-use trellis_store::{StoreError, fail_point, fetch::FetchTerms, jobs::FetchedJob, shards::Holding};
+use trellis_store::{
+    StoreError, fail_point, failed_starts::StartedJob, fetch::FetchTerms, jobs::FetchedJob, shards::Holding,
+};
 
 use super::{
-    PANIC_PAUSE, Scheduler, Wakeups,
+    Scheduler, Wakeups,
     queues::{Allowance, InFlight, Turn},
 };
 use crate::{
-    run::{RunContext, RunEnd, run_job},
+    run::{FAILED_PAUSE, RunContext, RunEnd, run_job},
     starts::Start,
 };
 
@@ -43,14 +45,15 @@ impl RunStarter {
     pub(super) fn start(&self, job: FetchedJob, start: Start) {
         let (context, wakeups, abandon) = (Arc::clone(&self.context), self.wakeups.clone(), self.abandon.clone());
         self.tasks.spawn(async move {
-            let (queue, run, claim) = (job.queue(), job.run, job.claim);
+            let (queue, run, claim, started) = (job.queue(), job.run, job.claim, StartedJob::from(&job));
             // A run's state is large: in a box it is not moved about with the task around it.
             let running = AssertUnwindSafe(Box::pin(run_job(&context, job, start))).catch_unwind();
             let end = match abandon.run_until_cancelled(running).await {
                 Some(Ok(end)) => end,
                 Some(Err(_)) => {
                     tracing::error!(%run, "the host failed while it ran this run; it is run again");
-                    RunEnd::Released(PANIC_PAUSE)
+                    count_failure(&context, started).await;
+                    RunEnd::Aside(FAILED_PAUSE)
                 }
                 None => RunEnd::Fenced,
             };
@@ -59,6 +62,14 @@ impl RunStarter {
             }
             wakeups.ended(queue, run, claim, end).await;
         });
+    }
+}
+
+/// A run at which the host fails again and again ends like one that kills it.
+async fn count_failure(context: &RunContext, started: StartedJob) {
+    let host = context.lease.identity().host;
+    if let Err(error) = context.database.count_lost_host(host, started).await {
+        tracing::warn!(run = %started.run, %error, "that the host failed at a run was not counted");
     }
 }
 
@@ -78,7 +89,7 @@ impl Scheduler {
         if !self.can_start() {
             return Ok(());
         }
-        self.context.limiter.load(self.queues.ready_queues()).await?;
+        self.context.limiter.load(self.queues.ready_queues().take(self.runs_max - self.running)).await?;
         let now = Instant::now();
         let (context, shared) = (&self.context, Shared { runs_max: self.runs_max, weights: self.active.weights(now) });
         let turn = self.queues.turn(self.runs_max - self.running, now, |queue| allowance(context, shared, queue));
@@ -136,6 +147,9 @@ impl Scheduler {
             self.context.claims.open((job.shard, job.claim));
         }
         self.running += jobs.len();
+        for (queue, runs) in &runs {
+            self.context.first_permits.expect(*queue, u32::try_from(runs.len()).unwrap_or(u32::MAX));
+        }
         self.starts.line_up(jobs, |queue| self.context.limits(queue).weight);
         let now = Instant::now();
         for queue in runs.keys() {
@@ -166,9 +180,11 @@ fn allowance(context: &RunContext, shared: Shared, queue: Queue) -> Allowance {
     let weight = context.limits(queue).weight.max(1);
     // A run that is on its way has a module running, or will have one at any moment.
     let running_max = context.running_max(queue).map_or(usize::MAX, |most| most as usize);
+    // Before the permits: a run that takes one meanwhile is counted twice rather than not at all.
+    let spoken_for = context.first_permits.expected(queue);
     Allowance {
         permit: limiter.check(queue),
-        permits: limiter.permits(queue),
+        permits: limiter.permits(queue).saturating_sub(spoken_for),
         runs_max: shared.part(weight).min(running_max),
         weight,
     }

@@ -36,7 +36,7 @@ const KEEP_INTERVAL: Duration = Duration::from_secs(2);
 pub struct Caller {
     pub queue: Queue,
     pub project: ProjectId,
-    /// How many queues the account is spread over: each holds to its part of every limit.
+    /// Into how many parts the account's limits are divided among its queues: each holds to its part of every limit.
     pub parts: u32,
 }
 
@@ -95,9 +95,9 @@ impl Targets {
         }
     }
 
-    /// The lease was lost: all of this is somebody else's to count.
-    pub fn forget_all(&self) {
-        self.table.remove(|_| true);
+    /// These shards were lost: what was sent from there is somebody else's to count.
+    pub fn forget(&self, is_lost: impl Fn(Shard) -> bool) {
+        self.table.remove(is_lost);
     }
 
     /// Keeps the buckets until `stop`, and hands them all over then.

@@ -80,3 +80,42 @@ async fn a_host_that_slept_past_its_lease_begins_nothing_before_it_has_renewed()
 async fn its_own_monotonic_clock_is_what_keeps_a_late_host_from_beginning() {
     assert_eq!(begun_without_a_lease(true).await, 1, "without the guard a host without a lease speaks to the world");
 }
+
+#[tokio::test]
+async fn a_call_that_waited_for_its_turn_past_the_lease_is_not_begun() {
+    let outside = Outside::start().await;
+    let database = Database::fresh().await;
+    let plan = HostPlan::on(&database.url).allow(&outside);
+    let (sleeper, other) = (plan.start().await, plan.start().await);
+    let account = account_of_the_sleeper(&sleeper, &database).await.at(&other);
+    let one_at_a_time = json!({ "running_max": 1 });
+    sleeper.operator().put(&format!("/v1/accounts/{}", account.name), &one_at_a_time).await.expect(200);
+    let ask = |name: &str| {
+        json!({
+            "plugin": "http-request",
+            "inputs": { "in": "event" },
+            "config": { "url": format!("{}/hold/{name}", outside.url) },
+            "grants": grants(&outside),
+        })
+    };
+    // Both at once, if they might.
+    account.deploy(&project("ask", &json!({ "left": ask("left"), "right": ask("right") }))).await;
+    let run = account.start("ask", &json!(null)).await;
+    let asked = || outside.received("/hold/").len();
+    eventually("one of them is under way", async || (asked() == 1).then_some(())).await;
+
+    let held = database.hold_host(SLEEPER).await;
+    sleeper.pause().await;
+    eventually("the lease has run out", async || (leases_run_out(&database).await == 1).then_some(())).await;
+    ["/hold/left", "/hold/right"].into_iter().for_each(|path| outside.release(path));
+    sleeper.wake().await;
+    eventually("the host has tried to renew in vain", async || {
+        sleeper.log().contains("the lease was not renewed").then_some(())
+    })
+    .await;
+    assert_eq!(asked(), 1, "the one that waited is begun when the host has its lease again, or by another");
+    assert_eq!(leases_run_out(&database).await, 1, "the lease was renewed too soon");
+    held.rollback().await.expect("the server is up");
+    account.succeeded(&run).await;
+    database.settled().await;
+}

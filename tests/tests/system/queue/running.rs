@@ -72,6 +72,26 @@ async fn a_grid_has_no_more_modules_running_than_its_maximum_and_others_of_the_a
 }
 
 #[tokio::test]
+async fn calls_under_way_do_not_count_a_second_time_against_the_permits_that_are_left() {
+    let outside = Outside::start().await;
+    let stage = Stage::facing(&outside).await;
+    let account = stage.account("acme").await;
+    let window = json!({ "max": 10, "period_ms": 86_400_000 });
+    let limits = json!({ "limits": { "burst": window, "long": window } });
+    stage.host.operator().put("/v1/accounts/acme", &limits).await.expect(200);
+    account.deploy(&project("slow", &json!({ "ask": ask(&outside) }))).await;
+    for number in 0..9 {
+        account.start("slow", &json!({ "path": format!("/hold/{number}") })).await;
+        in_flight(&outside, number + 1).await;
+    }
+    // Nothing of it has ended, and ten are allowed.
+    let last = account.run("slow", &json!({ "path": "/last" })).await;
+    assert_eq!(last["state"], "succeeded", "{last:#}");
+    (0..9).for_each(|number| outside.release(&format!("/hold/{number}")));
+    eventually("every run has ended", async || (stage.database.unfinished_count().await == 0).then_some(())).await;
+}
+
+#[tokio::test]
 async fn a_weight_takes_effect_at_once_and_without_a_restart() {
     let outside = Outside::start().await;
     // Of eight runs an account of weight 1 has two.

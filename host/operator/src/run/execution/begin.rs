@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use trellis_model::{
     RunId,
     plan::GridPlan,
+    replay::is_replay,
     run::{Event, LOST_HOSTS_MAX, NodeResult, Progress},
 };
 use trellis_store::{
@@ -15,7 +16,7 @@ use trellis_store::{
     shards::Holding,
 };
 
-use super::{Execution, Pending, RunContext, Saved};
+use super::{Execution, FirstPermit, Pending, RunContext, Saved};
 use crate::catalog::CatalogError;
 
 /// Why a job was not begun.
@@ -31,14 +32,17 @@ impl<'c> Execution<'c> {
     pub async fn begin(
         context: &'c Arc<RunContext>,
         job: FetchedJob,
+        first_permit: FirstPermit,
         cancellation: CancellationToken,
     ) -> Result<Self, NotBegun> {
         let holding = Holding { shard: job.shard, epoch: job.epoch };
-        let checkpoint = load_checkpoint(context, &job).await?;
+        let event = serde_json::from_slice::<Event>(&job.payload);
+        let may_have_checkpoint = job.is_resumed || event.as_ref().is_ok_and(is_replay);
+        let checkpoint = if may_have_checkpoint { load_checkpoint(context, &job).await? } else { None };
         let never = |error: String| never(&job, holding, &error, checkpoint.as_ref());
         if job.lost_hosts >= LOST_HOSTS_MAX {
             // It is probably what they were lost of.
-            return Err(never(format!("{} hosts were lost while they ran this run", job.lost_hosts)));
+            return Err(never(format!("{} hosts were lost or failed while they ran this run", job.lost_hosts)));
         }
         let revision = match context.catalog.revision(job.account, job.revision).await {
             Ok(revision) => revision,
@@ -51,10 +55,7 @@ impl<'c> Execution<'c> {
         let Some(grid) = revision.grid(&job.grid) else {
             return Err(never(format!("grid `{}` does not exist in this revision", job.grid)));
         };
-        let event: Event = match serde_json::from_slice(&job.payload) {
-            Ok(event) => event,
-            Err(error) => return Err(never(format!("the stored event is not readable: {error}"))),
-        };
+        let event = event.map_err(|error| never(format!("the stored event is not readable: {error}")))?;
         let saved = match &checkpoint {
             Some(checkpoint) => Saved::read(checkpoint, &grid).map_err(never)?,
             None => Saved { progress: Progress::new(&grid), sequence: 0 },
@@ -68,6 +69,7 @@ impl<'c> Execution<'c> {
             started_at_ms: context.clock.now_ms(),
             looked_at_ms: 0,
             job,
+            first_permit: Arc::new(first_permit),
             revision,
             grid,
             event,
@@ -93,9 +95,6 @@ fn attributes(event: &Event, run: RunId) -> Vec<(String, String)> {
 }
 
 async fn load_checkpoint(context: &RunContext, job: &FetchedJob) -> Result<Option<Checkpoint>, NotBegun> {
-    if !job.is_resumed {
-        return Ok(None);
-    }
     context.database.checkpoint(job.shard, job.account, job.run).await.map_err(|error| {
         tracing::warn!(run = %job.run, %error, "a checkpoint was not loaded; its run is given back");
         NotBegun::NotNow

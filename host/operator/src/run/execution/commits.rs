@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use trellis_model::{
     results,
-    run::{Metering, NodeResult, NodeState, RunState},
+    run::{Metering, NodeResult, RunState},
 };
 use trellis_store::commit::{Checkpoint, Conclusion, Effects, Finished, RunCommit};
 
-use super::{Execution, NodeCall, Pending, RunEnd, Saved, Suspension, conflict};
+use super::{Execution, FAILED_PAUSE, NodeCall, Pending, RunEnd, Saved, Suspension, conflict};
 use crate::committer::CommitEnd;
 
 impl Execution<'_> {
@@ -23,8 +23,9 @@ impl Execution<'_> {
                 self.pending.take();
                 self.saved = Saved { progress: self.progress.clone(), sequence: checkpoint.sequence };
             }
-            // A buried run is over: nobody has a use for what else it comes to.
-            CommitEnd::Fenced | CommitEnd::Buried => self.suspend(Suspension::Fenced),
+            CommitEnd::Fenced => self.suspend(Suspension::Fenced),
+            CommitEnd::Buried => self.suspend(Suspension::Over(RunEnd::Concluded)),
+            CommitEnd::Unwritten => self.suspend(Suspension::Over(RunEnd::Aside(FAILED_PAUSE))),
             CommitEnd::Impossible => self.suspend(Suspension::Impossible),
             CommitEnd::Conflict => {
                 self.roll_back();
@@ -77,6 +78,7 @@ impl Execution<'_> {
         let suspension = self.suspension.take();
         let conclusion = match suspension.clone() {
             Some(Suspension::Fenced) => return Some(RunEnd::Fenced),
+            Some(Suspension::Over(end)) => return Some(end),
             Some(Suspension::Impossible) => self.impossible(),
             Some(Suspension::Cancelled) => self.cancelled(),
             Some(Suspension::Throttled(wait)) if self.is_untouched() => return Some(RunEnd::Released(wait)),
@@ -95,6 +97,7 @@ impl Execution<'_> {
         match self.context.committer.commit(self.run_commit(effects, conclusion)).await {
             CommitEnd::Committed => Some(end),
             CommitEnd::Buried => Some(RunEnd::Concluded),
+            CommitEnd::Unwritten => Some(RunEnd::Aside(FAILED_PAUSE)),
             CommitEnd::Fenced => Some(RunEnd::Fenced),
             CommitEnd::Impossible => {
                 self.suspension = Some(Suspension::Impossible);
@@ -117,9 +120,10 @@ impl Execution<'_> {
         Conclusion::Finished(Finished::dead_letter(self.job.run, reason, Some(self.nodes())))
     }
 
-    /// Whether nothing would be lost if the run were begun anew.
+    /// Whether nothing would be lost if the run were begun anew: it stands where it was left, and so nothing waits to be
+    /// committed either.
     fn is_untouched(&self) -> bool {
-        self.progress.results().all(|result| result.state == NodeState::Skipped) && self.saved.sequence == 0
+        self.progress.is_like(&self.saved.progress)
     }
 
     fn later(&self, after: Duration, last_error: Option<String>) -> Conclusion {

@@ -1,6 +1,6 @@
 //! The turns of queues, played without a database.
 
-use super::*;
+use super::{ends::ASIDE_MAX, *};
 
 const CLAIM: ClaimId = ClaimId(9);
 
@@ -107,15 +107,28 @@ fn a_throttled_account_is_not_fetched_before_its_time() {
 }
 
 #[test]
-fn permits_spoken_for_by_runs_in_flight_are_not_given_twice() {
+fn who_has_no_permit_left_that_is_not_spoken_for_is_asked_again_soon_or_when_a_run_ends() {
+    let left = |permits| move |queue| Allowance { permits, ..plenty(queue) };
     let (mut queues, now) = woken([1]);
-    let two = |queue| Allowance { permits: 2, ..plenty(queue) };
-    let turn = queues.turn(10, now, two);
+    let turn = queues.turn(10, now, left(2));
+    assert_eq!(counts(&turn), [(1, 2)]);
     queues.fetched(&turn.asked[0], &runs([1, 2]), false, now);
-    assert!(queues.turn(10, now, two).asked.is_empty());
+    assert!(queues.turn(10, now, left(0)).asked.is_empty());
     assert!(!queues.has_ready());
     assert!(queues.ended(queue(1), RunId(1), CLAIM));
-    assert_eq!(counts(&queues.turn(10, now, two)), [(1, 1)]);
+    assert!(queues.turn(10, now, left(0)).asked.is_empty());
+    assert_eq!(queues.next_unthrottle(), Some(now + LOOK_AGAIN));
+    queues.unthrottle(now + LOOK_AGAIN);
+    assert_eq!(counts(&queues.turn(10, now, left(1))), [(1, 1)], "the window has turned, and no run has ended");
+}
+
+#[test]
+fn permits_that_runs_in_flight_have_taken_do_not_count_against_those_left() {
+    let (mut queues, now) = woken([1]);
+    let turn = queues.turn(60, now, plenty);
+    queues.fetched(&turn.asked[0], &runs(1..=60), false, now);
+    let left = |queue| Allowance { permits: 40, ..plenty(queue) };
+    assert_eq!(counts(&queues.turn(100, now, left)), [(1, 40)]);
 }
 
 #[test]
@@ -138,6 +151,56 @@ fn a_run_that_was_given_back_is_fetched_again_after_the_wait() {
     queues.unthrottle(now + Duration::from_secs(1));
     let turn = queues.turn(10, now, plenty);
     assert_eq!((turn.asked[0].cursor, turn.in_flight), (RunId(4), vec![RunId(6)]));
+}
+
+#[test]
+fn a_run_that_was_put_aside_is_passed_over_for_a_while_and_its_account_goes_on() {
+    let (mut queues, now) = woken([1]);
+    let until = now + Duration::from_secs(1);
+    let turn = queues.turn(2, now, plenty);
+    queues.fetched(&turn.asked[0], &runs([5, 6]), false, now);
+    queues.put_aside(queue(1), RunId(5), CLAIM, until);
+    assert_eq!((queues.bytes_in_flight(), queues.queues[&queue(1)].in_flight.len()), (10, 1), "it takes no room");
+    queues.wake(queue(1), Lane::Normal, RunId(0));
+    let turn = queues.turn(2, now, plenty);
+    let mut passed_over = turn.in_flight.clone();
+    passed_over.sort_unstable();
+    assert_eq!(passed_over, [RunId(5), RunId(6)]);
+    queues.fetched(&turn.asked[0], &[], false, now);
+    assert!(queues.ended(queue(1), RunId(6), CLAIM));
+    assert_eq!(queues.next_unthrottle(), Some(until));
+    queues.unthrottle(until);
+    let turn = queues.turn(2, now, plenty);
+    assert!(turn.asked[0].cursor < RunId(5) && turn.in_flight.is_empty(), "it is to be had again: {turn:?}");
+    queues.fetched(&turn.asked[0], &[], false, now);
+    assert!(queues.queues.is_empty(), "nothing is kept of it");
+}
+
+#[test]
+fn a_queue_with_too_many_runs_aside_waits_as_a_whole() {
+    let (mut queues, now) = woken([1]);
+    let (until, many) = (now + Duration::from_secs(1), ASIDE_MAX as i64);
+    let turn = queues.turn(10, now, plenty);
+    queues.fetched(&turn.asked[0], &runs(1..=many + 1), true, now);
+    (1..=many).for_each(|id| queues.put_aside(queue(1), RunId(id), CLAIM, until));
+    assert!(queues.has_ready());
+    queues.put_aside(queue(1), RunId(many + 1), CLAIM, until);
+    assert!(!queues.has_ready());
+}
+
+#[test]
+fn a_run_that_is_barred_from_its_start_leaves_those_behind_its_key_asleep() {
+    let (mut queues, now) = (Queues::default(), Instant::now());
+    queues.wake(queue(1), Lane::Keyed, RunId(0));
+    let key = ConcurrencyKey { hash: 7, runs_max: None };
+    let turn = queues.turn(10, now, plenty);
+    let looked = queues.keys_to_find(&turn);
+    queues.choose_keys(&turn, &looked, &[FoundKey { queue: queue(1), key, is_held: false }]);
+    let first = InFlight { lane: Lane::Keyed, key: Some(key), ..run(1) };
+    queues.fetched(&turn.asked[0], &[first], false, now);
+    queues.barred(queue(1), RunId(1), CLAIM);
+    assert!(!queues.has_ready(), "it would be fetched again and again until its canceller has ended it");
+    assert!(queues.queues.is_empty());
 }
 
 #[test]
@@ -228,4 +291,19 @@ fn a_queue_whose_next_keys_are_all_held_rests_a_moment_and_then_looks_on() {
     queues.unthrottle(now + LOOK_AGAIN);
     let turn = queues.turn(1, now, plenty);
     assert_eq!(queues.keys_to_find(&turn)[0].cursor, looked[0].count - 1);
+}
+
+#[test]
+fn a_lost_shard_leaves_nothing_behind_and_the_others_alone() {
+    let (mut queues, now) = woken(1..=2);
+    let turn = queues.turn(10, now, plenty);
+    queues.fetched(&turn.asked[0], &runs(1..=5), false, now);
+    queues.fetched(&turn.asked[1], &runs([6]), false, now);
+    queues.put_aside(queue(1), RunId(1), CLAIM, now + Duration::from_secs(1));
+    let lost = queue(1).shard;
+    assert_ne!(lost, queue(2).shard);
+    queues.forget_shards(|shard| shard == lost);
+    assert!(!queues.has_in_flight(lost) && queues.has_in_flight(queue(2).shard));
+    assert_eq!((queues.bytes_in_flight(), queues.aside.len(), queues.queues.len()), (10, 0, 1));
+    assert!(!queues.ended(queue(1), RunId(2), CLAIM), "its end comes too late");
 }
