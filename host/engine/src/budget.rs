@@ -4,14 +4,35 @@
 //! thread's CPU clock, so that a busy machine does not count against the guest either; that clock can cost a microsecond,
 //! and most calls are over before their first tick, so until then it is the ordinary one. The epoch ticker makes a running
 //! guest look at its budget every tick. Knows nothing of wall time limits.
+//!
+//! A call that has computed for a whole tick goes on only when it has a turn, and gives that back at the next tick and
+//! whenever it waits. There are fewer turns than cores: however many guests compute, one core is for all that is short.
 
 use std::{
     future::Future,
     pin::Pin,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::epoch::TICK;
+
+/// What a guest may do after a tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tick {
+    /// Go on, once others had the chance to.
+    GoOn,
+    /// Go on when it has a turn.
+    TakeTurns,
+    /// Its budget is used up.
+    UsedUp,
+}
 
 /// Only the thread that polls the call writes; the fields are atomic because the call may move between threads.
 #[derive(Debug)]
@@ -26,10 +47,14 @@ pub(crate) struct CpuBudget {
     ticked: AtomicBool,
     began: Instant,
     max_ns: u64,
+    /// Turns of all calls of the engine.
+    turns: Arc<Semaphore>,
+    /// While a poll computes that needs one.
+    turn: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl CpuBudget {
-    pub fn new(max: Duration) -> Self {
+    pub fn new(max: Duration, turns: Arc<Semaphore>) -> Self {
         Self {
             spent_ns: AtomicU64::new(0),
             poll_began_ns: AtomicU64::new(0),
@@ -37,15 +62,33 @@ impl CpuBudget {
             ticked: AtomicBool::new(false),
             began: Instant::now(),
             max_ns: nanoseconds(max),
+            turns,
+            turn: Mutex::new(None),
         }
     }
 
-    /// To be called at a tick, from within a poll of [`CpuBudget::count`]'s future: whether the budget is used up.
-    pub fn tick(&self) -> bool {
+    /// To be called at a tick, from within a poll of [`CpuBudget::count`]'s future: how the guest goes on.
+    pub fn tick(&self) -> Tick {
         self.ticked.store(true, Relaxed);
         let now = self.now_ns(self.poll_is_exact.load(Relaxed));
         let this_poll = now.saturating_sub(self.poll_began_ns.load(Relaxed));
-        self.spent_ns.load(Relaxed) + this_poll >= self.max_ns
+        match self.spent_ns.load(Relaxed) + this_poll {
+            used if used >= self.max_ns => Tick::UsedUp,
+            used if used >= nanoseconds(TICK) => Tick::TakeTurns,
+            _ => Tick::GoOn,
+        }
+    }
+
+    /// Waits for a turn, behind all who waited before.
+    pub async fn take_turn(&self) {
+        self.give_turn_back();
+        tokio::task::yield_now().await;
+        let turn = Arc::clone(&self.turns).acquire_owned().await.expect("the turns are never closed");
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = Some(turn);
+    }
+
+    fn give_turn_back(&self) {
+        drop(self.turn.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// CPU time of all finished polls.
@@ -78,6 +121,10 @@ impl<F: Future> Future for Counted<'_, F> {
         budget.poll_is_exact.store(exact, Relaxed);
         budget.poll_began_ns.store(began, Relaxed);
         let result = self.future.as_mut().poll(context);
+        if budget.ticked.load(Relaxed) {
+            // Whoever waits for something else than a turn keeps none.
+            budget.give_turn_back();
+        }
         budget.spent_ns.fetch_add(budget.now_ns(exact).saturating_sub(began), Relaxed);
         result
     }
@@ -108,9 +155,45 @@ mod tests {
 
     use super::*;
 
+    fn budget(ms: u64, turns: &Arc<Semaphore>) -> CpuBudget {
+        CpuBudget::new(Duration::from_millis(ms), Arc::clone(turns))
+    }
+
+    fn compute_for_a_tick(budget: &CpuBudget) -> Tick {
+        loop {
+            match budget.tick() {
+                Tick::GoOn => std::hint::spin_loop(),
+                other => return other,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_computes_for_long_takes_turns_and_holds_none_while_it_waits() {
+        let turns = Arc::new(Semaphore::new(1));
+        let (first, second) = (budget(10_000, &turns), budget(10_000, &turns));
+        let computing = async {
+            assert_eq!(compute_for_a_tick(&first), Tick::TakeTurns);
+            first.take_turn().await;
+            assert_eq!(turns.available_permits(), 0, "it computes with a turn");
+            tokio::task::yield_now().await;
+        };
+        first.count(pin!(computing)).await;
+        assert_eq!(turns.available_permits(), 1, "its turn ends with the poll");
+        let waiting = async {
+            assert_eq!(compute_for_a_tick(&second), Tick::TakeTurns);
+            let held = turns.acquire().await;
+            let has_none = tokio::time::timeout(Duration::from_millis(20), second.take_turn()).await.is_err();
+            drop(held);
+            second.take_turn().await;
+            has_none
+        };
+        assert!(second.count(pin!(waiting)).await, "there are no more turns than there are");
+    }
+
     async fn spin_until_used_up(budget: &CpuBudget) -> u64 {
         let mut rounds = 0_u64;
-        while !budget.tick() {
+        while budget.tick() != Tick::UsedUp {
             rounds = black_box(rounds + 1);
             tokio::task::yield_now().await;
         }
@@ -119,7 +202,7 @@ mod tests {
 
     #[tokio::test]
     async fn running_uses_the_budget_up() {
-        let budget = CpuBudget::new(Duration::from_millis(5));
+        let budget = budget(5, &Arc::new(Semaphore::new(1)));
         let rounds = budget.count(pin!(spin_until_used_up(&budget))).await;
         assert!(rounds > 0);
         assert!(budget.spent() >= Duration::from_millis(5), "{:?}", budget.spent());
@@ -127,7 +210,7 @@ mod tests {
 
     #[tokio::test]
     async fn waiting_costs_nothing() {
-        let budget = CpuBudget::new(Duration::from_millis(5));
+        let budget = budget(5, &Arc::new(Semaphore::new(1)));
         let began = Instant::now();
         budget.count(pin!(tokio::time::sleep(Duration::from_millis(30)))).await;
         assert!(began.elapsed() >= Duration::from_millis(30));
@@ -136,7 +219,7 @@ mod tests {
 
     #[tokio::test]
     async fn from_the_first_tick_on_a_busy_machine_does_not_count() {
-        let budget = CpuBudget::new(Duration::from_millis(5));
+        let budget = budget(5, &Arc::new(Semaphore::new(1)));
         let preempted = async {
             budget.tick();
             tokio::task::yield_now().await;
@@ -144,6 +227,6 @@ mod tests {
             std::thread::sleep(Duration::from_millis(50));
             budget.tick()
         };
-        assert!(!budget.count(pin!(preempted)).await, "{:?}", budget.spent());
+        assert_eq!(budget.count(pin!(preempted)).await, Tick::GoOn, "{:?}", budget.spent());
     }
 }

@@ -138,7 +138,7 @@ impl Guest {
             secrets: ReadableSecrets::new(Arc::clone(&grants), secrets),
             outbox: Outbox::new(grants, &event.attributes, &limits),
         };
-        let cpu = Arc::new(CpuBudget::new(Duration::from_millis(limits.cpu_ms)));
+        let cpu = Arc::new(CpuBudget::new(Duration::from_millis(limits.cpu_ms), Arc::clone(&sandbox.turns)));
         let store = sandbox.store(capabilities, &limits, &cpu);
         (Self { store, cpu, log, egress, redactor, limits }, event.into(), config.to_string())
     }

@@ -40,6 +40,9 @@ pub struct EngineConfig {
     pub instances_max: u32,
     /// The most memory that any call can be given, in bytes: the size of a pool slot. Default 64 MiB.
     pub memory_bytes_max: u64,
+    /// Guests that compute for longer than a tick, at the same time. Default: one less than there are cores, so that one core
+    /// is always there for all that is short.
+    pub computing_max: u32,
     /// The most table elements that any call can be given. Default 100,000.
     pub table_elements_max: u32,
     /// Memory of all running guests together, in bytes: each reserves what it may use. Default 4 GiB.
@@ -66,6 +69,7 @@ impl EngineConfig {
         Self {
             instances_max: 200,
             memory_bytes_max: 64 * MIB,
+            computing_max: one_core_less(),
             table_elements_max: 100_000,
             memory_bytes_total: 4 * GIB,
             account_percent: 100,
@@ -78,6 +82,12 @@ impl EngineConfig {
             ca_certificates: Vec::new(),
         }
     }
+}
+
+/// Cores of this machine but one, and at least one.
+pub fn one_core_less() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(cores.saturating_sub(1)).unwrap_or(u32::MAX).max(1)
 }
 
 /// Why no engine could be made.

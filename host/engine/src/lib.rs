@@ -42,7 +42,7 @@ pub use egress::{
     outbound::{Outbound, OutboundBody, OutboundRequest, OutboundResponse, SendError, StreamBody},
     targets::{Passage, Patience, TargetFull, TargetGate},
 };
-pub use engine::{Engine, EngineConfig, EngineError};
+pub use engine::{Engine, EngineConfig, EngineError, one_core_less};
 pub use failure::{Failure, FailureKind};
 pub use report::{CallReport, Effects, Emission, Metering, Outcome};
 pub use secrets::Secrets;

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use trellis_model::call_limits::CallLimits;
 use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Store, Strategy, UpdateDeadline,
@@ -12,7 +13,7 @@ use wasmtime::{
 };
 
 use crate::{
-    budget::CpuBudget,
+    budget::{CpuBudget, Tick},
     capabilities::Capabilities,
     egress::policy::EgressPolicy,
     engine::EngineConfig,
@@ -40,6 +41,8 @@ pub(crate) struct Sandbox {
     pub engine: wasmtime::Engine,
     /// For all guests that run at the same time. A call waits for its part before its time begins.
     pub room: Room,
+    /// Of guests that compute for long; see [`CpuBudget`].
+    pub turns: Arc<Semaphore>,
     pub policy: Arc<EgressPolicy>,
     memory: Arc<HostMemory>,
     pooling: bool,
@@ -65,6 +68,7 @@ impl Sandbox {
                 bytes: config.memory_bytes_total,
                 account_percent: config.account_percent,
             }),
+            turns: Arc::new(Semaphore::new(config.computing_max.max(1) as usize)),
             policy: Arc::new(config.egress.clone()),
             memory: Arc::new(HostMemory::new(config.memory_bytes_total)),
             pooling,
@@ -92,11 +96,14 @@ impl Sandbox {
 }
 
 /// At each tick that finds the guest running: end it if its budget is used up, else let others run too.
-fn on_tick(cpu: &CpuBudget) -> UpdateDeadline {
-    if cpu.tick() {
-        UpdateDeadline::Interrupt
-    } else {
-        UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
+fn on_tick(cpu: &Arc<CpuBudget>) -> UpdateDeadline {
+    match cpu.tick() {
+        Tick::UsedUp => UpdateDeadline::Interrupt,
+        Tick::GoOn => UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())),
+        Tick::TakeTurns => {
+            let cpu = Arc::clone(cpu);
+            UpdateDeadline::YieldCustom(1, Box::pin(async move { cpu.take_turn().await }))
+        }
     }
 }
 

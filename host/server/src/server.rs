@@ -173,6 +173,7 @@ fn start_engine(config: &Config) -> anyhow::Result<Engine> {
     engine.table_elements_max = config.sandbox.ceilings.table_elements;
     engine.memory_bytes_total = config.sandbox.memory_total.0;
     engine.account_percent = config.sandbox.account_percent;
+    engine.computing_max = config.sandbox.computing_max;
     engine.egress = EgressPolicy::new(config.egress.allow_private.iter().copied()).denying(config.egress.deny.clone());
     engine.egress_limits = config.egress.limits();
     if let Some(path) = &config.egress.ca_file {

@@ -11,6 +11,7 @@ use trellis_store::{
 };
 
 use crate::{
+    call_budgets::CallBudgets,
     cancellations::Cancellations,
     catalog::Catalog,
     lease::Lease,
@@ -32,6 +33,7 @@ pub(super) struct Listener {
     pub catalog: Arc<Catalog>,
     pub limiter: Limiter,
     pub spreads: Arc<Spreads>,
+    pub budgets: Arc<CallBudgets>,
     pub wakeups: Wakeups,
 }
 
@@ -98,6 +100,7 @@ impl Listener {
 
     async fn reload(&self, account: AccountId) -> Result<(), StoreError> {
         self.limiter.reload_limits(account).await?;
+        self.budgets.reload(account).await?;
         self.spreads.reload(account).await
     }
 
@@ -117,6 +120,9 @@ impl Listener {
         }
         if let Err(error) = self.spreads.refresh().await {
             tracing::warn!(%error, "the spread of accounts was not looked for");
+        }
+        if let Err(error) = self.budgets.refresh().await {
+            tracing::warn!(%error, "what accounts may use in a call was not looked for");
         }
         if !all && let Err(error) = self.limiter.refresh().await {
             tracing::warn!(%error, "the limits of accounts in use were not looked for");

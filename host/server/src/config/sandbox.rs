@@ -25,6 +25,9 @@ pub struct SandboxConfig {
     /// call that finds too little left waits. Default: half of what the machine has, from 1 GiB to 16 GiB (which is 256 calls
     /// of 64 MiB): the other half is for the host itself and its neighbours.
     pub memory_total: ByteSize,
+    /// Calls that compute for longer than 10 ms, at the same time. Default: one less than the machine has cores, so that
+    /// however many guests spin, one core is there for the API and for calls that are soon over.
+    pub computing_max: u32,
     /// The most of both that one account may hold, in percent. Default 75: a busy account alone on a host loses little, and
     /// for all others there is room at once.
     pub account_percent: u32,
@@ -39,6 +42,7 @@ impl SandboxConfig {
         }
         let instances_max = section.setting_in("instances_max", 256, 1..=10_000);
         let account_percent = section.setting_in("account_percent", 75, 1..=100);
+        let computing_max = section.setting_in("computing_max", trellis_engine::one_core_less(), 1..=10_000);
         let (least, most) = (ByteSize::mib(1), ByteSize(1 << 44));
         let memory_total = section.setting_in("memory_total", memory_total_default(), least..=most);
         // What every account has is no more than what can be given.
@@ -59,7 +63,7 @@ impl SandboxConfig {
             let problem = "it is less than a single call may use";
             section.conflict("memory_total", problem, "raise it, or lower `sandbox.memory` and `ceiling.memory`");
         }
-        Self { limits, ceilings, instances_max, memory_total, account_percent }
+        Self { limits, ceilings, instances_max, computing_max, memory_total, account_percent }
     }
 }
 
