@@ -531,6 +531,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_request_without_a_body_announces_none() {
+        let (guard, recorder) = guard(&ANYWHERE, CallLimits::default());
+        let headers = HeaderMap::from_iter([(http::header::CONTENT_LENGTH, HeaderValue::from_static("50"))]);
+        let prepared = guard.prepare(Method::POST, "https://api.example.com/", headers).expect("granted");
+        let passed = guard.pass(prepared).await;
+        guard.send(passed, OutboundBody::Empty, Deadlines::default()).await.expect("sent");
+        assert!(!recorder.sent.lock().expect("not poisoned")[0].headers.contains_key(http::header::CONTENT_LENGTH));
+    }
+
+    #[tokio::test]
     async fn a_response_body_of_exactly_its_limit_passes() {
         let (guard, _) = guard(&ANYWHERE, CallLimits { response_bytes: 11, ..CallLimits::default() });
         let body = send(&guard, Method::GET, &[]).await.expect("sent").body;

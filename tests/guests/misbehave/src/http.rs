@@ -20,6 +20,9 @@ pub struct Request {
     headers: Vec<(String, String)>,
     body: Option<String>,
     timeout_ms: Option<u32>,
+    /// Sends without ever asking for a body, whatever the headers say of one. In `wasi:http` alone.
+    #[serde(default)]
+    bodiless: bool,
 }
 
 pub fn fetch(request: &Request) -> Value {
@@ -42,7 +45,7 @@ pub fn fetch(request: &Request) -> Value {
 
 pub fn many_headers(url: String, count: u32) -> Value {
     let headers = (0..count).map(|number| (format!("x-{number}"), "x".to_owned())).collect();
-    fetch(&Request { method: "GET".to_owned(), url, headers, body: None, timeout_ms: None })
+    fetch(&Request { method: "GET".to_owned(), url, headers, body: None, timeout_ms: None, bodiless: false })
 }
 
 /// How many fields were taken, and what was said to the first that was not.
@@ -72,7 +75,14 @@ pub fn pass_on(url: String, token: &str) -> Value {
     let authorization = ("authorization".to_owned(), format!("Bearer {token}"));
     // What a guest says of its place in the chain must not count.
     let headers = vec![authorization, ("trellis-hops".to_owned(), "0".to_owned())];
-    fetch(&Request { method: "POST".to_owned(), url, headers, body: Some("null".to_owned()), timeout_ms: None })
+    fetch(&Request {
+        method: "POST".to_owned(),
+        url,
+        headers,
+        body: Some("null".to_owned()),
+        timeout_ms: None,
+        bodiless: false,
+    })
 }
 
 pub fn wasi_http(request: &Request) -> Value {
@@ -101,6 +111,9 @@ fn start(request: &Request) -> Result<FutureIncomingResponse, String> {
         && outgoing.set_path_with_query(Some(path)).is_ok();
     if !set {
         return Err("the request was refused while it was made".to_owned());
+    }
+    if request.bodiless {
+        return outgoing_handler::handle(outgoing, None).map_err(|error| format!("{error:?}"));
     }
     let body = outgoing.body().map_err(|()| "no body")?;
     let future = outgoing_handler::handle(outgoing, None).map_err(|error| format!("{error:?}"))?;
