@@ -33,6 +33,7 @@ fn names(project: &str, run: &str, plugin_version: &str, token: &str, account: &
         ("name", "json-map"),
         ("version", plugin_version),
         ("token", token),
+        ("credential", "github"),
         ("path", "events"),
     ]
     .into_iter()
@@ -63,6 +64,7 @@ fn body(route: &Route, project: &str) -> Value {
         "/v1/runs/cancel" | "/v1/runs/replay" => json!({ "project": project }),
         "/v1/tokens" => json!({ "name": "mine", "scopes": ["tokens:write"], "project": project }),
         "/v1/projects/{project}" => vault(project),
+        "/v1/projects/{project}/credentials/{credential}" => json!({ "value": "not-to-be-told" }),
         _ => json!({}),
     }
 }
@@ -126,8 +128,9 @@ async fn a_token_opens_the_routes_of_its_scopes_and_no_others() {
                 let answer = ask(&api, &route, &method, &no_names()).await;
                 let what = format!("{method} {} of {needed} with {scope} of the {of}: {:#}", route.path, answer.body);
                 let has_scope = scope == needed || scope == Scope::Operator;
-                // Plugins are the account's: a project's token does not upload them, whatever its scopes.
-                let is_accounts_alone = *of == "project" && needed == Scope::PluginsWrite;
+                // Plugins and limits are the account's: a project's token does not change them, whatever its scopes.
+                let is_accounts_alone = *of == "project"
+                    && (needed == Scope::PluginsWrite || route.path == "/v1/limits" && method == Method::PUT);
                 if has_scope && !is_accounts_alone {
                     assert!(!matches!(answer.status, 401 | 403) && answer.status < 500, "{what}");
                 } else {
@@ -195,7 +198,9 @@ impl Owner {
             assert!(may_see_account || !told.contains(CONFIG) || method == Method::PUT, "{what} tells a config");
             let names_somebodys: Vec<&str> =
                 route.path_parameters().filter(|name| ["run", "token", "project"].contains(name)).collect();
-            let makes_its_own = route.path == "/v1/projects/{project}" && method == Method::PUT;
+            // A stranger has a project of this name by then: its own.
+            let makes_its_own = route.path == "/v1/projects/{project}" && method == Method::PUT
+                || route.path.starts_with("/v1/projects/{project}/credentials");
             let is_named_in_body = route.path == "/v1/runs/cancel"
                 || route.path == "/v1/runs/replay"
                 || route.path == "/v1/tokens" && method == Method::POST;
