@@ -86,7 +86,7 @@ async fn forty_thousand_header_fields_are_refused_whichever_way_they_come() {
 #[tokio::test]
 async fn a_method_of_eight_mebibytes_is_kept_by_no_request() {
     let method = json!({ "do": "set-method", "bytes": (8 << 20) - 1024, "requests": 20 });
-    Walls::new().await.withstand(&Attack::new(method, Ends::Harmless("0"))).await;
+    Walls::new().await.withstand(&Attack::new(method, Ends::Emits(json!(0)))).await;
 }
 
 #[tokio::test]
@@ -96,11 +96,12 @@ async fn of_ten_thousand_requests_no_more_go_out_than_are_allowed() {
     let serial = json!({ "do": "fetch-times", "request": request, "times": 10_000 });
     let attack = Attack::new(serial, Ends::Harmless("used up its limit of 50 HTTP requests a call"));
     walls.withstand(&attack).await;
-    let (runs, received) = (6, walls.outside.received("/serial").len());
+    let (runs, received) = (walls.runs_of_the_attacker().await, walls.outside.received("/serial").len());
     assert_eq!(received, runs * 50);
 
     let request = json!({ "method": "GET", "url": format!("{}/parallel", walls.outside.url) });
     let parallel = json!({ "do": "wasi-http-at-once", "request": request, "times": 10_000 });
     walls.withstand(&Attack::new(parallel, Ends::Failed("trap", "trapped"))).await;
-    assert!(walls.outside.received("/parallel").len() <= 6 * 50);
+    let all = walls.runs_of_the_attacker().await;
+    assert!(walls.outside.received("/parallel").len() <= (all - runs) * 50);
 }
