@@ -221,7 +221,7 @@ async fn events_that_are_sent_again_because_their_host_was_killed_are_one_run_ea
 
 #[tokio::test]
 async fn a_key_is_good_for_its_retention_and_then_deleted() {
-    let stage = Stage::new().await;
+    let stage = Stage::with(|plan| plan.set("history.housekeeping", "1s")).await;
     let account = stage.account("acme").await;
     account.deploy(&shop(None)).await;
     let (run, _) = accepted(send(&account, "k", &json!(1)).await);
