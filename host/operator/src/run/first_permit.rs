@@ -26,7 +26,7 @@ pub struct FirstPermit {
 }
 
 impl FirstPermits {
-    /// So many runs of the queue were fetched. Each of them is to become a [`FirstPermit`].
+    /// So many runs of the queue were fetched. Each of them is to become a `FirstPermit`.
     pub fn expect(&self, queue: Queue, runs: u32) {
         if runs > 0 {
             *self.expected.entry(queue).or_default() += runs;
