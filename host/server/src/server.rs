@@ -235,7 +235,6 @@ fn api_config(config: &Config, base_url: &str) -> ApiConfig {
             account_at_once: config.uploads.account_at_once,
             waiting_max: config.uploads.waiting_max,
             wait: config.uploads.wait,
-            stall: config.uploads.stall,
         },
         request_timeout: config.http.request_timeout,
         body_pace: Pace { patience: config.http.body_timeout, bytes_per_second: config.http.body_rate_min.0 },
