@@ -216,7 +216,7 @@ mod tests {
 
     fn pieces(pieces: &[&'static str]) -> Body {
         let pieces: Vec<Result<&str, std::io::Error>> = pieces.iter().map(|piece| Ok(*piece)).collect();
-        Body::from_stream(futures_util::stream::iter(pieces))
+        Body::from_stream(stream::iter(pieces))
     }
 
     #[tokio::test]

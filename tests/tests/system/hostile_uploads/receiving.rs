@@ -54,10 +54,8 @@ impl Sender {
 
 async fn small_host() -> Stage {
     // Like the defaults, but that all of it is over sooner.
-    Stage::with(|plan| {
-        plan.set("http.upload_max", "64KiB").set("http.body_timeout", "1s").set("uploads.wait", "1s")
-    })
-    .await
+    Stage::with(|plan| plan.set("http.upload_max", "64KiB").set("http.body_timeout", "1s").set("uploads.wait", "1s"))
+        .await
 }
 
 #[tokio::test]
