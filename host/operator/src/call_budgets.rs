@@ -3,6 +3,8 @@
 //! A host that has not heard of a change yet goes on with what held before it, for a minute at the longest. Nodes' own
 //! limits are not known here.
 
+use std::collections::HashSet;
+
 use dashmap::DashMap;
 use trellis_model::{
     AccountId,
@@ -53,7 +55,8 @@ impl CallBudgets {
     /// [`StoreError::Unavailable`].
     pub async fn refresh(&self) -> Result<(), StoreError> {
         let set = self.database.call_limits(None).await?;
-        self.set.retain(|account, _| set.iter().any(|(own, _)| own == account));
+        let known: HashSet<AccountId> = set.iter().map(|(account, _)| *account).collect();
+        self.set.retain(|account, _| known.contains(account));
         for (account, limits) in set {
             self.set.insert(account, limits);
         }

@@ -18,7 +18,7 @@ use crate::{
     call_budgets::CallBudgets,
     cancellations::Cancellations,
     canceller::Canceller,
-    catalog::Catalog,
+    catalog::{Catalog, RaisedRate},
     claims::Claims,
     clock::Clock,
     committer::Committer,
@@ -300,10 +300,25 @@ impl Host {
     /// [`StoreError::Unavailable`].
     pub async fn deployed(&self, account: AccountId, revision: RevisionId) -> Result<(), StoreError> {
         let raised = self.catalog.adopt_deployed(account, revision).await?;
-        move_up(&self.database, &raised).await;
-        // Whoever hears of it looks at when the next job is due.
+        let told = self.database.notify(&[Notice::Deployed(account, revision)]).await;
         self.wakeups.tell(Message::LookAtDue).await;
-        self.database.notify(&[Notice::Deployed(account, revision)]).await
+        if !raised.is_empty() {
+            self.move_up(account, revision, raised);
+        }
+        told
+    }
+
+    /// Beside whoever deployed: thousands of runs may wait for a target, and the project is served already.
+    fn move_up(&self, account: AccountId, revision: RevisionId, raised: Vec<RaisedRate>) {
+        let (database, wakeups) = (self.database.clone(), self.wakeups.clone());
+        tokio::spawn(async move {
+            move_up(&database, &raised).await;
+            // Whoever hears of it looks at when the next job is due, which is sooner than it was.
+            wakeups.tell(Message::LookAtDue).await;
+            if let Err(error) = database.notify(&[Notice::Deployed(account, revision)]).await {
+                tracing::warn!(%account, %error, "other hosts were not told of runs that moved up");
+            }
+        });
     }
 
     /// An account's limits or its spread were changed through this host: heed them, and tell the others, as far as the

@@ -50,16 +50,18 @@ enum Expiring {
     DefaultRuns,
     Entries,
     EventKeys,
+    Tokens,
 }
 
 impl Expiring {
-    const ALL: [Self; 3] = [Self::DefaultRuns, Self::Entries, Self::EventKeys];
+    const ALL: [Self; 4] = [Self::DefaultRuns, Self::Entries, Self::EventKeys, Self::Tokens];
 
     fn name(self) -> &'static str {
         match self {
             Self::DefaultRuns => "runs of dropped days",
             Self::Entries => "expired entries",
             Self::EventKeys => "expired keys of events",
+            Self::Tokens => "old tokens",
         }
     }
 
@@ -69,6 +71,7 @@ impl Expiring {
             Self::DefaultRuns => database.prune_default_runs(limit).await,
             Self::Entries => database.delete_expired_entries(limit).await,
             Self::EventKeys => database.delete_expired_dedup(limit).await,
+            Self::Tokens => database.delete_old_tokens(limit).await,
         }
     }
 }

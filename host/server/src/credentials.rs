@@ -5,31 +5,26 @@
 use std::{
     fs,
     io::{self, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use trellis_operator::vault::{InvalidKeyring, KEY_BYTES, Keyring, keyring_line};
 use zeroize::Zeroizing;
 
-use crate::config::CredentialsConfig;
+use crate::{
+    config::CredentialsConfig,
+    private_file::{self, PrivateFileError},
+};
 
-/// A longer file is not one of master keys.
-const FILE_BYTES_MAX: u64 = 64 * 1024;
-/// Rights of anybody but the owner.
-const OTHERS: u32 = 0o077;
 /// What `trellis dev` calls its own key, in the project's `.trellis` folder.
 const DEV_KEY_FILE: &str = "master.key";
 
 /// Why there are no master keys although some were named. Says nothing of what was read.
 #[derive(Debug, thiserror::Error)]
 pub enum MasterKeyError {
-    #[error("cannot read the master keys in {}: {source}", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    #[error("{} is {bytes} bytes long, which no file of master keys is; is another one meant?", path.display())]
-    TooLong { path: PathBuf, bytes: u64 },
-    #[error("{} can be read by others (mode {mode:03o}); `chmod 600` it, and make a new key if others had access", path.display())]
-    Exposed { path: PathBuf, mode: u32 },
+    #[error("the file of master keys: {0}")]
+    File(#[from] PrivateFileError),
     #[error("{place}: {reason}")]
     Invalid { place: String, reason: InvalidKeyring },
     #[error("cannot write {}: {source}", path.display())]
@@ -44,28 +39,13 @@ pub enum MasterKeyError {
 /// See [`MasterKeyError`].
 pub fn keyring(config: &CredentialsConfig) -> Result<Option<Keyring>, MasterKeyError> {
     let (text, place) = match (&config.master_key_file, &config.master_key) {
-        (Some(path), _) => (read(path)?, path.display().to_string()),
+        (Some(path), _) => (private_file::read(path)?, path.display().to_string()),
         (None, Some(text)) => (Zeroizing::new(text.reveal().to_owned()), "credentials.master_key".to_owned()),
         (None, None) => return Ok(None),
     };
     let sealing = config.key_version.map(|version| i32::try_from(version).unwrap_or(i32::MAX));
     let keyring = Keyring::parse(&text, sealing).map_err(|reason| MasterKeyError::Invalid { place, reason })?;
     Ok(Some(keyring))
-}
-
-fn read(path: &Path) -> Result<Zeroizing<String>, MasterKeyError> {
-    let failed = |source| MasterKeyError::Read { path: path.to_owned(), source };
-    // The file that was looked at is the one that is read, whatever the name means a moment later.
-    let file = fs::File::open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & OTHERS != 0 {
-        return Err(MasterKeyError::Exposed { path: path.to_owned(), mode });
-    }
-    if metadata.len() > FILE_BYTES_MAX {
-        return Err(MasterKeyError::TooLong { path: path.to_owned(), bytes: metadata.len() });
-    }
-    io::read_to_string(file).map(Zeroizing::new).map_err(failed)
 }
 
 /// A new line for the file of master keys.
@@ -96,6 +76,8 @@ pub fn dev_key_file(folder: &Path) -> Result<PathBuf, MasterKeyError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::config::{Config, ConfigArgs};
 
@@ -116,7 +98,7 @@ mod tests {
         for mode in [0o640, 0o604, 0o660] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it is ours");
             let refused = keyring(&of_file(&path)).expect_err("others can read it");
-            assert!(matches!(refused, MasterKeyError::Exposed { .. }), "{mode:o}: {refused}");
+            assert!(matches!(refused, MasterKeyError::File(PrivateFileError::Exposed { .. })), "{mode:o}: {refused}");
         }
     }
 

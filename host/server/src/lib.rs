@@ -5,6 +5,7 @@ pub mod cli;
 pub mod api;
 pub mod edge;
 mod open_files;
+mod private_file;
 pub mod server;
 
 pub mod config;

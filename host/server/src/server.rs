@@ -32,6 +32,7 @@ use crate::{
     edge::{self, Drained, EdgeConfig},
     open_files,
     postgres::{EmbeddedPostgres, StartOptions},
+    private_file,
 };
 
 /// How long a request waits for a database connection before it is told 503.
@@ -173,8 +174,7 @@ pub async fn open_database(config: &Config) -> anyhow::Result<(Database, Option<
 /// The operator token that the configuration names, itself or by a file.
 fn given_operator_token(config: &TokensConfig) -> anyhow::Result<Option<OperatorToken>> {
     let Some(path) = &config.operator_file else { return Ok(config.operator.clone()) };
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the operator token in {} (`tokens.operator_file`)", path.display()))?;
+    let text = private_file::read(path).context("the operator token (`tokens.operator_file`)")?;
     let token = OperatorToken::parse(&text).with_context(|| {
         format!("{} holds no operator token; write one there with `trellis token generate`", path.display())
     })?;
@@ -235,7 +235,6 @@ fn api_config(config: &Config, base_url: &str) -> ApiConfig {
             account_at_once: config.uploads.account_at_once,
             waiting_max: config.uploads.waiting_max,
             wait: config.uploads.wait,
-            stall: config.uploads.stall,
         },
         request_timeout: config.http.request_timeout,
         body_pace: Pace { patience: config.http.body_timeout, bytes_per_second: config.http.body_rate_min.0 },

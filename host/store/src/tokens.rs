@@ -76,6 +76,9 @@ pub enum GivenToken {
     Refused,
 }
 
+/// So long a token that is good no more is kept: for whoever looks into what somebody did with it.
+const KEPT_DAYS: i32 = 30;
+
 /// First-come lock for making the first operator token: hosts that start at the same moment make one.
 const FIRST_TOKEN_LOCK: i64 = 0x7472_6c5f_6f70;
 
@@ -193,6 +196,27 @@ impl Database {
             .execute(&self.durable)
             .await?;
         Ok(done.rows_affected() > 0)
+    }
+
+    /// Deletes tokens of accounts that were revoked or have expired [`KEPT_DAYS`] ago, the oldest first and at most `limit`;
+    /// returns how many. Operators' own stay, so that a configuration does not bring one back that was revoked.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn delete_old_tokens(&self, limit: i64) -> Result<u64> {
+        let deleted = sqlx::query(
+            "delete from token where id = any (array(
+                 select id from token
+                 where account_id is not null
+                   and least(expires_at, revoked_at) < now() - make_interval(days => $2)
+                 order by least(expires_at, revoked_at) limit $1 for update skip locked
+             ))",
+        )
+        .bind(limit)
+        .bind(KEPT_DAYS)
+        .execute(&self.relaxed)
+        .await?;
+        Ok(deleted.rows_affected())
     }
 
     /// Makes the first operator token, unless there is a valid one: a new installation has none. True: it was made, and by

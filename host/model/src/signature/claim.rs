@@ -50,7 +50,8 @@ impl SenderSignature {
         const SIGNATURE: &str = "webhook-signature";
         let (id, time) = (headers.text(ID)?, headers.text(TIME)?);
         // The parts are joined by full stops: with one inside, the same signature would be good for another id and time.
-        if id.is_empty() || id.contains('.') {
+        // What is signed is also the key by which a repeated event is known, byte by byte: nothing is left out of it.
+        if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'.') {
             return Err(Refusal::Malformed(ID.to_owned()));
         }
         self.check_time(TIME, time, now_s)?;
@@ -114,11 +115,13 @@ impl<'h, F: Fn(&str) -> Result<Option<&'h [u8]>, Refusal>> Lookup<'h> for F {}
 struct Headers<H>(H);
 
 impl<'h, H: Lookup<'h>> Headers<H> {
-    /// One that must be there, once, of a sensible length, and text.
+    /// One that must be there, once, of a sensible length, of visible ASCII and blanks. As it came: whoever else reads it,
+    /// reads the same.
     fn text(&self, name: &str) -> Result<&'h str, Refusal> {
         let value = (self.0)(name)?.ok_or_else(|| Refusal::Missing(name.to_owned()))?;
-        let text = std::str::from_utf8(value).ok().filter(|text| text.len() <= HEADER_BYTES_MAX);
-        text.map(str::trim).ok_or_else(|| Refusal::Malformed(name.to_owned()))
+        let is_plain = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
+        let plain = Some(value).filter(|value| value.len() <= HEADER_BYTES_MAX && value.iter().all(is_plain));
+        plain.and_then(|plain| std::str::from_utf8(plain).ok()).ok_or_else(|| Refusal::Malformed(name.to_owned()))
     }
 }
 

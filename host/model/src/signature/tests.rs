@@ -282,6 +282,19 @@ fn parts_that_are_joined_cannot_be_split_anew() {
 }
 
 #[test]
+fn an_id_with_blanks_around_it_is_not_taken_for_the_same_id() {
+    // Two spellings of a signed id would be two keys, and the same event two events.
+    let vector = &vectors()[0];
+    let id = "msg_p5jXN8AQM9LWM0D4loKWxJek";
+    for blank in ["\u{a0}", "\u{85}", "\u{2003}", "\u{3000}", "\u{feff}", " ", "\t", "\r", "\u{b}", "\0", "\u{7f}"] {
+        for spelling in [format!("{id}{blank}"), format!("{blank}{id}"), format!("{blank}{id}{blank}")] {
+            let claim = vector.with("webhook-id", spelling.as_str()).claim();
+            assert_eq!(claim, Err(Refusal::Malformed("webhook-id".to_owned())), "{spelling:?}");
+        }
+    }
+}
+
+#[test]
 fn a_header_that_is_missing_or_twice_or_cut_off_is_refused() {
     for vector in vectors() {
         for (name, value) in &vector.headers {

@@ -131,8 +131,5 @@ impl Listener {
         if !all && let Err(error) = self.limiter.refresh().await {
             tracing::warn!(%error, "the limits of accounts in use were not looked for");
         }
-        if let Err(error) = self.budgets.refresh().await {
-            tracing::warn!(%error, "what accounts may use in a call was not looked for");
-        }
     }
 }

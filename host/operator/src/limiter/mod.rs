@@ -301,11 +301,21 @@ impl Limiter {
         self.table.size()
     }
 
+    /// What may take long of [`Self::take`]: reads the limits of the account, if they are not known yet.
+    ///
+    /// # Errors
+    /// How long to wait, because the database did not answer.
+    pub async fn prepare(&self, queue: Queue) -> Result<(), Duration> {
+        self.load([queue]).await.map_err(|error| {
+            tracing::warn!(account = %queue.account, %error, "the limits of an account were not read; its run waits");
+            UNKNOWN_PAUSE
+        })
+    }
+
     /// Takes one permit, right before a module is instantiated.
     pub async fn take(&self, queue: Queue) -> Permit {
-        if let Err(error) = self.load([queue]).await {
-            tracing::warn!(account = %queue.account, %error, "the limits of an account were not read; its run waits");
-            return Permit::Wait(UNKNOWN_PAUSE);
+        if let Err(pause) = self.prepare(queue).await {
+            return Permit::Wait(pause);
         }
         if !self.lease.epoch(queue.shard).is_some_and(|epoch| self.table.holds(queue, epoch)) {
             // The shard is another host's by now: what this run still does cannot be committed.

@@ -65,6 +65,9 @@ impl NodeCall {
             Ok(secrets) => Arc::new(secrets),
             Err(reason) => return CallEnd::NotLoaded(reason),
         };
+        if let Err(pause) = giving_up(&mut start, context.limiter.prepare(self.queue)).await {
+            return CallEnd::Throttled(pause);
+        }
         if !context.lease.may_start() {
             // It has waited, and the lease may have run out meanwhile.
             return CallEnd::Throttled(LEASE_PAUSE);

@@ -117,10 +117,13 @@ async fn execute(
             execution.run(start).await
         }
         Err(NotBegun::NotNow) => RunEnd::Released(NOT_NOW_PAUSE),
-        Err(NotBegun::Never(commit)) => match context.committer.commit(*commit).await {
-            CommitEnd::Fenced => RunEnd::Fenced,
-            CommitEnd::Unwritten => RunEnd::Aside(FAILED_PAUSE),
-            _ => RunEnd::Concluded,
-        },
+        Err(NotBegun::Never(commit)) => {
+            drop(start);
+            match context.committer.commit(*commit).await {
+                CommitEnd::Fenced => RunEnd::Fenced,
+                CommitEnd::Unwritten => RunEnd::Aside(FAILED_PAUSE),
+                _ => RunEnd::Concluded,
+            }
+        }
     }
 }

@@ -95,8 +95,13 @@ impl TokenCache {
     }
 
     /// The token with this digest, if it is valid at this Unix time.
-    async fn get(&self, digest: TokenDigest, now: i64) -> Result<Option<Arc<Token>>, StoreError> {
-        Ok(self.remembered_or_read(digest).await?.filter(|token| token.expires_at.is_none_or(|at| at > now)))
+    async fn get(&self, digest: TokenDigest, now: i64, scope: Scope) -> Result<Option<Arc<Token>>, StoreError> {
+        // Whoever holds a token that was revoked a moment ago must not make another with it.
+        let found = match scope {
+            Scope::TokensWrite | Scope::Operator => self.read(digest).await?,
+            _ => self.remembered_or_read(digest).await?,
+        };
+        Ok(found.filter(|token| token.expires_at.is_none_or(|at| at > now)))
     }
 
     async fn remembered_or_read(&self, digest: TokenDigest) -> Result<Option<Arc<Token>>, StoreError> {
@@ -106,6 +111,10 @@ impl TokenCache {
                 return Ok(Some(Arc::clone(token)));
             }
         }
+        self.read(digest).await
+    }
+
+    async fn read(&self, digest: TokenDigest) -> Result<Option<Arc<Token>>, StoreError> {
         // Before the question: what is answered late was true when it was asked, not when it came.
         let asked = Instant::now();
         let token = self.database.valid_token(digest).await?.map(Arc::new);
@@ -126,7 +135,7 @@ impl TokenCache {
 pub async fn authorize(api: &Api, headers: &HeaderMap, scope: Scope) -> Result<Caller, Problem> {
     let text = bearer(headers)?;
     let token: TokenText = text.parse().map_err(|error| Problem::unauthorized(format!("{error}")))?;
-    let token = api.tokens.get(token.digest(), api.host.clock.now_ms() / 1_000).await?;
+    let token = api.tokens.get(token.digest(), api.host.clock.now_ms() / 1_000, scope).await?;
     let token = token.ok_or_else(|| Problem::unauthorized("the token is unknown, revoked or expired"))?;
     let mut caller = Caller {
         account: token.account,

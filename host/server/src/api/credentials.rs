@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trellis_model::{
     AccountId, ProjectId,
-    credential::{Secret, check_secret},
+    credential::{SECRET_BYTES_MIN, Secret, check_secret},
     description::check_name,
     fault::Fault,
     manifest::{Manifest, document::Item, reader::FAULTS_MAX},
@@ -25,7 +25,7 @@ use super::{
     auth::Caller,
     page::{self, LIMIT_MAX, Page},
     projects,
-    request::{PathOf, QueryOf, at_most, read_body, text},
+    request::{PathOf, QueryOf, at_most, parse, read_body, text},
     route::Route,
 };
 
@@ -56,13 +56,16 @@ pub fn declared() -> Vec<Route> {
 /// One byte of a secret may be six of JSON (`\u0001`); and some room for the object around it.
 const JSON_FACTOR: usize = 6;
 const JSON_ROOM_BYTES: usize = 1_024;
+/// Fewest letters that come to [`SECRET_BYTES_MIN`]: a letter has four bytes at the most.
+const SECRET_LETTERS_MIN: usize = SECRET_BYTES_MIN.div_ceil(4);
 /// Credentials that one request seals anew: a second's work or so.
 const RESEAL_MAX: u64 = 1_000;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct NewCredential {
-    #[schemars(length(min = 1))]
+    /// At least eight bytes of UTF-8.
+    #[schemars(length(min = SECRET_LETTERS_MIN))]
     value: String,
 }
 
@@ -110,7 +113,7 @@ pub async fn put(
 
 /// What is wrong with the body is said without a word of it.
 fn read_secret(body: &[u8]) -> Result<Secret, Problem> {
-    let read: Result<NewCredential, _> = serde_json::from_str(text(body)?);
+    let read: Result<NewCredential, _> = parse(text(body)?.as_bytes());
     let wrong = || Problem::bad_request("the body is not the JSON that is expected here: {\"value\": \"…\"}");
     read.map(|credential| Secret::from(credential.value)).map_err(|_| wrong())
 }
@@ -236,12 +239,21 @@ mod tests {
 
     #[test]
     fn a_body_that_is_not_understood_is_never_quoted() {
-        for body in
-            [r#"{"value":12345678}"#, r#"{"valeu":"12345678"}"#, r#""12345678""#, "12345678", r#"{"value":"12345678"#]
-        {
+        let bodies = [
+            r#"{"value":12345678}"#,
+            r#"{"valeu":"12345678"}"#,
+            r#"{"value":"12345678","value":"12345678"}"#,
+            r#"["12345678"]"#,
+            r#""12345678""#,
+            "12345678",
+            r#"{"value":"12345678"#,
+        ];
+        for body in bodies {
             let problem = read_secret(body.as_bytes()).expect_err("refused");
             assert!(!problem.detail.contains("12345678") && !problem.detail.contains("valeu"), "{problem:?}");
         }
+        assert_eq!(check_secret(&"\u{10348}".repeat(SECRET_LETTERS_MIN), 16), Ok(()), "what is declared can be true");
+        assert!(check_secret(&"\u{10348}".repeat(SECRET_LETTERS_MIN - 1), 16).is_err());
         assert_eq!(read_secret(br#"{"value":"12345678"}"#).expect("a secret").reveal(), "12345678");
     }
 }

@@ -34,7 +34,7 @@ pub fn declared() -> Vec<Route> {
         Route::post(PATH, Scope::EventsWrite, "Start a run of a grid with the body as its event", send)
             .optional_json::<Value>()
             .answers::<Accepted>(202, "The event is committed")
-            .problems(&[409, 422, 429]),
+            .problems(&[409, 422, 429, 508]),
     ]
 }
 

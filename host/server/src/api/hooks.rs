@@ -31,7 +31,7 @@ pub fn declared() -> Vec<Route> {
     let trigger = |path| {
         Route::trigger(path, summary, receive)
             .answers::<events::Accepted>(202, "The event is committed")
-            .problems(&[405, 409, 422, 429])
+            .problems(&[405, 409, 422, 429, 508])
     };
     vec![trigger("/hooks/{account}/{project}"), trigger("/hooks/{account}/{project}/{*path}")]
 }

@@ -35,24 +35,37 @@ pub struct TooSlow {
 pub struct PacedBody {
     body: Body,
     pace: Pace,
-    began: Instant,
     received: u64,
+    /// Runs from the first time that somebody asks for bytes: before that, an upload waits for its turn and the host is slow,
+    /// not the client.
+    clock: Option<Clock>,
+}
+
+struct Clock {
+    began: Instant,
     deadline: Pin<Box<Sleep>>,
+}
+
+impl Clock {
+    fn start(pace: Pace) -> Self {
+        let began = Instant::now();
+        Self { began, deadline: Box::pin(sleep_until(began + pace.patience)) }
+    }
 }
 
 impl PacedBody {
     pub fn new(body: Body, pace: Pace) -> Self {
-        let began = Instant::now();
-        Self { body, pace, began, received: 0, deadline: Box::pin(sleep_until(began + pace.patience)) }
+        Self { body, pace, received: 0, clock: None }
     }
 
     /// The next deadline: so long after the last progress, and no later than the rate allows for all that has come.
     fn note(&mut self, bytes: usize) {
         self.received = self.received.saturating_add(bytes as u64);
         let earned = Duration::from_secs(self.received / self.pace.bytes_per_second.max(1));
-        let by_rate = self.began.checked_add(earned.saturating_add(self.pace.patience));
+        let Some(clock) = &mut self.clock else { return };
+        let by_rate = clock.began.checked_add(earned.saturating_add(self.pace.patience));
         let by_progress = Instant::now() + self.pace.patience;
-        self.deadline.as_mut().reset(by_rate.map_or(by_progress, |by_rate| by_rate.min(by_progress)));
+        clock.deadline.as_mut().reset(by_rate.map_or(by_progress, |by_rate| by_rate.min(by_progress)));
     }
 }
 
@@ -64,6 +77,8 @@ impl HttpBody for PacedBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        let pace = self.pace;
+        self.clock.get_or_insert_with(|| Clock::start(pace));
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         match polled {
             Poll::Ready(frame) => {
@@ -74,8 +89,9 @@ impl HttpBody for PacedBody {
             }
             // Looked at only when there is nothing to be had: a busy host must not blame its clients.
             Poll::Pending => {
-                ready!(self.deadline.as_mut().poll(cx));
-                let seconds = self.began.elapsed().as_secs();
+                let clock = self.clock.get_or_insert_with(|| Clock::start(pace));
+                ready!(clock.deadline.as_mut().poll(cx));
+                let seconds = clock.began.elapsed().as_secs();
                 Poll::Ready(Some(Err(TooSlow { received: self.received, seconds }.into())))
             }
         }
@@ -114,6 +130,17 @@ mod tests {
     async fn a_body_that_comes_in_its_own_time_is_taken() {
         assert_eq!(sent(100, 150, Duration::from_secs(1)).await, Ok(15_000));
         assert_eq!(sent(3, 1, Duration::from_secs(3)).await, Ok(3), "a small one may take the whole patience");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_blamed_for_the_time_before_a_byte_was_asked_for() {
+        let late = stream::once(async {
+            sleep(Duration::from_secs(1)).await;
+            Ok::<_, std::convert::Infallible>(Bytes::from_static(b"late"))
+        });
+        let paced = PacedBody::new(Body::from_stream(late), PACE);
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(paced.collect().await.expect("it was not slow").to_bytes(), "late");
     }
 
     #[tokio::test(start_paused = true)]

@@ -214,3 +214,26 @@ impl From<IngestError> for Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::api::{problem_statuses, routes};
+
+    #[test]
+    fn every_status_that_a_problem_is_made_with_is_declared_by_some_route() {
+        let declared: BTreeSet<u16> = routes().iter().flat_map(problem_statuses).collect();
+        let (own, _) = include_str!("problem.rs").split_once("#[cfg(test)]").expect("this is behind it");
+        let name = |status: StatusCode| {
+            let reason = status.canonical_reason().unwrap_or_default();
+            format!("StatusCode::{},", reason.to_uppercase().replace(' ', "_"))
+        };
+        let all = (400..600).filter_map(|status| StatusCode::from_u16(status).ok());
+        let made: BTreeSet<u16> =
+            all.filter(|status| own.contains(&name(*status))).map(|status| status.as_u16()).collect();
+        assert!(made.len() > 10, "{made:?}");
+        assert_eq!(made.difference(&declared).collect::<Vec<_>>(), Vec::<&u16>::new());
+    }
+}

@@ -6,7 +6,7 @@ use axum::{
     Extension, Json,
     extract::{Request, State},
 };
-use http::{StatusCode, header};
+use http::{StatusCode, header::CONTENT_TYPE};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -28,6 +28,7 @@ use super::{
     Api, Problem,
     auth::Caller,
     credentials,
+    gate::essence,
     page::{self, LIMIT_MAX, Page},
     request::{PathOf, QueryOf, read_body, text},
     route::{Media, Route},
@@ -137,8 +138,8 @@ async fn check_own(api: &Api, caller: &Caller, name: &str) -> Result<(), Problem
 }
 
 async fn read_document(api: &Api, request: Request) -> Result<Item, Problem> {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let is_json = kind.starts_with("application/json");
+    // TOML by itself: `curl` and people send manifests as files, and say nothing of them.
+    let is_json = request.headers().get(CONTENT_TYPE).is_some_and(|kind| Media::Json.is(&essence(kind)));
     let body = read_body(request.into_body(), api.config.body_bytes_max).await?;
     let text = text(&body)?;
     if is_json { document::from_json(text) } else { document::from_toml(text) }.map_err(invalid)

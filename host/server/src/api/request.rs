@@ -47,16 +47,27 @@ pub fn json<T: DeserializeOwned + JsonSchema>(body: &[u8]) -> Result<T, Problem>
     if text(body)?.contains("\\u0000") {
         return Err(Problem::bad_request("text with a NUL character is not taken here"));
     }
-    let unfit = |error| Problem::bad_request(format!("the body is not the JSON that is expected here: {error}"));
-    let value: Value = serde_json::from_slice(body).map_err(unfit)?;
+    parse(body).map_err(|unfit| Problem::bad_request(unfit.to_string()))
+}
+
+/// JSON that does not fit a type.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    #[error("the body is not the JSON that is expected here: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("there is a list at `{place}` of the body, where an object is expected")]
+    List { place: String },
+}
+
+/// The same for those who must not say what they have read: [`Unfit`] may quote it.
+pub fn parse<T: DeserializeOwned + JsonSchema>(body: &[u8]) -> Result<T, Unfit> {
+    let value: Value = serde_json::from_slice(body)?;
     let schema = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     let schema = schema.into_generator().into_root_schema_for::<T>().to_value();
     if let Some(place) = list_for_object(&schema, &value, String::new()) {
-        return Err(Problem::bad_request(format!(
-            "there is a list at `{place}` of the body, where an object is expected"
-        )));
+        return Err(Unfit::List { place });
     }
-    serde_json::from_slice(body).map_err(unfit)
+    Ok(serde_json::from_slice(body)?)
 }
 
 /// Where a list stands in the place of an object, as a JSON Pointer. The types would take its items for their fields, in the

@@ -49,10 +49,13 @@ pub fn over(router: Router, request_timeout: Duration, requests_max: usize) -> R
         .layer(middleware::from_fn(add_security_headers))
 }
 
-/// Turns requests away that find no place, instead of letting all of them wait. Supervisors are always answered: a host
-/// that is busy is not dead.
+/// Asked for by supervisors and load balancers, answered without a place: a host that is busy is neither dead nor gone, and
+/// to send its events elsewhere would only have the next one drown.
+const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
+
+/// Turns requests away that find no place, instead of letting all of them wait.
 async fn shed(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
-    if request.uri().path() == "/healthz" {
+    if HEALTH.contains(&request.uri().path()) {
         return next.run(request).await;
     }
     match places.try_acquire() {
@@ -131,7 +134,9 @@ mod tests {
             their_go.notified().await;
             "done"
         };
-        let router = Router::new().route("/held", get(held)).route("/healthz", get(|| async { "alive" }));
+        let router = HEALTH.iter().fold(Router::new().route("/held", get(held)), |router, path| {
+            router.route(path, get(|| async { "alive" }))
+        });
         let router = over(router, LONG, 1);
         let first = tokio::spawn({
             let router = router.clone();
@@ -141,7 +146,9 @@ mod tests {
         let second = ask(&router, "/held").await;
         assert_problem(&second, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(second.headers()[header::RETRY_AFTER], "1");
-        assert_eq!(ask(&router, "/healthz").await.status(), StatusCode::OK);
+        for path in ["/healthz", "/readyz"] {
+            assert_eq!(ask(&router, path).await.status(), StatusCode::OK, "{path}");
+        }
         go.notify_one();
         assert_eq!(first.await.expect("no panic"), StatusCode::OK);
         go.notify_one();

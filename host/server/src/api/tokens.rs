@@ -183,7 +183,7 @@ async fn check_count(api: &Api, owner: TokenOwner) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::conflict(format!(
-        "there are {most} valid tokens, and no more are allowed; revoke those that nobody uses"
+        "there are {most} valid tokens, and no more are allowed; revoke those that nobody uses, or rotate one without an overlap"
     )))
 }
 
@@ -259,6 +259,10 @@ pub async fn rotate(
     check_scopes(&caller, &old.scopes)?;
     if let Some(successor) = old.replaced_by {
         return Err(Problem::conflict(format!("token {id} was rotated already, and replaced by token {successor}")));
+    }
+    if overlap > 0 {
+        // Both count while both are good.
+        check_count(&api, old.account.map_or(TokenOwner::Operators, TokenOwner::Account)).await?;
     }
     let lifetime = wanted.expires_in_seconds.or(old.expires_at.map(|at| (at - old.created_at).max(1)));
     let expires_in = outlived_by(&caller, lifetime, api.host.clock.now_ms());

@@ -11,7 +11,7 @@ use std::{
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
+use http::{HeaderMap, header::CONTENT_LENGTH};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -19,7 +19,7 @@ use tokio::{
 use trellis_engine::{Digest, RunningDigest};
 use trellis_model::AccountId;
 
-use super::Problem;
+use super::{Problem, request::body_problem};
 
 /// Limits of uploads as they come in.
 #[derive(Clone, Debug)]
@@ -34,8 +34,6 @@ pub struct UploadConfig {
     pub waiting_max: u32,
     /// How long one waits for its turn.
     pub wait: Duration,
-    /// How long one may send nothing.
-    pub stall: Duration,
 }
 
 /// Lets uploads in, a few at a time, and no account more than its part: an upload holds memory for all of its bytes, and
@@ -117,11 +115,12 @@ impl UploadGate {
     /// Takes the bytes in. Memory grows with what has really come.
     ///
     /// # Errors
-    /// 413 at the first byte too many, 408 when nothing comes for too long, 400 when the body ends too early.
+    /// 413 at the first byte too many, 408 when the body comes too slowly for its pace, 400 when it ends too early.
     pub async fn receive(&self, body: Body) -> Result<(Digest, Bytes), Problem> {
         let (mut received, mut digest) = (BytesMut::new(), RunningDigest::default());
         let mut pieces = body.into_data_stream();
-        while let Some(piece) = self.next(&mut pieces).await? {
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|error| body_problem(&error, self.config.bytes_max))?;
             if received.len() + piece.len() > self.config.bytes_max {
                 return Err(self.too_large());
             }
@@ -132,40 +131,31 @@ impl UploadGate {
     }
 
     /// Lets a body that is not wanted run through, so that its sender comes to reading the answer; keeps nothing of it. A
-    /// sender that stalls, or sends more than any upload may have, is not waited for.
+    /// sender that falls behind its pace, or sends more than any upload may have, is not waited for.
     pub async fn pass_over(&self, body: Body) {
         let (mut pieces, mut passed) = (body.into_data_stream(), 0);
-        while let Ok(Some(piece)) = self.next(&mut pieces).await {
+        while let Some(Ok(piece)) = pieces.next().await {
             passed += piece.len();
             if passed > self.config.bytes_max {
                 return;
             }
         }
     }
-
-    async fn next(&self, pieces: &mut axum::body::BodyDataStream) -> Result<Option<Bytes>, Problem> {
-        match timeout(self.config.stall, pieces.next()).await {
-            Ok(None) => Ok(None),
-            Ok(Some(Ok(piece))) => Ok(Some(piece)),
-            Ok(Some(Err(_))) => Err(Problem::bad_request("the body ended before its announced length")),
-            Err(_) => Err(Problem::plain(
-                StatusCode::REQUEST_TIMEOUT,
-                format!("nothing of the body came for {} ms; send it again", self.config.stall.as_millis()),
-            )),
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::{Stream, stream};
+
     use super::*;
+    use crate::api::pace::{Pace, PacedBody};
 
     const ONE: AccountId = AccountId(1);
     const OTHER: AccountId = AccountId(2);
 
     fn gate(at_once: u32, account_at_once: u32, waiting_max: u32) -> Arc<UploadGate> {
-        let (wait, stall) = (Duration::from_secs(3_600), Duration::from_millis(20));
-        let config = UploadConfig { bytes_max: 8, at_once, account_at_once, waiting_max, wait, stall };
+        let wait = Duration::from_secs(3_600);
+        let config = UploadConfig { bytes_max: 8, at_once, account_at_once, waiting_max, wait };
         Arc::new(UploadGate::new(config))
     }
 
@@ -226,7 +216,7 @@ mod tests {
 
     fn pieces(pieces: &[&'static str]) -> Body {
         let pieces: Vec<Result<&str, std::io::Error>> = pieces.iter().map(|piece| Ok(*piece)).collect();
-        Body::from_stream(futures_util::stream::iter(pieces))
+        Body::from_stream(stream::iter(pieces))
     }
 
     #[tokio::test]
@@ -244,14 +234,21 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    /// What stands before every handler.
+    fn paced(pieces: impl Stream<Item = Result<&'static str, std::io::Error>> + Send + 'static) -> Body {
+        let pace = Pace { patience: Duration::from_secs(10), bytes_per_second: 1_024 };
+        Body::new(PacedBody::new(Body::from_stream(pieces), pace))
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_body_that_stalls_is_given_up() {
         let gate = gate(1, 1, 1);
-        let stalled =
-            futures_util::stream::iter([Ok::<_, std::io::Error>("12")]).chain(futures_util::stream::pending());
-        let problem = gate.receive(Body::from_stream(stalled)).await.expect_err("given up");
-        assert_eq!(problem.status, 408);
-        gate.pass_over(Body::from_stream(futures_util::stream::pending::<Result<&str, std::io::Error>>())).await;
-        gate.pass_over(Body::from_stream(futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>("1")))).await;
+        let stalled = stream::iter([Ok("12")]).chain(stream::pending());
+        let problem = gate.receive(paced(stalled)).await.expect_err("given up");
+        assert_eq!(problem.status, 408, "{}", problem.detail);
+        let broken = stream::iter([Ok("12"), Err(std::io::Error::other("gone"))]);
+        assert_eq!(gate.receive(paced(broken)).await.expect_err("it ended").status, 400);
+        gate.pass_over(paced(stream::pending())).await;
+        gate.pass_over(paced(stream::repeat_with(|| Ok("1")))).await;
     }
 }

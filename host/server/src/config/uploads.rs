@@ -8,7 +8,8 @@ use trellis_model::call_limits::CallLimits;
 use super::{ByteSize, Section};
 
 /// Limits of uploads. What a component may be and what compiling it may take has its defaults, and the reasons for them, in
-/// [`UploadLimits`]; how large the body may be is `http.upload_max`.
+/// [`UploadLimits`]; how large the body may be is `http.upload_max`, how slow it may be `http.body_timeout` and
+/// `http.body_rate_min`.
 #[derive(Clone, Debug)]
 pub struct UploadsConfig {
     /// Uploads that are received, compiled and stored at the same time. Default 8: at the largest size that is half a
@@ -22,8 +23,6 @@ pub struct UploadsConfig {
     /// How long an upload waits for its turn before it is told 503. Default 10 s: what is left of the minute that a request
     /// may take is for receiving and compiling.
     pub wait: Duration,
-    /// How long an upload may send nothing at all. Default 10 s: longer than networks stutter.
-    pub stall: Duration,
     /// Functions in one component.
     pub functions_max: u32,
     /// The body of one function.
@@ -63,7 +62,6 @@ impl UploadsConfig {
             account_at_once: section.setting_in("account_at_once", 2, 1..=1_000),
             waiting_max: section.setting_in("waiting_max", 64, 0..=100_000),
             wait: section.setting_in("wait", 10 * second, Duration::ZERO..=hour),
-            stall: section.setting_in("stall", 10 * second, 100 * ms..=hour),
             functions_max: section.setting_in("functions_max", standard.functions, 1..=1_000_000),
             function_max: section.setting_in(
                 "function_max",

@@ -1,6 +1,9 @@
 //! The life of a token: made, listed, rotated, expired, revoked; and the operator's first one.
 
-use std::time::{Duration, Instant};
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use trellis_model::token::{RANDOM_BYTES, Scope, TokenKind, TokenText};
@@ -183,10 +186,62 @@ async fn an_account_has_so_many_tokens_and_no_more() {
     make(&account.api, &wanted).await;
     let problem = account.api.post("/v1/tokens", &wanted).await.problem(409);
     assert!(problem["detail"].as_str().is_some_and(|text| text.contains("revoke")), "{problem:#}");
-    account.api.delete(&format!("/v1/tokens/{id}")).await;
+    let rotate = format!("/v1/tokens/{id}/rotate");
+    account.api.post(&rotate, &json!({})).await.problem(409);
+    let rotated = account.api.post(&rotate, &json!({ "overlap_seconds": 0 })).await.expect(201);
+    account.api.delete(&format!("/v1/tokens/{}", rotated["id"])).await;
     make(&account.api, &wanted).await;
     // Others have their own.
     stage.account("globex").await;
+}
+
+#[tokio::test]
+async fn whoever_holds_a_revoked_token_makes_no_other_with_it() {
+    let stage = Stage::new().await;
+    let account = stage.account("acme").await;
+    let (id, text) = make(&account.api, &json!({ "name": "stolen", "scopes": ["tokens:write"] })).await;
+    let stolen = account.api.with_token(Some(&text));
+    // It is remembered from here on.
+    stolen.get("/v1/tokens").await.expect(200);
+    assert_eq!(account.api.delete(&format!("/v1/tokens/{id}")).await.status, 204);
+    stolen.post("/v1/tokens", &json!({ "name": "for good", "scopes": ["tokens:write"] })).await.problem(401);
+}
+
+#[tokio::test]
+async fn tokens_that_are_good_no_more_are_deleted_a_month_later_but_operators_own() {
+    let stage = Stage::with(|plan| plan.set("history.housekeeping", "1s")).await;
+    let account = stage.account("acme").await;
+    let wanted = json!({ "name": "robot", "scopes": ["runs:read"], "expires_in_seconds": 1_000 });
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.push(make(&account.api, &wanted).await.0);
+    }
+    let operator = Api::new(&stage.host.url, Some(stage.host.operator_token()));
+    let (own, _) = make(&operator, &json!({ "name": "own", "scopes": ["operator"] })).await;
+    let aged = "update token set revoked_at = now() - $2::interval, expires_at = now() + $3::interval where id = $1";
+    // Revoked long ago, expired long ago, revoked of late, expired of late, good; and an operator's that was revoked.
+    let ages = [
+        (ids[0], Some("31 days"), None),
+        (ids[1], None, Some("-31 days")),
+        (ids[2], Some("29 days"), None),
+        (ids[3], None, Some("-29 days")),
+        (own, Some("31 days"), None),
+    ];
+    for (id, revoked, expires) in ages {
+        sqlx::query(aged).bind(id).bind(revoked).bind(expires).execute(&stage.database.pool).await.expect("ours");
+    }
+    ids.push(own);
+    let kept = [ids[2], ids[3], ids[4], own];
+    let left = async || -> Vec<i64> {
+        let left = sqlx::query_scalar("select id from token where id = any ($1) order by array_position($1, id)");
+        left.bind(&ids).fetch_all(&stage.database.pool).await.expect("ours")
+    };
+    let left = eventually("the old ones are gone", async || {
+        let left = left().await;
+        (left.len() <= kept.len()).then_some(left)
+    })
+    .await;
+    assert_eq!(left, kept);
 }
 
 #[tokio::test]
@@ -204,6 +259,7 @@ async fn an_operator_token_is_given_by_a_file_or_a_variable_and_then_none_is_pri
     let text = TokenText::from_random(TokenKind::Operator, &[5; RANDOM_BYTES]);
     let file = scratch().join("operator-token");
     std::fs::write(&file, format!("{}\n", text.reveal())).expect("the scratch folder is ours");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
     let by_file = HostPlan::on(&database.url).set("tokens.operator_file", file.to_str().expect("a plain path"));
     let by_variable = HostPlan::on(&database.url).with_variable("TRELLIS_TOKENS_OPERATOR", text.reveal());
     for plan in [by_file, by_variable] {

@@ -53,7 +53,8 @@ impl Sender {
 }
 
 async fn small_host() -> Stage {
-    Stage::with(|plan| plan.set("http.upload_max", "64KiB").set("uploads.stall", "500ms").set("uploads.wait", "20s"))
+    // Like the defaults, but that all of it is over sooner.
+    Stage::with(|plan| plan.set("http.upload_max", "64KiB").set("http.body_timeout", "1s").set("uploads.wait", "1s"))
         .await
 }
 
@@ -112,7 +113,7 @@ async fn an_upload_that_is_longer_than_it_announced_is_cut_at_that_length() {
 #[tokio::test]
 async fn those_who_dawdle_hold_up_none_but_themselves() {
     let stage = Stage::with(|plan| {
-        plan.set("uploads.stall", "1h")
+        plan.set("http.body_timeout", "300s")
             .set("http.request_timeout", "1h")
             .set("uploads.wait", "1s")
             .set("uploads.at_once", "3")

@@ -5,3 +5,5 @@ mod leaks;
 mod secrecy;
 mod sender;
 mod senders;
+
+pub use sender::with_master_key;
