@@ -38,6 +38,8 @@ pub struct NodeCall {
     pub storage: Arc<CallStorage>,
     /// The node's place in the line before a target, if it has one.
     pub waiting: Option<TargetWait>,
+    /// Calls in a row before this one that the host could not make.
+    pub held_up: u32,
 }
 
 /// What came of a call.
@@ -47,6 +49,8 @@ pub enum CallEnd {
     Throttled(Duration),
     /// The plugin cannot be loaded, or its secrets cannot be had; the reason says whether it may be another time.
     NotLoaded(Reason),
+    /// The host has failed in the middle of it: how far it came nobody knows.
+    Broken(Reason),
 }
 
 impl NodeCall {
