@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{catalog::LoadedRevision, starts::Start};
 
-pub use begin::NotBegun;
+pub use begin::{GivenBack, NotBegun};
 use suspension::Suspension;
 
 /// Conflicts after which a run makes room for others before it tries again.

@@ -30,7 +30,6 @@ mod senders;
 mod shelter;
 mod signing_keys;
 mod tokens;
-mod trigger_credentials;
 mod upload;
 
 use std::{sync::Arc, time::Duration};

@@ -1,6 +1,6 @@
 //! Projects: deploy a manifest, list, show.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json,
@@ -31,7 +31,6 @@ use super::{
     page::{self, LIMIT_MAX, Page},
     request::{PathOf, QueryOf, read_body, text},
     route::{Media, Route},
-    trigger_credentials,
 };
 
 pub fn declared() -> Vec<Route> {
@@ -107,14 +106,13 @@ pub async fn deploy(
     faults.extend(project_name_fault(&document, &manifest, &name));
     let (resolved, versions, missing) = resolve(&api, account, &document, &manifest).await?;
     faults.extend(missing);
-    faults.extend(trigger_credentials::missing(&api, account, &name, &document, &manifest).await?);
     if let Err(unfit) = plan_grids(&manifest, &resolved) {
         // What a fault has taken away is not missed a second time.
         let known = faults.clone();
         let is_new = |fault: &Fault| known.iter().all(|other| !is_related(&fault.pointer, &other.pointer));
         faults.extend(with_places(&document, unfit).into_iter().filter(is_new));
     }
-    faults.extend(credentials::faults(&api, account, &document, &manifest).await?);
+    faults.extend(credentials::faults(&api, account, &name, &document, &manifest).await?);
     if !faults.is_empty() {
         return Err(invalid(faults));
     }
@@ -211,6 +209,8 @@ async fn resolve(
     Ok((resolved, chosen, faults))
 }
 
+/// How soon a client may try again whose project this host cannot serve: it may reach another one.
+const UNSERVABLE_RETRY: Duration = Duration::from_secs(10);
 /// Plugins looked through for a similar name.
 const NEAR_PLUGINS_MAX: i64 = 500;
 
@@ -322,6 +322,23 @@ pub async fn current_revision(api: &Api, caller: &Caller, name: &str) -> Result<
 async fn revision(api: &Api, account: AccountId, id: RevisionId) -> Result<Arc<LoadedRevision>, Problem> {
     api.host.catalog.revision(account, id).await.map_err(|error| match error {
         CatalogError::Store(error) => error.into(),
-        error @ (CatalogError::Unusable(_) | CatalogError::NoKeys { .. }) => Problem::conflict(error.to_string()),
+        error @ CatalogError::Unusable(_) => Problem::conflict(error.to_string()),
     })
+}
+
+/// Whether this host takes events for a revision. Told to those alone who may send them.
+///
+/// # Errors
+/// 503: another host may, or this one after its next start.
+pub fn servable(revision: &LoadedRevision) -> Result<(), Problem> {
+    if revision.is_servable() {
+        return Ok(());
+    }
+    Err(Problem::unavailable(
+        format!(
+            "project `{}` needs credentials, and this host has no master key for them; an operator sets `credentials.master_key_file`",
+            revision.project_name
+        ),
+        UNSERVABLE_RETRY,
+    ))
 }
