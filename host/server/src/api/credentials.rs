@@ -124,7 +124,9 @@ async fn project_for(api: &Api, caller: &Caller, name: &str) -> Result<ProjectId
         return Ok(projects::find(api, caller, name).await?.id);
     }
     check_name(name).map_err(|reason| Problem::bad_request(format!("project name `{name}` {reason}")))?;
-    Ok(api.host.database.ensure_project(caller.account()?, name).await?)
+    let most = api.config.account_projects_max;
+    let project = api.host.database.ensure_project(caller.account()?, name, most).await?;
+    project.ok_or_else(|| projects::too_many(most))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

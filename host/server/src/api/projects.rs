@@ -228,7 +228,9 @@ async fn store(
 ) -> Result<RevisionId, Problem> {
     let plugins: BTreeMap<String, PluginId> =
         resolved.iter().map(|(alias, plugin)| (alias.clone(), plugin.id)).collect();
-    let (_, revision) = api.host.database.deploy(account, name, &document.to_json(), &plugins).await?;
+    let most = api.config.account_projects_max;
+    let deployed = api.host.database.deploy(account, name, &document.to_json(), &plugins, most).await?;
+    let (_, revision) = deployed.ok_or_else(|| too_many(most))?;
     api.host.deployed(account, revision).await?;
     tracing::info!(%account, project = name, %revision, "deployed");
     Ok(revision)
@@ -303,6 +305,13 @@ pub async fn list(
         manifest: None,
     };
     Ok(Json(Page { items: page.items.into_iter().map(view).collect(), next: page.next }))
+}
+
+/// Where a new project would be one too many.
+pub fn too_many(most: u32) -> Problem {
+    Problem::conflict(format!(
+        "the account has {most} projects, as many as it may have; use one of them, or ask an operator to raise `uploads.account_projects_max`"
+    ))
 }
 
 /// The project with this name, if the caller may see it.
