@@ -38,7 +38,7 @@ use crate::{
     report::{CallReport, Effects, Metering, Outcome, check_emissions},
     sandbox::Sandbox,
     secrets::Secrets,
-    transformer::Transformer,
+    transformer::{Place, Transformer},
 };
 
 /// What a transformer is called with. See `trellis:plugin/events.event`.
@@ -206,11 +206,9 @@ impl Guest {
     }
 }
 
-/// Calls `transformer` once.
-pub(crate) async fn run(transformer: &Transformer, call: Call) -> CallReport {
-    let asked = Instant::now();
+/// Calls `transformer` once, in a place that was waited for.
+pub(crate) async fn run(transformer: &Transformer, place: Place, call: Call) -> CallReport {
     let sandbox = &transformer.sandbox;
-    let place = sandbox.room.enter(call.account, call.limits.memory_bytes).await;
     let began = Instant::now();
     let (mut guest, event, config) = Guest::new(sandbox, call);
     let emitted = guest.transform(&transformer.plugin, &event, &config).await;
@@ -218,7 +216,7 @@ pub(crate) async fn run(transformer: &Transformer, call: Call) -> CallReport {
         check_emissions(guest.redactor.emissions(emitted), &transformer.description, &guest.limits).map_err(Ended::from)
     };
     let result = emitted.and_then(checked);
-    let report = guest.finish(began - asked, began, result);
+    let report = guest.finish(place.queued, began, result);
     drop(place);
     report
 }

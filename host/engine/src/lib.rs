@@ -46,7 +46,7 @@ pub use engine::{Engine, EngineConfig, EngineError, one_core_less};
 pub use failure::{Failure, FailureKind};
 pub use report::{CallReport, Effects, Emission, Metering, Outcome};
 pub use secrets::Secrets;
-pub use transformer::Transformer;
+pub use transformer::{Place, Transformer};
 #[cfg(unix)]
 pub use upload::compiler::child::compile_if_asked;
 pub use upload::{Compiled, LoadError, UploadError, check::check, compiler::CompileIn, limits::UploadLimits};

@@ -1,8 +1,12 @@
 //! A component that is ready to be called: compiled, linked, and known by its description.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use trellis_model::description::Description;
+use trellis_model::{AccountId, call_limits::CallLimits, description::Description};
 
 use crate::{
     bindings::PluginPre,
@@ -10,6 +14,7 @@ use crate::{
     digest::Digest,
     guest_state::GuestState,
     report::CallReport,
+    room,
     sandbox::Sandbox,
 };
 
@@ -40,11 +45,38 @@ impl Transformer {
         &self.imports
     }
 
-    /// Calls the transformer once, in a fresh instance. Waits while all slots of the engine are taken; the call's time
-    /// begins when it has one. Never fails as such: whatever goes wrong is in the report. Dropping the future ends the
+    /// Waits, for as long as it takes, until there is room for a call of the account within `limits`. What may not grow old
+    /// meanwhile, such as open secrets, is fetched after this.
+    pub async fn enter(&self, account: AccountId, limits: &CallLimits) -> Place {
+        let asked = Instant::now();
+        let room = self.sandbox.room.enter(account, limits.memory_bytes).await;
+        Place { _room: room, queued: asked.elapsed() }
+    }
+
+    /// Calls the transformer once, in a fresh instance, and waits for nothing: `place` is one that was entered with the
+    /// call's account and limits. Never fails as such: whatever goes wrong is in the report. Dropping the future ends the
     /// guest.
+    pub async fn call_in(&self, place: Place, call: Call) -> CallReport {
+        call::run(self, place, call).await
+    }
+
+    /// [`Transformer::enter`] and [`Transformer::call_in`], for a call that is ready before it waits.
     pub async fn call(&self, call: Call) -> CallReport {
-        call::run(self, call).await
+        let place = self.enter(call.account, &call.limits).await;
+        self.call_in(place, call).await
+    }
+}
+
+/// Room for one call: an instance, and memory for as much as it may use. Dropped, it is given to the next in turn.
+pub struct Place {
+    _room: room::Place,
+    /// How long it was waited for.
+    pub(crate) queued: Duration,
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place").field("queued", &self.queued).finish_non_exhaustive()
     }
 }
 

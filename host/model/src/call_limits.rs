@@ -199,6 +199,27 @@ impl Default for OwnCallLimits {
 }
 
 impl OwnCallLimits {
+    /// Those that were stored, perhaps by another version: what is out of bounds is brought into them, and what is no limit
+    /// or no number is left out. What had to be changed is said in one line each.
+    pub fn from_stored(stored: &serde_json::Value) -> (Self, Vec<String>) {
+        let (mut own, mut changed) = (Self::default(), Vec::new());
+        let Some(stored) = stored.as_object() else {
+            return (own, vec![format!("{stored} is no object of call limits")]);
+        };
+        for (name, value) in stored {
+            let (Some(limit), Some(number)) = (CallLimit::named(name), value.as_u64()) else {
+                changed.push(format!("`{name}` with the value {value} is no call limit, and was left out"));
+                continue;
+            };
+            let within = number.clamp(limit.least, limit.highest);
+            if within != number {
+                changed.push(format!("call limit `{name}` is {number}, and {within} was taken"));
+            }
+            own.set(limit, Some(within));
+        }
+        (own, changed)
+    }
+
     pub fn get(&self, limit: &CallLimit) -> Option<u64> {
         self.0[limit.place()]
     }

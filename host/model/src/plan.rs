@@ -37,6 +37,13 @@ pub struct GridPlan {
     pub nodes: Vec<PlannedNode>,
 }
 
+impl GridPlan {
+    /// Whether any of its nodes has a use for a credential.
+    pub fn needs_credentials(&self) -> bool {
+        self.nodes.iter().any(|node| !node.grants.credential_names().is_empty())
+    }
+}
+
 /// One node of a plan.
 #[derive(Clone, Debug)]
 pub struct PlannedNode {

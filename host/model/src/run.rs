@@ -111,10 +111,17 @@ pub struct NodeResult {
     /// For which target's room the node waits, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<TargetWait>,
+    /// Calls in a row that the host could not make, for want of something that is its own; none of them is an attempt.
+    #[serde(default, skip_serializing_if = "is_none_at_all")]
+    pub held_up: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<LogLine>,
     #[serde(default)]
     pub metering: Metering,
+}
+
+fn is_none_at_all(count: &u32) -> bool {
+    *count == 0
 }
 
 impl NodeResult {
@@ -128,6 +135,7 @@ impl NodeResult {
             due_at_ms: None,
             reason: None,
             waiting: None,
+            held_up: 0,
             log: Vec::new(),
             metering: Metering::default(),
         }

@@ -40,6 +40,7 @@ pub struct LoadedRevision {
     pub targets: Arc<[Target]>,
     grids: HashMap<String, Arc<GridPlan>>,
     digests: HashMap<PluginId, Digest>,
+    is_servable: bool,
 }
 
 impl LoadedRevision {
@@ -58,10 +59,10 @@ impl LoadedRevision {
         names
     }
 
-    /// Whether any node of it has a use for a credential.
-    fn needs_credentials(&self) -> bool {
-        let mut nodes = self.grids.values().flat_map(|grid| &grid.nodes);
-        nodes.any(|node| !node.grants.credential_names().is_empty())
+    /// Whether this host can take events for it: not if it needs credentials, for a node or to know its senders, and the host
+    /// has no key to open any. Told of the newest revision all the same, or the host would go on under a former one.
+    pub fn is_servable(&self) -> bool {
+        self.is_servable
     }
 
     pub fn digest(&self, plugin: PluginId) -> Option<Digest> {
@@ -86,11 +87,6 @@ pub enum CatalogError {
     /// The stored revision does not exist, or cannot be run by this version of Trellis.
     #[error("{0}")]
     Unusable(String),
-    /// It needs credentials, and this host has no key to open any.
-    #[error(
-        "project `{project}` needs credentials, and this host has no master key for them; an operator sets `credentials.master_key_file`"
-    )]
-    NoKeys { project: String },
 }
 
 #[derive(Debug)]
@@ -101,7 +97,7 @@ pub struct Catalog {
     current: DashMap<(String, String), Arc<LoadedRevision>>,
     /// The targets of each project's current revision.
     targets: DashMap<ProjectId, (RevisionId, Arc<[Target]>)>,
-    /// Whether this host can open credentials; if not, it starts no project that needs any.
+    /// Whether this host can open credentials; if not, it takes no events for projects that need any.
     has_keys: bool,
     /// The newest revision that [`Catalog::refresh`] has seen.
     newest: AtomicI64,
@@ -120,6 +116,11 @@ impl Catalog {
             newest: AtomicI64::new(0),
             changed: Notify::new(),
         }
+    }
+
+    /// Whether this host can open credentials.
+    pub fn has_keys(&self) -> bool {
+        self.has_keys
     }
 
     /// The current revision of a project, by names.
@@ -157,7 +158,7 @@ impl Catalog {
         }
         let stored = self.database.revision(account, id).await?;
         let stored = stored.ok_or_else(|| CatalogError::Unusable(format!("revision {id} does not exist any more")))?;
-        let loaded = self.check_keys(load(&stored, &self.plugins(std::slice::from_ref(&stored)).await?)?)?;
+        let loaded = load(&stored, &self.plugins(std::slice::from_ref(&stored)).await?, self.has_keys)?;
         self.keep(&loaded);
         Ok(loaded)
     }
@@ -194,7 +195,7 @@ impl Catalog {
         let mut raised = Vec::new();
         let plugins = self.plugins(revisions).await?;
         for stored in revisions {
-            match load(stored, &plugins).and_then(|loaded| self.check_keys(loaded)) {
+            match load(stored, &plugins, self.has_keys) {
                 Ok(loaded) => raised.extend(self.make_current(stored, loaded)),
                 Err(error) => {
                     tracing::error!(project = stored.project_name, revision = %stored.id, %error, "a project was not loaded");
@@ -204,14 +205,13 @@ impl Catalog {
         Ok(raised)
     }
 
-    fn check_keys(&self, loaded: Arc<LoadedRevision>) -> Result<Arc<LoadedRevision>, CatalogError> {
-        if loaded.needs_credentials() && !self.has_keys {
-            return Err(CatalogError::NoKeys { project: loaded.project_name.clone() });
-        }
-        Ok(loaded)
-    }
-
     fn make_current(&self, stored: &Revision, loaded: Arc<LoadedRevision>) -> Vec<RaisedRate> {
+        if !loaded.is_servable {
+            tracing::error!(
+                project = loaded.project_name, revision = %loaded.id,
+                "a project is not served: it needs credentials, and this host has no master key for them; set `credentials.master_key_file`"
+            );
+        }
         self.keep(&loaded);
         let raised = self.adopt_targets(&loaded);
         let names = (stored.account_name.clone(), stored.project_name.clone());
@@ -265,7 +265,11 @@ fn raised(former: &Target, loaded: &LoadedRevision) -> Option<RaisedRate> {
 }
 
 /// Joins a stored revision with its plugins.
-fn load(stored: &Revision, plugins: &HashMap<PluginId, Plugin>) -> Result<Arc<LoadedRevision>, CatalogError> {
+fn load(
+    stored: &Revision,
+    plugins: &HashMap<PluginId, Plugin>,
+    has_keys: bool,
+) -> Result<Arc<LoadedRevision>, CatalogError> {
     let own = |id: &PluginId| plugins.get(id);
     let resolve = |(name, id): (&String, &PluginId)| {
         let description = Arc::new(own(id)?.description.clone());
@@ -282,6 +286,7 @@ fn load(stored: &Revision, plugins: &HashMap<PluginId, Plugin>) -> Result<Arc<Lo
         account: stored.account,
         project: stored.project,
         project_name: stored.project_name.clone(),
+        is_servable: has_keys || manifest.credential_uses().is_empty(),
         triggers: manifest.triggers,
         targets: manifest.targets.into(),
         grids: grids.into_iter().map(|(name, plan)| (name, Arc::new(plan))).collect(),

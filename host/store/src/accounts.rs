@@ -88,6 +88,6 @@ impl Database {
 pub(crate) fn read_account(row: AccountRow) -> Result<Account> {
     let (id, name, history, days, spread, limits, granted, lowered) = row;
     let (retention, spread) = (read_retention(&history, days)?, u8::try_from(spread).unwrap_or(1));
-    let (limits, call_limits) = (read_limits(limits)?, read_call_limits(granted, lowered)?);
+    let (limits, call_limits) = (read_limits(limits)?, read_call_limits(AccountId(id), granted, lowered));
     Ok(Account { id: AccountId(id), name, retention, spread, limits, call_limits })
 }

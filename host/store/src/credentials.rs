@@ -2,7 +2,7 @@
 
 use trellis_model::{AccountId, ProjectId};
 
-use crate::{Database, Result};
+use crate::{Database, Result, projects::project_among};
 
 /// Whose credential it is, and what it is called: what the seal is bound to besides the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,17 +46,12 @@ type SealedRow = (i64, i64, String, i32, Vec<u8>, Vec<u8>);
 impl Database {
     /// Makes a project that nothing was deployed to yet, or returns the one that has the name: credentials come before
     /// the first deployment, which needs them.
-    pub async fn ensure_project(&self, account: AccountId, name: &str) -> Result<ProjectId> {
-        // The no-op update makes `returning` see the row that was there.
-        let id = sqlx::query_scalar(
-            "insert into project (account_id, name) values ($1, $2)
-             on conflict (account_id, name) do update set name = excluded.name returning id",
-        )
-        .bind(account.0)
-        .bind(name)
-        .fetch_one(&self.durable)
-        .await?;
-        Ok(ProjectId(id))
+    /// None: the account has `most` others already.
+    pub async fn ensure_project(&self, account: AccountId, name: &str, most: u32) -> Result<Option<ProjectId>> {
+        let mut transaction = self.durable.begin().await?;
+        let project = project_among(&mut transaction, account, name, most).await?;
+        transaction.commit().await?;
+        Ok(project)
     }
 
     /// Stores a credential in place of the one that has the name, unless the project has `most` others already.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use sqlx::{Postgres, Transaction};
 use trellis_model::{AccountId, PluginId, ProjectId, RevisionId};
 
 use crate::{Database, Result, StoreError, patient_pool::answered};
@@ -35,16 +36,18 @@ pub struct Project {
 type RevisionRow = (i64, i64, String, i64, String, Value, Value, i64);
 
 impl Database {
-    /// Makes the project if it is new, adds the revision and makes it the current one, all or nothing.
+    /// Makes the project if it is new, adds the revision and makes it the current one, all or nothing. None: it would be
+    /// new, and the account has `most` others already.
     pub async fn deploy(
         &self,
         account: AccountId,
         project: &str,
         manifest: &Value,
         plugins: &BTreeMap<String, PluginId>,
-    ) -> Result<(ProjectId, RevisionId)> {
+        most: u32,
+    ) -> Result<Option<(ProjectId, RevisionId)>> {
         let plugins = serde_json::to_value(plugins).map_err(|error| StoreError::unreadable("plugins", error))?;
-        answered(self.deploy_at_once(account, project, manifest, plugins)).await
+        answered(self.deploy_at_once(account, project, manifest, plugins, most)).await
     }
 
     async fn deploy_at_once(
@@ -53,20 +56,15 @@ impl Database {
         project: &str,
         manifest: &Value,
         plugins: Value,
-    ) -> Result<(ProjectId, RevisionId)> {
+        most: u32,
+    ) -> Result<Option<(ProjectId, RevisionId)>> {
         let mut transaction = self.durable.begin().await?;
-        let (project, revision): (i64, i64) = sqlx::query_as(
-            "with target as (
-                 insert into project (account_id, name) values ($1, $2)
-                 on conflict (account_id, name) do update set name = excluded.name returning id
-             ), added as (
-                 insert into revision (account_id, project_id, manifest, plugins)
-                 select $1, target.id, $3, $4 from target returning id, project_id
-             )
-             select project_id, id from added",
+        let Some(project) = project_among(&mut transaction, account, project, most).await? else { return Ok(None) };
+        let revision: i64 = sqlx::query_scalar(
+            "insert into revision (account_id, project_id, manifest, plugins) values ($1, $2, $3, $4) returning id",
         )
         .bind(account.0)
-        .bind(project)
+        .bind(project.0)
         .bind(manifest)
         .bind(plugins)
         .fetch_one(&mut *transaction)
@@ -77,12 +75,12 @@ impl Database {
              where account_id = $1 and id = $2 and coalesce(current_revision_id, 0) < $3",
         )
         .bind(account.0)
-        .bind(project)
+        .bind(project.0)
         .bind(revision)
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
-        Ok((ProjectId(project), RevisionId(revision)))
+        Ok(Some((project, RevisionId(revision))))
     }
 
     pub async fn project(&self, account: AccountId, name: &str) -> Result<Option<Project>> {
@@ -169,6 +167,44 @@ impl Database {
         };
         Ok(rows.into_iter().filter_map(readable).collect())
     }
+}
+
+/// The project of an account that has this name, and holds it until the end of the transaction; made if it is new. None: the
+/// account has `most` others already.
+pub(crate) async fn project_among(
+    transaction: &mut Transaction<'_, Postgres>,
+    account: AccountId,
+    name: &str,
+    most: u32,
+) -> Result<Option<ProjectId>> {
+    let known = "select id from project where account_id = $1 and name = $2 for no key update";
+    let found: Option<i64> =
+        sqlx::query_scalar(known).bind(account.0).bind(name).fetch_optional(&mut **transaction).await?;
+    if let Some(found) = found {
+        return Ok(Some(ProjectId(found)));
+    }
+    // New ones come one at a time, or several at once could be more than the most.
+    sqlx::query("select from account where id = $1 for no key update")
+        .bind(account.0)
+        .execute(&mut **transaction)
+        .await?;
+    let others: i64 = sqlx::query_scalar("select count(*) from project where account_id = $1 and name <> $2")
+        .bind(account.0)
+        .bind(name)
+        .fetch_one(&mut **transaction)
+        .await?;
+    // The no-op update makes `returning` see the row that somebody has made meanwhile.
+    let made: Option<i64> = sqlx::query_scalar(
+        "insert into project (account_id, name) select $1, $2
+         where $3 or exists (select from project where account_id = $1 and name = $2)
+         on conflict (account_id, name) do update set name = excluded.name returning id",
+    )
+    .bind(account.0)
+    .bind(name)
+    .bind(others < i64::from(most))
+    .fetch_optional(&mut **transaction)
+    .await?;
+    Ok(made.map(ProjectId))
 }
 
 fn read_revision(

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use trellis_model::token::Scope;
 
 use crate::support::{
-    Account, Answer, Database, Host, HostPlan, Outside, Stage, action, command, eventually, project, reason, scratch,
+    Account, Answer, Database, Host, HostPlan, Outside, Stage, action, command, eventually, grants, node, project,
+    reason, scratch,
 };
 
 /// Keys as `trellis credentials new-key` prints them; good for tests alone.
@@ -151,18 +152,89 @@ async fn a_host_without_a_key_starts_no_project_that_needs_one() {
 
     let without = HostPlan::on(&database.url).start().await;
     let there = account.at(&without);
-    there.send("vault", &json!(2)).await.problem(404);
-    let refused = there.api.post("/v1/projects/vault/grids/main/events", &json!(2)).await.problem(409);
+    there.send("vault", &json!(2)).await.problem(503);
+    let refused = there.api.post("/v1/projects/vault/grids/main/events", &json!(2)).await.problem(503);
     assert!(refused["detail"].as_str().expect("a text").contains("credentials.master_key_file"), "{refused:#}");
     there.api.put("/v1/projects/vault", &manifest).await.problem(422);
     there.api.put("/v1/projects/vault/credentials/key", &json!({ "value": SECRET })).await.problem(409);
-    assert!(without.log().contains("a project was not loaded"), "the operator is told");
+    assert!(without.log().contains("a project is not served"), "the operator is told");
 
     let with = with_keys(HostPlan::on(&database.url), "with.keys", &KEYS[..1]).start().await;
     let run = account.at(&with).start("vault", &json!(3)).await;
     // It may be the keyless host's turn with this account: then the run waits, and is no dead letter.
     stopped(without).await;
     account.at(&with).succeeded(&run).await;
+}
+
+#[tokio::test]
+async fn a_host_without_a_key_serves_no_former_revision_and_runs_what_needs_no_key() {
+    let database = Database::fresh().await;
+    // The only host that can run anything has no key.
+    let without = HostPlan::on(&database.url).start().await;
+    let account = Account::new(&without.operator(), "acme").await;
+    let keyless = project("vault", &json!({ "told": action(&json!({ "do": "echo" })) }));
+    account.deploy(&keyless).await;
+    account.deploy(&project("open", &json!({ "say": action(&json!({ "do": "echo" })) }))).await;
+    account.run("vault", &json!(1)).await;
+    let with = with_keys(HostPlan::on(&database.url), "beside.keys", &KEYS[..1]).start().await;
+    let there = account.at(&with);
+    assert_eq!(set(&there, "vault/credentials/key", SECRET).await.status, 201);
+    there.deploy(&project("vault", &json!({ "told": reader(None) }))).await;
+    let run = there.start("vault", &json!(2)).await;
+    stopped(with).await;
+    eventually("the host has heard of the new revision", async || {
+        (account.send("vault", &json!(3)).await.status == 503).then_some(())
+    })
+    .await;
+    // A run that needs a key is passed over, and holds up none of its account that need none.
+    for number in 0..5 {
+        account.run("open", &json!(number)).await;
+    }
+    assert_ne!(account.show(&run).await["state"], "dead");
+}
+
+#[tokio::test]
+async fn secrets_are_opened_when_there_is_room_for_the_call_and_not_before_it_waits() {
+    let outside = Outside::start().await;
+    let plan =
+        |plan: HostPlan| with_keys(plan, "room.keys", &KEYS[..1]).allow(&outside).set("sandbox.instances_max", "1");
+    let stage = Stage::with(plan).await;
+    let (hog, account) = (stage.account("hog").await, stage.account("acme").await);
+    assert_eq!(set(&account, "vault/credentials/key", SECRET).await.status, 201);
+    account.deploy(&project("vault", &json!({ "told": reader(None) }))).await;
+    let mut hold = action(&json!({ "do": "fetch", "method": "GET", "url": format!("{}/hold/room", outside.url) }));
+    hold["grants"] = grants(&outside);
+    hog.deploy(&project("hold", &json!({ "hold": hold }))).await;
+    hog.start("hold", &json!(null)).await;
+    outside.asked("/hold/room").await;
+    let run = account.start("vault", &json!(1)).await;
+    eventually("both runs are claimed", async || {
+        (stage.database.number("select coalesce(sum(cardinality(ids)), 0)::bigint from claim").await >= 2).then_some(())
+    })
+    .await;
+    let other = "a-much-longer-secret-than-the-one-before";
+    assert_eq!(set(&account, "vault/credentials/key", other).await.status, 204);
+    outside.release("/hold/room");
+    let ended = account.succeeded(&run).await;
+    assert_eq!(node(&ended, "told")["outputs"]["out"], json!(other.len()), "{ended:#}");
+}
+
+#[tokio::test]
+async fn an_account_has_no_more_projects_than_it_may_have() {
+    let plan = |plan| with_keys(plan, "projects.keys", &KEYS[..1]).set("uploads.account_projects_max", "2");
+    let stage = Stage::with(plan).await;
+    let account = stage.account("acme").await;
+    for (name, status) in [("a", 201), ("b", 201), ("c", 409), ("a", 204)] {
+        assert_eq!(set(&account, &format!("{name}/credentials/key"), SECRET).await.status, status, "{name}");
+    }
+    account.upload("misbehave").await;
+    let manifest = |name| project(name, &json!({ "say": action(&json!({ "do": "echo" })) }));
+    account.api.put("/v1/projects/b", &manifest("b")).await.expect(201);
+    let refused = account.api.put("/v1/projects/c", &manifest("c")).await.problem(409);
+    assert!(refused["detail"].as_str().expect("a text").contains("2 projects"), "{refused:#}");
+    assert_eq!(stage.database.number("select count(*) from project").await, 2);
+    let other = stage.account("other").await;
+    assert_eq!(set(&other, "c/credentials/key", SECRET).await.status, 201, "each account has its own");
 }
 
 #[tokio::test]
@@ -186,9 +258,17 @@ async fn a_sealed_credential_that_is_moved_elsewhere_in_the_database_does_not_op
     let moved = "update credential set (nonce, sealed) = (select nonce, sealed from credential where name = 'other') where name = 'key'";
     sqlx::query(moved).execute(&stage.database.pool).await.expect("it is our database");
     let run = account.start("vault", &json!(2)).await;
-    let ended = account.ended(&run).await;
-    assert_eq!(reason(&ended, "told").0, "host");
-    assert!(reason(&ended, "told").1.contains("master key 1 does not open it"), "{ended:#}");
+    let waiting = eventually("the run waits for a host that can open it", async || {
+        let shown = account.show(&run).await;
+        shown["nodes"].as_array().is_some_and(|nodes| !nodes.is_empty()).then_some(shown)
+    })
+    .await;
+    assert_eq!(reason(&waiting, "told").0, "host");
+    assert!(reason(&waiting, "told").1.contains("master key 1 does not open it"), "{waiting:#}");
+    // The node's only attempt is not used up by that.
+    assert_eq!(node(&waiting, "told")["attempts"], 0, "{waiting:#}");
+    assert_eq!(set(&account, "vault/credentials/key", SECRET).await.status, 204);
+    account.succeeded(&run).await;
 }
 
 /// In how many ways something could have been written down.

@@ -70,3 +70,17 @@ fn unknown_names_and_impossible_values_are_refused() {
         assert!(error.contains(text), "{json}: {error}");
     }
 }
+
+#[test]
+fn stored_limits_that_are_out_of_bounds_are_brought_into_them_and_keep_nobody_from_the_others() {
+    let stored =
+        serde_json::json!({ "memory_bytes": 1, "cpu_ms": u64::MAX, "wall_ms": 5_000, "gone": 7, "requests": "many" });
+    let (own, changed) = OwnCallLimits::from_stored(&stored);
+    let read: Vec<(&str, u64)> = own.iter().map(|(limit, value)| (limit.name, value)).collect();
+    assert_eq!(read, [("memory_bytes", 64 * KIB), ("cpu_ms", DAY_MS), ("wall_ms", 5_000)]);
+    assert_eq!(changed.len(), 4, "{changed:?}");
+    assert!(OwnCallLimits::from_stored(&serde_json::json!([1])).0.is_empty());
+    let good = serde_json::json!({ "cpu_ms": 1_000 });
+    let same: OwnCallLimits = serde_json::from_value(good.clone()).expect("within bounds");
+    assert_eq!(OwnCallLimits::from_stored(&good), (same, Vec::new()));
+}

@@ -13,6 +13,7 @@ pub mod origin;
 pub mod reader;
 pub mod variables;
 
+mod credential_uses;
 mod dedupe;
 mod grants;
 mod nodes;
@@ -21,6 +22,7 @@ mod senders;
 mod targets;
 mod triggers;
 
+pub use credential_uses::CredentialUse;
 pub use dedupe::{Dedupe, InvalidDedupe};
 pub use nodes::NodeDefinition;
 pub use origin::Origin;

@@ -5,6 +5,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use trellis_engine::{Call, CallReport, Event, FailureKind, LoadError, LogLevel, RunLog, Secrets, UploadError};
 use trellis_model::{
     Queue, RunId,
+    call_limits::CallLimits,
     plan::PlannedNode,
     run::{Inputs, LogLine, Metering, Reason, ReasonKind, TargetWait},
 };
@@ -37,6 +38,8 @@ pub struct NodeCall {
     pub storage: Arc<CallStorage>,
     /// The node's place in the line before a target, if it has one.
     pub waiting: Option<TargetWait>,
+    /// Calls in a row before this one that the host could not make.
+    pub held_up: u32,
 }
 
 /// What came of a call.
@@ -46,6 +49,8 @@ pub enum CallEnd {
     Throttled(Duration),
     /// The plugin cannot be loaded, or its secrets cannot be had; the reason says whether it may be another time.
     NotLoaded(Reason),
+    /// The host has failed in the middle of it: how far it came nobody knows.
+    Broken(Reason),
 }
 
 impl NodeCall {
@@ -61,6 +66,10 @@ impl NodeCall {
         };
         // Before the permit: it is taken right before the module is instantiated.
         let _slots = giving_up(&mut start, self.enter(context)).await;
+        let limits = self.planned().limits.lower(context.budgets.of(self.queue.account));
+        // This may take as long as other guests run. What must not grow old is looked at behind it: the lease, the account's
+        // permits, and the secrets, which would lie open in memory that nobody has reserved.
+        let place = giving_up(&mut start, context.callee.enter(&transformer, self.queue.account, &limits)).await;
         let secrets = match giving_up(&mut start, self.secrets(context)).await {
             Ok(secrets) => Arc::new(secrets),
             Err(reason) => return CallEnd::NotLoaded(reason),
@@ -90,7 +99,8 @@ impl NodeCall {
                 metering: trellis_engine::Metering::default(),
             }))
         );
-        let report = giving_up(&mut start, context.callee.call(&transformer, self.call(context, secrets))).await;
+        let called = context.callee.call(&transformer, place, self.call(context, limits, secrets));
+        let report = giving_up(&mut start, called).await;
         fail_point!("call-after");
         CallEnd::Called(Box::new(report))
     }
@@ -126,7 +136,7 @@ impl NodeCall {
         Caller { queue: self.queue, project: self.revision.project, parts }
     }
 
-    fn call(&self, context: &RunContext, secrets: Arc<Secrets>) -> Call {
+    fn call(&self, context: &RunContext, limits: CallLimits, secrets: Arc<Secrets>) -> Call {
         let node = self.planned();
         let event = Event {
             run: self.run.to_string(),
@@ -140,7 +150,7 @@ impl NodeCall {
             account: self.queue.account,
             event,
             config: Arc::clone(&node.config),
-            limits: node.limits.lower(context.budgets.of(self.queue.account)),
+            limits,
             grants: Arc::clone(&node.grants),
             secrets,
             storage: Arc::clone(&self.storage) as Arc<dyn trellis_engine::Storage>,

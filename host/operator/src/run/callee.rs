@@ -1,7 +1,8 @@
 //! What the nodes of a host are called on: their transformers. A measurement puts a function of its own in their place, to
 //! see what everything but the sandbox costs.
 
-use trellis_engine::{Call, CallReport, Transformer};
+use trellis_engine::{Call, CallReport, Place, Transformer};
+use trellis_model::{AccountId, call_limits::CallLimits};
 
 /// The same for every node of a host.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,10 +15,24 @@ pub enum Callee {
 }
 
 impl Callee {
-    pub(super) async fn call(self, transformer: &Transformer, call: Call) -> CallReport {
+    /// Waits for room in the sandbox; none: it is not the sandbox that is called.
+    pub(super) async fn enter(
+        self,
+        transformer: &Transformer,
+        account: AccountId,
+        limits: &CallLimits,
+    ) -> Option<Place> {
         match self {
-            Self::Transformer => transformer.call(call).await,
-            Self::Native(function) => function(call),
+            Self::Transformer => Some(transformer.enter(account, limits).await),
+            Self::Native(_) => None,
+        }
+    }
+
+    pub(super) async fn call(self, transformer: &Transformer, place: Option<Place>, call: Call) -> CallReport {
+        match (self, place) {
+            (Self::Transformer, Some(place)) => transformer.call_in(place, call).await,
+            (Self::Transformer, None) => transformer.call(call).await,
+            (Self::Native(function), _) => function(call),
         }
     }
 }

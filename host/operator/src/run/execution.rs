@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{catalog::LoadedRevision, starts::Start};
 
-pub use begin::NotBegun;
+pub use begin::{GivenBack, NotBegun};
 use suspension::Suspension;
 
 /// Conflicts after which a run makes room for others before it tries again.
@@ -190,6 +190,7 @@ impl<'c> Execution<'c> {
             attributes: Arc::clone(&self.attributes),
             storage: Arc::new(storage),
             waiting: self.progress.result(node).and_then(|result| result.waiting.clone()),
+            held_up: self.progress.result(node).map_or(0, |result| result.held_up),
         }
     }
 
@@ -211,7 +212,10 @@ impl<'c> Execution<'c> {
             CallEnd::NotLoaded(_) if call.storage.is_database_away() => {
                 self.suspend(Suspension::Throttled(DATABASE_PAUSE));
             }
-            CallEnd::NotLoaded(reason) => self.fail(call, reason, None, Vec::new(), Metering::default()),
+            CallEnd::NotLoaded(reason) if reason.kind == ReasonKind::Host => self.hold_up(call, &reason.message),
+            CallEnd::NotLoaded(reason) | CallEnd::Broken(reason) => {
+                self.fail(call, reason, None, Vec::new(), Metering::default());
+            }
         }
     }
 
@@ -226,7 +230,9 @@ impl<'c> Execution<'c> {
             Outcome::Failed(failure) if failure.kind == FailureKind::Unavailable => {
                 // The host was short of something, which is not the guest's fault: no attempt is counted.
                 let due_at_ms = self.context.clock.now_ms().saturating_add(host_pause_ms(call));
-                return self.progress.set(call.node, waiting::for_host(call, &failure, due_at_ms, log, metering));
+                return self
+                    .progress
+                    .set(call.node, waiting::for_host(call, &failure.message, due_at_ms, log, metering));
             }
             Outcome::Failed(failure) => {
                 let asked = failure.after_ms.map(Duration::from_millis);
@@ -259,6 +265,14 @@ impl<'c> Execution<'c> {
         } else if self.context.run_limits.is_reached(self.pending.effects().size()) {
             self.commit_point(None).await;
         }
+    }
+
+    /// A node could not be called for want of something that is the host's to have: it is called again, each time after a
+    /// longer wait, and no attempt is counted.
+    fn hold_up(&mut self, call: &NodeCall, message: &str) {
+        let due_at_ms = self.context.clock.now_ms().saturating_add(waiting::held_up_ms(call.held_up, jitter(call)));
+        let result = waiting::for_host(call, message, due_at_ms, Vec::new(), Metering::default());
+        self.progress.set(call.node, result);
     }
 
     /// A node failed: for now, if its retry policy has attempts left, or for good.
@@ -318,7 +332,7 @@ fn begin_call(context: Arc<RunContext>, call: NodeCall, is_alone: bool, start: O
 
 /// A call at which the host itself has failed.
 fn failed_call() -> CallEnd {
-    CallEnd::NotLoaded(Reason { kind: ReasonKind::Host, message: "the host failed while it ran this node".to_owned() })
+    CallEnd::Broken(Reason { kind: ReasonKind::Host, message: "the host failed while it ran this node".to_owned() })
 }
 
 /// How long a node waits after its host was short of something, in milliseconds: long enough that those who have it make

@@ -29,7 +29,7 @@ use trellis_store::{fail_point, jobs::FetchedJob, shards::Holding};
 pub use callee::Callee;
 pub use conflicts::Conflicts;
 pub use context::RunContext;
-use execution::{Execution, NotBegun};
+use execution::{Execution, GivenBack, NotBegun};
 use first_permit::FirstPermit;
 pub use first_permit::FirstPermits;
 pub use move_up::move_up;
@@ -65,6 +65,9 @@ pub(crate) const FAILED_PAUSE: Duration = Duration::from_secs(5);
 const SUSPECT_PAUSE: Duration = Duration::from_secs(1);
 /// A job whose run was given back because the database did not answer is fetched again after this long.
 const NOT_NOW_PAUSE: Duration = Duration::from_secs(1);
+/// A job whose grid needs credentials that this host has no key for is passed over for this long: only another host can run
+/// it, or this one after its next start.
+const KEYLESS_PAUSE: Duration = Duration::from_secs(30);
 
 /// Runs a job to whatever end it comes to now. `start` is given up as soon as the run waits for something else than a core.
 pub async fn run_job(context: &Arc<RunContext>, job: FetchedJob, start: Start) -> RunEnd {
@@ -116,7 +119,7 @@ async fn execute(
             fail_point!("run-begun");
             execution.run(start).await
         }
-        Err(NotBegun::NotNow) => RunEnd::Released(NOT_NOW_PAUSE),
+        Err(NotBegun::GivenBack(why)) => given_back(why),
         Err(NotBegun::Never(commit)) => {
             drop(start);
             match context.committer.commit(*commit).await {
@@ -125,5 +128,25 @@ async fn execute(
                 _ => RunEnd::Concluded,
             }
         }
+    }
+}
+
+fn given_back(why: GivenBack) -> RunEnd {
+    match why {
+        GivenBack::NotNow => RunEnd::Released(NOT_NOW_PAUSE),
+        // By itself: the account's other runs may need no key.
+        GivenBack::Keyless => RunEnd::Aside(KEYLESS_PAUSE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_needs_a_key_which_its_host_has_not_holds_up_no_other_run_of_its_account() {
+        assert_eq!(given_back(GivenBack::Keyless), RunEnd::Aside(KEYLESS_PAUSE));
+        assert!(KEYLESS_PAUSE > FAILED_PAUSE, "only a start of a host changes that");
+        assert_eq!(given_back(GivenBack::NotNow), RunEnd::Released(NOT_NOW_PAUSE));
     }
 }

@@ -105,6 +105,33 @@ impl Vault {
         }
     }
 
+    /// Those of several credentials of a project that cannot be used, and why.
+    ///
+    /// # Errors
+    /// [`VaultError::Store`] alone.
+    pub async fn unusable<'n>(
+        &self,
+        account: AccountId,
+        project: ProjectId,
+        names: &[&'n str],
+    ) -> Result<BTreeMap<&'n str, VaultError>, VaultError> {
+        let stored = self.database.credentials(account, project, names).await?;
+        let of_one = |name: &&'n str| {
+            let name = *name;
+            let found = stored.iter().find(|credential| credential.of.name == name);
+            let error = match (self.keyring(), found) {
+                (_, None) => VaultError::Missing { name: name.to_owned() },
+                (Err(error), _) => error,
+                (Ok(keyring), Some(credential)) => {
+                    let reason = keyring.open(credential).err()?;
+                    VaultError::Sealed { name: name.to_owned(), reason }
+                }
+            };
+            Some((name, error))
+        };
+        Ok(names.iter().filter_map(of_one).collect())
+    }
+
     /// Seals and stores a secret, in place of the one that has the name. A project has `most` at most.
     ///
     /// # Errors

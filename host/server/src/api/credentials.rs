@@ -1,6 +1,9 @@
 //! Credentials of a project: set, list by name, delete. What was set is never told again, to nobody.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use axum::{
     Extension, Json,
@@ -14,7 +17,7 @@ use trellis_model::{
     credential::{SECRET_BYTES_MIN, Secret, check_secret},
     description::check_name,
     fault::Fault,
-    manifest::{Manifest, document::Item, reader::FAULTS_MAX},
+    manifest::{CredentialUse, Manifest, document::Item, reader::FAULTS_MAX},
     token::Scope,
 };
 use trellis_operator::vault::{Resealed, VaultError};
@@ -124,7 +127,9 @@ async fn project_for(api: &Api, caller: &Caller, name: &str) -> Result<ProjectId
         return Ok(projects::find(api, caller, name).await?.id);
     }
     check_name(name).map_err(|reason| Problem::bad_request(format!("project name `{name}` {reason}")))?;
-    Ok(api.host.database.ensure_project(caller.account()?, name).await?)
+    let most = api.config.account_projects_max;
+    let project = api.host.database.ensure_project(caller.account()?, name, most).await?;
+    project.ok_or_else(|| projects::too_many(most))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -165,44 +170,48 @@ pub async fn delete(
     }
 }
 
-/// What keeps a manifest from being deployed: credentials that are not there, or that no host could open.
+/// What keeps a manifest from being deployed to a project: credentials that are not there, or that this host cannot open,
+/// for nodes or for triggers. One that is missing would be noticed late: by runs, or by senders, who are told nothing.
 ///
 /// # Errors
 /// The database is away.
 pub async fn faults(
     api: &Api,
     account: AccountId,
+    project: &str,
     document: &Item,
     manifest: &Manifest,
 ) -> Result<Vec<Fault>, Problem> {
-    let mut uses: BTreeMap<&str, String> = BTreeMap::new();
-    for (grid_name, grid) in &manifest.grids {
-        for (node_name, node) in &grid.nodes {
-            for name in node.grants.credential_names() {
-                uses.entry(name).or_insert_with(|| format!("/grids/{grid_name}/nodes/{node_name}/grants"));
-            }
-        }
-    }
+    let uses = manifest.credential_uses();
     if uses.is_empty() {
         return Ok(Vec::new());
     }
     // A project that is not there yet has no credentials either.
-    let project =
-        api.host.database.project(account, &manifest.project).await?.map_or(ProjectId(0), |project| project.id);
-    let mut faults = Vec::new();
-    for (name, pointer) in uses.into_iter().take(FAULTS_MAX) {
-        let fault = |message: String| document.place_of(&pointer).fault(message);
-        match api.host.vault.secret(account, project, name).await {
-            Ok(_) => {}
-            Err(VaultError::Store(error)) => return Err(error.into()),
-            Err(VaultError::Missing { .. }) => {
-                let fix = format!("set it with `trellis credential set {name} --project {}`", manifest.project);
-                faults.push(fault(format!("the project has no credential `{name}`")).fix(fix));
-            }
-            Err(error) => faults.push(fault(error.to_string())),
-        }
-    }
-    Ok(faults)
+    let id = api.host.database.project(account, project).await?.map_or(ProjectId(0), |project| project.id);
+    let names: BTreeSet<&str> = uses.iter().map(|used| used.name).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    let unusable = api.host.vault.unusable(account, id, &names).await?;
+    Ok(faults_of(&uses, &unusable, project, document))
+}
+
+fn faults_of(
+    uses: &[CredentialUse<'_>],
+    unusable: &BTreeMap<&str, VaultError>,
+    project: &str,
+    document: &Item,
+) -> Vec<Fault> {
+    let fault = |used: &CredentialUse<'_>| {
+        let (name, error) = (used.name, unusable.get(used.name)?);
+        let place = document.place_of(&used.pointer);
+        Some(match error {
+            VaultError::Missing { .. } => place
+                .fault(format!("the project has no credential `{name}`"))
+                .fix(format!("set it with `trellis credential set {name} --project {project}`")),
+            error => place.fault(error.to_string()),
+        })
+    };
+    // Only what is told is bounded: a credential that is missing is found however many others there are.
+    uses.iter().filter_map(fault).take(FAULTS_MAX).collect()
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -236,6 +245,25 @@ impl From<VaultError> for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_credential_that_is_missing_is_found_behind_any_number_of_others_and_few_are_told_of() {
+        let names: Vec<String> = (0..3 * FAULTS_MAX).map(|number| format!("key-{number}")).collect();
+        let used = |name| CredentialUse { pointer: "/grids/main".to_owned(), name };
+        let uses: Vec<CredentialUse<'_>> = names.iter().map(|name| used(name.as_str())).collect();
+        let missing = |name: &str| VaultError::Missing { name: name.to_owned() };
+        let document = trellis_model::manifest::document::from_toml("").expect("an empty document");
+        let faults = |unusable: &[&str]| {
+            let unusable = unusable.iter().map(|name| (*name, missing(name))).collect();
+            faults_of(&uses, &unusable, "shop", &document)
+        };
+        let last = names.last().expect("there are names").as_str();
+        let found = faults(&[last]);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].to_string().contains(last), "{found:?}");
+        let all: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(faults(&all).len(), FAULTS_MAX);
+    }
 
     #[test]
     fn a_body_that_is_not_understood_is_never_quoted() {

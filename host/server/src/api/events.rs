@@ -66,6 +66,7 @@ pub async fn send(
 ) -> Result<Response, Problem> {
     let account = caller.account()?;
     let revision = projects::current_revision(&api, &caller, &project).await?;
+    projects::servable(&revision)?;
     if revision.grid(&grid).is_none() {
         let known = revision.grid_names().join(", ");
         return Err(Problem::not_found(format!("project `{project}` has no grid `{grid}`; it has: {known}")));

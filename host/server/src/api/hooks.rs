@@ -20,7 +20,7 @@ use trellis_model::{
 use trellis_operator::{catalog::LoadedRevision, ingest::NewEvent, limiter::Standing};
 
 use super::{
-    Api, Problem, dedupe, events, hops, rate_limit,
+    Api, Problem, dedupe, events, hops, projects, rate_limit,
     request::{PathOf, text},
     route::Route,
     senders::{self, SentBody},
@@ -82,6 +82,7 @@ pub async fn receive(
     };
     let (parts, body) = request.into_parts();
     let body = senders::check(&api, revision, trigger, &parts.headers, body).await?;
+    projects::servable(revision)?;
     let standing = rate_limit::standing(&api, revision.account).await?;
     let accepted = accept(&api, revision, trigger, &standing, &parts, body).await;
     Ok(rate_limit::announce(&standing, accepted.into_response()))

@@ -30,7 +30,6 @@ mod senders;
 mod shelter;
 mod signing_keys;
 mod tokens;
-mod trigger_credentials;
 mod upload;
 
 use std::{sync::Arc, time::Duration};
@@ -74,6 +73,8 @@ pub struct ApiConfig {
     /// Requests that are answered at the same time.
     pub requests_max: usize,
     pub token_cache: TokenCacheLimits,
+    /// Projects of one account.
+    pub account_projects_max: u32,
     /// Valid tokens of one account.
     pub account_tokens_max: i64,
     /// How this host is reached, without a slash at the end.

@@ -1,6 +1,6 @@
 //! Projects: deploy a manifest, list, show.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json,
@@ -32,7 +32,6 @@ use super::{
     page::{self, LIMIT_MAX, Page},
     request::{PathOf, QueryOf, read_body, text},
     route::{Media, Route},
-    trigger_credentials,
 };
 
 pub fn declared() -> Vec<Route> {
@@ -108,14 +107,13 @@ pub async fn deploy(
     faults.extend(project_name_fault(&document, &manifest, &name));
     let (resolved, versions, missing) = resolve(&api, account, &document, &manifest).await?;
     faults.extend(missing);
-    faults.extend(trigger_credentials::missing(&api, account, &name, &document, &manifest).await?);
     if let Err(unfit) = plan_grids(&manifest, &resolved) {
         // What a fault has taken away is not missed a second time.
         let known = faults.clone();
         let is_new = |fault: &Fault| known.iter().all(|other| !is_related(&fault.pointer, &other.pointer));
         faults.extend(with_places(&document, unfit).into_iter().filter(is_new));
     }
-    faults.extend(credentials::faults(&api, account, &document, &manifest).await?);
+    faults.extend(credentials::faults(&api, account, &name, &document, &manifest).await?);
     if !faults.is_empty() {
         return Err(invalid(faults));
     }
@@ -212,6 +210,8 @@ async fn resolve(
     Ok((resolved, chosen, faults))
 }
 
+/// How soon a client may try again whose project this host cannot serve: it may reach another one.
+const UNSERVABLE_RETRY: Duration = Duration::from_secs(10);
 /// Plugins looked through for a similar name.
 const NEAR_PLUGINS_MAX: i64 = 500;
 
@@ -229,7 +229,9 @@ async fn store(
 ) -> Result<RevisionId, Problem> {
     let plugins: BTreeMap<String, PluginId> =
         resolved.iter().map(|(alias, plugin)| (alias.clone(), plugin.id)).collect();
-    let (_, revision) = api.host.database.deploy(account, name, &document.to_json(), &plugins).await?;
+    let most = api.config.account_projects_max;
+    let deployed = api.host.database.deploy(account, name, &document.to_json(), &plugins, most).await?;
+    let (_, revision) = deployed.ok_or_else(|| too_many(most))?;
     api.host.deployed(account, revision).await?;
     tracing::info!(%account, project = name, %revision, "deployed");
     Ok(revision)
@@ -306,6 +308,13 @@ pub async fn list(
     Ok(Json(Page { items: page.items.into_iter().map(view).collect(), next: page.next }))
 }
 
+/// Where a new project would be one too many.
+pub fn too_many(most: u32) -> Problem {
+    Problem::conflict(format!(
+        "the account has {most} projects, as many as it may have; use one of them, or ask an operator to raise `uploads.account_projects_max`"
+    ))
+}
+
 /// The project with this name, if the caller may see it.
 pub async fn find(api: &Api, caller: &Caller, name: &str) -> Result<Project, Problem> {
     let project = api.host.database.project(caller.account()?, name).await?;
@@ -323,6 +332,23 @@ pub async fn current_revision(api: &Api, caller: &Caller, name: &str) -> Result<
 async fn revision(api: &Api, account: AccountId, id: RevisionId) -> Result<Arc<LoadedRevision>, Problem> {
     api.host.catalog.revision(account, id).await.map_err(|error| match error {
         CatalogError::Store(error) => error.into(),
-        error @ (CatalogError::Unusable(_) | CatalogError::NoKeys { .. }) => Problem::conflict(error.to_string()),
+        error @ CatalogError::Unusable(_) => Problem::conflict(error.to_string()),
     })
+}
+
+/// Whether this host takes events for a revision. Told to those alone who may send them.
+///
+/// # Errors
+/// 503: another host may, or this one after its next start.
+pub fn servable(revision: &LoadedRevision) -> Result<(), Problem> {
+    if revision.is_servable() {
+        return Ok(());
+    }
+    Err(Problem::unavailable(
+        format!(
+            "project `{}` needs credentials, and this host has no master key for them; an operator sets `credentials.master_key_file`",
+            revision.project_name
+        ),
+        UNSERVABLE_RETRY,
+    ))
 }

@@ -102,6 +102,7 @@ async fn replay_one(api: &Api, caller: &Caller, run: RunId, wanted: ReplayOne) -
     let detail = detail.ok_or_else(|| runs::unknown(&run.to_string()))?;
     check(&detail.summary, wanted)?;
     let revision = revision(api, caller, &detail.summary, wanted.revision).await?;
+    projects::servable(&revision)?;
     let grid = grid(&revision, &detail.summary.grid)?;
     let nodes = match wanted.from {
         ReplayFrom::Start => None,
@@ -156,7 +157,7 @@ async fn revision(
     })?;
     api.host.catalog.revision(caller.account()?, id).await.map_err(|error| match error {
         CatalogError::Store(error) => error.into(),
-        error @ (CatalogError::Unusable(_) | CatalogError::NoKeys { .. }) => Problem::not_replayable(error.to_string()),
+        error @ CatalogError::Unusable(_) => Problem::not_replayable(error.to_string()),
     })
 }
 
@@ -185,7 +186,7 @@ async fn kept_nodes(
     let before = match api.host.catalog.revision(account, summary.revision).await {
         Ok(before) => before.grid(&summary.grid),
         Err(CatalogError::Store(error)) => return Err(error.into()),
-        Err(reason @ (CatalogError::Unusable(_) | CatalogError::NoKeys { .. })) => {
+        Err(reason @ CatalogError::Unusable(_)) => {
             tracing::info!(run = %summary.run, revision = %revision.id, %reason, "replayed without its own plan");
             None
         }

@@ -10,8 +10,8 @@ use super::{ByteSize, Section, setting::Setting};
 /// What this host can open and seal.
 #[derive(Clone, Debug)]
 pub struct CredentialsConfig {
-    /// The file with the master keys, readable for this user alone. Default none: projects that need a credential are
-    /// refused. The same on all hosts; `trellis credentials new-key` prints a first line for it.
+    /// The file with the master keys, readable for this user alone. Default none: events for projects
+    /// that need a credential are refused. The same on all hosts; `trellis credentials new-key` prints a first line for it.
     pub master_key_file: Option<PathBuf>,
     /// The same text itself, for those who hand secrets over in the environment (`TRELLIS_CREDENTIALS_MASTER_KEY`).
     /// Default none. Of the two at most one.

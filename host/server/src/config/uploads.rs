@@ -23,6 +23,9 @@ pub struct UploadsConfig {
     /// How long an upload waits for its turn before it is told 503. Default 10 s: what is left of the minute that a request
     /// may take is for receiving and compiling.
     pub wait: Duration,
+    /// Projects of one account. Default 1,000: one for each customer of a fair business, and a list that a host still loads
+    /// at its start in no time.
+    pub account_projects_max: u32,
     /// Functions in one component.
     pub functions_max: u32,
     /// The body of one function.
@@ -60,6 +63,7 @@ impl UploadsConfig {
         let config = Self {
             at_once: section.setting_in("at_once", 8, 1..=1_000),
             account_at_once: section.setting_in("account_at_once", 2, 1..=1_000),
+            account_projects_max: section.setting_in("account_projects_max", 1_000, 1..=1_000_000),
             waiting_max: section.setting_in("waiting_max", 64, 0..=100_000),
             wait: section.setting_in("wait", 10 * second, Duration::ZERO..=hour),
             functions_max: section.setting_in("functions_max", standard.functions, 1..=1_000_000),

@@ -42,7 +42,7 @@ async fn nothing_waits_for_a_silent_server_without_end() {
         let plugins = std::collections::BTreeMap::new();
         let manifest = serde_json::json!({});
         tokio::join!(async { store.listen().await.map(drop) }, store.release_claims(&[]), async {
-            store.deploy(super::ACCOUNT, "shop", &manifest, &plugins).await.map(drop)
+            store.deploy(super::ACCOUNT, "shop", &manifest, &plugins, 10).await.map(drop)
         },)
     });
     let (listened, released, deployed) = tokio::time::timeout(LONGEST, asked).await.expect("all are given up");

@@ -21,10 +21,19 @@ use crate::catalog::CatalogError;
 
 /// Why a job was not begun.
 pub enum NotBegun {
-    /// The database did not answer.
-    NotNow,
+    /// It may be another time.
+    GivenBack(GivenBack),
     /// It can never be run: this buries it.
     Never(Box<RunCommit>),
+}
+
+/// Why a job is left as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenBack {
+    /// The database did not answer.
+    NotNow,
+    /// Its grid needs credentials, and this host has no key to open any.
+    Keyless,
 }
 
 impl<'c> Execution<'c> {
@@ -48,18 +57,17 @@ impl<'c> Execution<'c> {
             Ok(revision) => revision,
             Err(CatalogError::Store(error)) if error.is_unavailable() => {
                 tracing::warn!(run = %job.run, %error, "a revision was not loaded; its run is given back");
-                return Err(NotBegun::NotNow);
-            }
-            // Another host may have the key, or this one after its next start: the run waits.
-            Err(error @ CatalogError::NoKeys { .. }) => {
-                tracing::debug!(run = %job.run, %error, "a run is given back");
-                return Err(NotBegun::NotNow);
+                return Err(NotBegun::GivenBack(GivenBack::NotNow));
             }
             Err(error) => return Err(never(error.to_string())),
         };
         let Some(grid) = revision.grid(&job.grid) else {
             return Err(never(format!("grid `{}` does not exist in this revision", job.grid)));
         };
+        if !context.catalog.has_keys() && grid.needs_credentials() {
+            tracing::debug!(run = %job.run, "a run that needs credentials is passed over: this host has no master key");
+            return Err(NotBegun::GivenBack(GivenBack::Keyless));
+        }
         let event = event.map_err(|error| never(format!("the stored event is not readable: {error}")))?;
         let mut saved = match &checkpoint {
             Some(checkpoint) => Saved::read(checkpoint, &grid).map_err(never)?,
@@ -103,7 +111,7 @@ fn attributes(event: &Event, run: RunId) -> Vec<(String, String)> {
 async fn load_checkpoint(context: &RunContext, job: &FetchedJob) -> Result<Option<Checkpoint>, NotBegun> {
     context.database.checkpoint(job.shard, job.account, job.run).await.map_err(|error| {
         tracing::warn!(run = %job.run, %error, "a checkpoint was not loaded; its run is given back");
-        NotBegun::NotNow
+        NotBegun::GivenBack(GivenBack::NotNow)
     })
 }
 

@@ -1,13 +1,26 @@
 //! A node whose call came to nothing through no fault of its own, because a target has no room or its host was short of
 //! something: what is noted of it, and when it is called again.
 
-use trellis_engine::{Failure, TargetFull};
+use trellis_engine::TargetFull;
 use trellis_model::{
+    backoff::RetryPolicy,
     manifest::Target,
     run::{LogLine, Metering, NodeResult, NodeState, Reason, ReasonKind, TargetWait},
 };
 
 use super::NodeCall;
+
+/// How a node is called again that its host cannot call: soon at first, as the cause may have been the moment's, and at last
+/// every few minutes, so that many such runs cost next to nothing until somebody has mended the host.
+const HELD_UP: RetryPolicy = RetryPolicy { attempts_max: u32::MAX, first_ms: 1_000, factor: 2.0, longest_ms: 300_000 };
+
+/// How long a node waits that was held up so many times in a row before, in milliseconds. `jitter` in 0..1 keeps apart those
+/// that were held up together.
+pub(super) fn held_up_ms(before: u32, jitter: f64) -> i64 {
+    // There is always another attempt.
+    let wait = HELD_UP.wait_after(before.saturating_add(1).min(u32::MAX - 1), jitter, None).unwrap_or_default();
+    i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)
+}
 
 /// The node's result, which keeps its place in the line and counts no attempt.
 pub(super) fn result(
@@ -38,18 +51,33 @@ pub(super) fn result(
 /// The result of a node that its host could not run, and that is called again: no attempt was counted.
 pub(super) fn for_host(
     call: &NodeCall,
-    failure: &Failure,
+    message: &str,
     due_at_ms: i64,
     log: Vec<LogLine>,
     metering: Metering,
 ) -> NodeResult {
-    let message = format!("the host was short of room, and no attempt was counted: {}", failure.message);
+    let message = format!("the host could not run it, and no attempt was counted: {message}");
     NodeResult {
         attempts: call.attempt - 1,
         due_at_ms: Some(due_at_ms),
         reason: Some(Reason { kind: ReasonKind::Host, message }),
+        // It goes on standing where it stood in a target's line.
+        waiting: call.waiting.clone(),
+        held_up: call.held_up.saturating_add(1),
         log,
         metering,
         ..NodeResult::new(&call.planned().name, NodeState::Pending)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_its_host_cannot_call_waits_longer_each_time_and_never_for_good() {
+        let waits: Vec<i64> = [0, 1, 2, 8, 9, u32::MAX].map(|before| held_up_ms(before, 0.0)).to_vec();
+        assert_eq!(waits, [1_000, 2_000, 4_000, 256_000, 300_000, 300_000]);
+        assert_eq!(held_up_ms(0, 1.0), 500);
     }
 }

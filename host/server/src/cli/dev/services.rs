@@ -1,6 +1,7 @@
 //! Programs that stand in for the outside world while a project is developed.
 
 use std::{
+    ffi::{OsStr, OsString},
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
     process::Stdio,
@@ -70,16 +71,8 @@ impl Service {
         let [program, arguments @ ..] = service.command.as_slice() else {
             return Err(failure("its command is empty".to_owned()));
         };
-        let mut child = Command::new(program)
-            .args(arguments)
-            .current_dir(dir)
-            .env("PORT", address.port().to_string())
-            // Ends with this process, however that ends: the other end of this pipe closes.
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            // A Ctrl-C is for the host first, which still needs the service while it drains.
-            .process_group(0)
+        let inherited = std::env::vars_os().map(|(name, _)| name);
+        let mut child = command(program, arguments, dir, address, inherited)
             .spawn()
             .map_err(|error| failure(format!("cannot run `{program}`: {error}")))?;
         let deadline = Instant::now() + READY_TIMEOUT;
@@ -105,6 +98,56 @@ impl Service {
     }
 }
 
+/// How a service is run. It gets this process's environment without what is the host's own there, such as master keys,
+/// tokens and the database's password: a service is any program that a project names.
+fn command(
+    program: &str,
+    arguments: &[String],
+    dir: &Path,
+    address: SocketAddr,
+    inherited: impl Iterator<Item = OsString>,
+) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .current_dir(dir)
+        .env("PORT", address.port().to_string())
+        // Ends with this process, however that ends: the other end of this pipe closes.
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        // A Ctrl-C is for the host first, which still needs the service while it drains.
+        .process_group(0);
+    for name in inherited.filter(|name| is_the_hosts(name)) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn is_the_hosts(variable: &OsStr) -> bool {
+    variable == "DATABASE_URL" || variable.as_encoded_bytes().starts_with(b"TRELLIS_")
+}
+
 fn free_address() -> std::io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_told_nothing_of_the_hosts_own_environment() {
+        let inherited = ["DATABASE_URL", "TRELLIS_CREDENTIALS_MASTER_KEY", "TRELLIS_TOKEN", "PATH", "MY_TRELLIS_NAME"];
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 4_000));
+        let command = command("true", &[], Path::new("."), address, inherited.into_iter().map(OsString::from));
+        let changed: Vec<(&OsStr, Option<&OsStr>)> = command.as_std().get_envs().collect();
+        let expected = [
+            (OsStr::new("DATABASE_URL"), None),
+            (OsStr::new("PORT"), Some(OsStr::new("4000"))),
+            (OsStr::new("TRELLIS_CREDENTIALS_MASTER_KEY"), None),
+            (OsStr::new("TRELLIS_TOKEN"), None),
+        ];
+        assert_eq!(changed, expected);
+    }
 }
