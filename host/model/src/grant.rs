@@ -12,6 +12,11 @@ use url::{Host, Url};
 
 pub use credential::{CredentialGrant, HeaderTemplate, InvalidCredentialGrant, Origin};
 
+/// Credentials that one node may be granted: each is kept out of all that the node writes, which costs time and memory.
+pub const CREDENTIALS_MAX: usize = 32;
+/// Bytes of all of them together. A certificate chain with its key has about a tenth.
+pub const SECRET_TEXT_BYTES_MAX: usize = 64 * 1024;
+
 /// All grants of one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
