@@ -19,7 +19,7 @@ use crate::{
         config::Config,
         http::Http,
         log::Log,
-        outbox::Outbox,
+        outbox::{EmittedEvent, Outbox},
         secrets::ReadableSecrets,
         storage::{Entry, ListedKey, Storage, StorageAccess, StorageUnavailable},
         wasi::{WallClock, Wasi},
@@ -35,7 +35,7 @@ use crate::{
     failure::{Failure, FailureKind, bounded, explain},
     guest_state::GuestState,
     redaction::Redactor,
-    report::{CallReport, Effects, Metering, Outcome, check_emissions},
+    report::{CallReport, Effects, Metering, Outcome, check_emissions, check_size},
     sandbox::Sandbox,
     secrets::Secrets,
     transformer::{Place, Transformer},
@@ -108,6 +108,12 @@ fn stuck(full: &TargetFull) -> Failure {
     Failure { after_ms: Some(after_ms), ..Failure::new(FailureKind::TimedOut, message) }
 }
 
+/// What a call emitted, without secrets.
+struct Emitted {
+    emissions: Vec<crate::Emission>,
+    events: Vec<EmittedEvent>,
+}
+
 /// A store with a guest's capabilities, and what is needed to account for it.
 struct Guest {
     store: Store<GuestState>,
@@ -121,7 +127,7 @@ struct Guest {
 impl Guest {
     fn new(sandbox: &Sandbox, call: Call) -> (Self, events::Event, events::Json) {
         let Call { event, config, limits, grants, secrets, storage, outbound, targets, clock, .. } = call;
-        let redactor = Arc::new(Redactor::new(&secrets));
+        let redactor = Arc::new(Redactor::new(Arc::clone(&secrets)));
         let log = Log::redacting(limits.log_bytes, Arc::clone(&redactor));
         let key = event.idempotency_key.clone();
         let policy = Arc::clone(&sandbox.policy);
@@ -145,24 +151,34 @@ impl Guest {
 
     async fn transform(
         &mut self,
-        plugin: &PluginPre<GuestState>,
+        transformer: &Transformer,
         event: &events::Event,
         config: &events::Json,
-    ) -> Result<Vec<events::Emission>, Ended> {
-        let store = &mut self.store;
+    ) -> Result<Emitted, Ended> {
+        let (store, limits, redactor) = (&mut self.store, &self.limits, &self.redactor);
         let work = async {
-            let plugin = plugin.instantiate_async(&mut *store).await?;
-            plugin.trellis_plugin_transformer().call_transform(store, event, config).await
+            let plugin = transformer.plugin.instantiate_async(&mut *store).await?;
+            let emitted = match plugin.trellis_plugin_transformer().call_transform(&mut *store, event, config).await? {
+                Ok(emitted) => emitted,
+                Err(failure) => return Ok(Err(Failure::returned(failure, redactor))),
+            };
+            // Before anything is done for each of so many bytes; and once more for what stands where secrets were.
+            if let Err(failure) = check_size(&emitted, limits) {
+                return Ok(Err(failure));
+            }
+            let events = store.data_mut().capabilities.outbox.take_events();
+            let (emitted, events) = redactor.outputs(emitted, events).await?;
+            Ok(check_emissions(emitted, &transformer.description, limits)
+                .map(|emissions| Emitted { emissions, events }))
         };
         let returned = tokio::select! {
             biased;
-            returned = bounded(work, &self.cpu, &self.limits) => returned,
+            returned = bounded(work, &self.cpu, limits) => returned,
             broken_off = self.egress.broken_off() => return Err(broken_off.into()),
         };
         match returned {
-            Ok(Ok(emitted)) => Ok(emitted),
-            Ok(Err(failure)) => Err(Failure::returned(failure).into()),
-            Err(stop) => Err(explain(&stop, self.store.data(), &self.limits).into()),
+            Ok(result) => result.map_err(Ended::from),
+            Err(stop) => Err(explain(&stop, self.store.data(), limits, redactor).into()),
         }
     }
 
@@ -172,12 +188,14 @@ impl Guest {
             let plugin = plugin.instantiate_async(&mut *store).await?;
             plugin.trellis_plugin_transformer().call_describe(store).await
         };
-        bounded(work, &self.cpu, &self.limits).await.map_err(|stop| explain(&stop, self.store.data(), &self.limits))
+        bounded(work, &self.cpu, &self.limits)
+            .await
+            .map_err(|stop| explain(&stop, self.store.data(), &self.limits, &self.redactor))
     }
 
     /// Drops the store and everything in it, and settles the account.
-    fn finish(self, queued: Duration, began: Instant, result: Result<Vec<crate::Emission>, Ended>) -> CallReport {
-        let Self { store, cpu, log, egress, redactor, .. } = self;
+    fn finish(self, queued: Duration, began: Instant, result: Result<Emitted, Ended>) -> CallReport {
+        let Self { store, cpu, log, egress, .. } = self;
         let GuestState { capabilities, memory, .. } = store.into_data();
         let traffic = egress.traffic();
         let metering = Metering {
@@ -194,12 +212,11 @@ impl Guest {
             log_bytes: log.bytes(),
         };
         let outcome = match result {
-            Ok(emissions) => {
+            Ok(Emitted { emissions, events }) => {
                 let (reads, writes) = capabilities.storage.into_effects();
-                let events = redactor.events(capabilities.outbox.into_events());
                 Outcome::Emitted(Effects { emissions, reads, writes, events })
             }
-            Err(Ended::Failed(failure)) => Outcome::Failed(redactor.failure(failure)),
+            Err(Ended::Failed(failure)) => Outcome::Failed(failure),
             Err(Ended::Suspended(full)) => Outcome::Suspended(full),
         };
         CallReport { outcome, log: log.finish(), outside_effect: traffic.outside_effect, metering }
@@ -210,12 +227,12 @@ impl Guest {
 pub(crate) async fn run(transformer: &Transformer, place: Place, call: Call) -> CallReport {
     let sandbox = &transformer.sandbox;
     let began = Instant::now();
+    let secrets = Arc::clone(&call.secrets);
     let (mut guest, event, config) = Guest::new(sandbox, call);
-    let emitted = guest.transform(&transformer.plugin, &event, &config).await;
-    let checked = |emitted| {
-        check_emissions(guest.redactor.emissions(emitted), &transformer.description, &guest.limits).map_err(Ended::from)
+    let result = match secrets.check() {
+        Ok(()) => guest.transform(transformer, &event, &config).await,
+        Err(failure) => Err(failure.into()),
     };
-    let result = emitted.and_then(checked);
     let report = guest.finish(place.queued, began, result);
     drop(place);
     report

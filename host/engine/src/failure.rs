@@ -15,6 +15,7 @@ use crate::{
     capabilities::log::clean,
     guest_state::GuestState,
     memory::Refused,
+    redaction::Redactor,
     sandbox::{WASM_STACK_BYTES, host_call_bytes},
 };
 
@@ -68,15 +69,15 @@ impl Failure {
         Self { kind, message: message.into(), after_ms: None }
     }
 
-    /// What a guest returned instead of emissions.
-    pub(crate) fn returned(failure: events::Failure) -> Self {
+    /// What a guest returned instead of emissions, without secrets.
+    pub(crate) fn returned(failure: events::Failure, redactor: &Redactor) -> Self {
         let (kind, message, after_ms) = match failure {
             events::Failure::InvalidInput(message) => (FailureKind::InvalidInput, message, None),
             events::Failure::InvalidConfig(message) => (FailureKind::InvalidConfig, message, None),
             events::Failure::Retryable(retry) => (FailureKind::Retryable, retry.message, retry.after_ms),
             events::Failure::Permanent(message) => (FailureKind::Permanent, message, None),
         };
-        Self { kind, message: shortened(clean(&message)), after_ms }
+        Self { kind, message: told(&message, redactor), after_ms }
     }
 }
 
@@ -86,8 +87,8 @@ pub(crate) enum Stop {
     Error(wasmtime::Error),
 }
 
-/// Puts into words how a call was stopped.
-pub(crate) fn explain(stop: &Stop, state: &GuestState, limits: &CallLimits) -> Failure {
+/// Puts into words how a call was stopped, without secrets.
+pub(crate) fn explain(stop: &Stop, state: &GuestState, limits: &CallLimits, redactor: &Redactor) -> Failure {
     let error = match stop {
         Stop::WallLimit => {
             let message = format!("took longer than its limit of {} ms", limits.wall_ms);
@@ -117,7 +118,7 @@ pub(crate) fn explain(stop: &Stop, state: &GuestState, limits: &CallLimits) -> F
         Some(Refused::HostMemory) => FailureKind::Unavailable,
         None => kind,
     };
-    Failure::new(kind, shortened(message))
+    Failure::new(kind, told(&message, redactor))
 }
 
 fn reason(error: &wasmtime::Error, limits: &CallLimits) -> (FailureKind, String) {
@@ -166,12 +167,16 @@ pub(crate) fn bytes(number: u64) -> String {
     }
 }
 
-fn shortened(mut message: String) -> String {
-    if message.len() > MESSAGE_BYTES_MAX {
-        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
-        message.push('…');
+/// A message as it is kept: without secrets and control characters, and not too long. In this order, for a secret that was
+/// cut or changed before would not be known any more. No more than can be kept is looked through.
+fn told(message: &str, redactor: &Redactor) -> String {
+    let seen = &message[..message.floor_char_boundary(MESSAGE_BYTES_MAX.saturating_add(redactor.longest()))];
+    let mut kept = clean(&redactor.part(seen, 0, MESSAGE_BYTES_MAX.min(seen.len())));
+    if message.len() > MESSAGE_BYTES_MAX || kept.len() > MESSAGE_BYTES_MAX {
+        kept.truncate(kept.floor_char_boundary(MESSAGE_BYTES_MAX));
+        kept.push('…');
     }
-    message
+    kept
 }
 
 /// Runs `work` against the wall limit and the CPU budget of its call.
@@ -193,6 +198,7 @@ pub(crate) async fn bounded<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redaction::tests::redactor;
 
     #[test]
     fn numbers_of_bytes_are_readable() {
@@ -204,8 +210,25 @@ mod tests {
 
     #[test]
     fn a_long_message_of_a_guest_is_cut_at_a_character() {
-        let failure = Failure::returned(events::Failure::Permanent("ü".repeat(10_000)));
+        let failure = Failure::returned(events::Failure::Permanent("ü".repeat(10_000)), &Redactor::default());
         assert!(failure.message.len() <= MESSAGE_BYTES_MAX + '…'.len_utf8());
         assert!(failure.message.ends_with("ü…"));
+    }
+
+    #[test]
+    fn a_secret_at_the_end_of_a_long_message_is_not_cut_into_view() {
+        let redactor = redactor(&["s3cret\ttext"]);
+        for before in MESSAGE_BYTES_MAX - 15..=MESSAGE_BYTES_MAX {
+            let message = format!("{}s3cret\ttext behind", "x".repeat(before));
+            let failure = Failure::returned(events::Failure::Permanent(message), &redactor);
+            assert!(!failure.message.contains("x3") && !failure.message.contains("xs"), "{before}: {failure}");
+        }
+    }
+
+    #[test]
+    fn a_secret_with_a_control_character_is_still_known() {
+        let failure =
+            Failure::returned(events::Failure::Permanent("a s3cret\rtext".to_owned()), &redactor(&["s3cret\rtext"]));
+        assert_eq!(failure.message, "a [redacted]");
     }
 }

@@ -83,6 +83,19 @@ pub struct Metering {
     pub log_bytes: u64,
 }
 
+/// Holds what a guest returned to its limit.
+///
+/// # Errors
+/// It is too much.
+pub(crate) fn check_size(emitted: &[events::Emission], limits: &CallLimits) -> Result<(), Failure> {
+    let total: usize = emitted.iter().map(|emission| emission.port.len() + emission.data.len()).sum();
+    if total as u64 > limits.output_bytes {
+        let message = format!("emitted {total} bytes, more than its limit of {}", bytes(limits.output_bytes));
+        return Err(Failure::new(FailureKind::LimitExceeded, message));
+    }
+    Ok(())
+}
+
 /// Holds what a guest returned to its description and its limit.
 ///
 /// # Errors
@@ -92,11 +105,7 @@ pub(crate) fn check_emissions(
     description: &Description,
     limits: &CallLimits,
 ) -> Result<Vec<Emission>, Failure> {
-    let total: usize = emitted.iter().map(|emission| emission.port.len() + emission.data.len()).sum();
-    if total as u64 > limits.output_bytes {
-        let message = format!("emitted {total} bytes, more than its limit of {}", bytes(limits.output_bytes));
-        return Err(Failure::new(FailureKind::LimitExceeded, message));
-    }
+    check_size(&emitted, limits)?;
     for (place, emission) in emitted.iter().enumerate() {
         check_port(&emission.port, description)?;
         // Few enough to compare: every one before was to another declared port.

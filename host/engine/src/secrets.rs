@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use trellis_model::credential::Secret;
+use trellis_model::{credential::Secret, grant::SECRET_TEXT_BYTES_MAX};
+
+use crate::failure::{Failure, FailureKind, bytes};
 
 /// Secrets by the names of their credentials.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +21,41 @@ impl Secrets {
         self.0.get(name)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Holds the secrets to what can be kept out of a report with the memory that is set aside for it.
+    ///
+    /// # Errors
+    /// They are longer together. A manifest's check sees their number alone.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        let total: usize = self.all().map(|secret| secret.reveal().len()).sum();
+        if total <= SECRET_TEXT_BYTES_MAX {
+            return Ok(());
+        }
+        let (total, most) = (bytes(total as u64), bytes(SECRET_TEXT_BYTES_MAX as u64));
+        let message = format!(
+            "the credentials that are granted to the node have {total} together, and at most {most} can be kept out of its log and outputs; grant it fewer, or shorter ones"
+        );
+        Err(Failure::new(FailureKind::Permanent, message))
+    }
+
     pub(crate) fn all(&self) -> impl Iterator<Item = &Secret> {
         self.0.values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_secret_text_than_can_be_kept_out_of_a_report_is_refused() {
+        let of = |bytes: usize| Secrets::new(BTreeMap::from([("key".to_owned(), Secret::from("x".repeat(bytes)))]));
+        assert_eq!(of(SECRET_TEXT_BYTES_MAX).check(), Ok(()));
+        let refused = of(SECRET_TEXT_BYTES_MAX + 1).check().expect_err("too long");
+        assert_eq!(refused.kind, FailureKind::Permanent);
+        assert!(refused.message.contains("at most 64 KiB"), "{refused}");
     }
 }

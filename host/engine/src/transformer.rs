@@ -6,13 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use trellis_model::{AccountId, call_limits::CallLimits, description::Description};
+use trellis_model::{AccountId, call_limits::CallLimits, description::Description, grant::Grants};
 
 use crate::{
     bindings::PluginPre,
     call::{self, Call},
     digest::Digest,
     guest_state::GuestState,
+    redaction::redaction_bytes,
     report::CallReport,
     room,
     sandbox::Sandbox,
@@ -47,9 +48,10 @@ impl Transformer {
 
     /// Waits, for as long as it takes, until there is room for a call of the account within `limits`. What may not grow old
     /// meanwhile, such as open secrets, is fetched after this.
-    pub async fn enter(&self, account: AccountId, limits: &CallLimits) -> Place {
+    pub async fn enter(&self, account: AccountId, limits: &CallLimits, grants: &Grants) -> Place {
         let asked = Instant::now();
-        let room = self.sandbox.room.enter(account, limits.memory_bytes).await;
+        let bytes = limits.memory_bytes.saturating_add(redaction_bytes(grants));
+        let room = self.sandbox.room.enter(account, bytes).await;
         Place { _room: room, queued: asked.elapsed() }
     }
 
@@ -62,7 +64,7 @@ impl Transformer {
 
     /// [`Transformer::enter`] and [`Transformer::call_in`], for a call that is ready before it waits.
     pub async fn call(&self, call: Call) -> CallReport {
-        let place = self.enter(call.account, &call.limits).await;
+        let place = self.enter(call.account, &call.limits, &call.grants).await;
         self.call_in(place, call).await
     }
 }

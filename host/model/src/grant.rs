@@ -12,6 +12,11 @@ use url::{Host, Url};
 
 pub use credential::{CredentialGrant, HeaderTemplate, InvalidCredentialGrant, Origin};
 
+/// Credentials that one node may be granted: each is kept out of all that the node writes, which costs time and memory.
+pub const CREDENTIALS_MAX: usize = 32;
+/// Bytes of all of them together. A certificate chain with its key has about a tenth.
+pub const SECRET_TEXT_BYTES_MAX: usize = 64 * 1024;
+
 /// All grants of one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -154,11 +159,24 @@ impl PathPattern {
     }
 }
 
-/// `Url` resolves plain dot segments; an encoded one (`%2e%2e`, `..%2f`, even encoded twice) could still climb out of a
-/// granted prefix at a lenient server.
+/// Times that a path is decoded: no server decodes more often. What is encoded still is refused, since nobody can say what
+/// it will become.
+const DECODINGS_MAX: usize = 4;
+
+/// `Url` resolves plain dot segments; an encoded one (`%2e%2e`, `..%2f`, encoded several times) could still climb out of a
+/// granted prefix at a lenient server, and one with parameters (`..;a`) at a server that cuts them off.
 fn has_dot_segment(path: &str) -> bool {
-    let decoded = percent_decoded(&percent_decoded(path.as_bytes()));
-    decoded.split(|byte| matches!(byte, b'/' | b'\\')).any(|segment| matches!(segment, b"." | b".."))
+    let mut decoded = path.as_bytes().to_vec();
+    for _ in 0..DECODINGS_MAX {
+        let further = percent_decoded(&decoded);
+        if further == decoded {
+            break;
+        }
+        decoded = further;
+    }
+    let is_encoded_still = percent_decoded(&decoded) != decoded;
+    let mut segments = decoded.split(|byte| matches!(byte, b'/' | b'\\'));
+    is_encoded_still || segments.any(|segment| matches!(segment.split(|byte| *byte == b';').next(), Some(b"." | b"..")))
 }
 
 fn percent_decoded(text: &[u8]) -> Vec<u8> {
@@ -337,6 +355,11 @@ mod tests {
         check("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v1/x%2f%2E%2e%5cadmin", false);
         check("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v1/%252e%252e/admin", false);
         check("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v1/100%25/a..b/%2", true);
+        check("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v1/..;/admin", false);
+        check("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v1/%2e%2e%3ba=b/admin", false);
+        check("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v1/%25252e%25252e/admin", false);
+        check("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v1/%25252525252e/admin", false);
+        check("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v1/a;b=..;c/%252541", true);
         check("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v2", false);
         check("GET https://api.example.com/v1", "GET", "https://api.example.com/v1/a", false);
         check("* https://*.example.com/*", "DELETE", "https://eu.api.example.com/x", true);

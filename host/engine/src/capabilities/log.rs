@@ -124,7 +124,8 @@ impl Log {
     /// The last lines of standard error, where runtimes of other languages leave the message of an uncaught exception.
     pub fn stderr_tail(&self) -> String {
         let growing = self.lock();
-        let text = String::from_utf8_lossy(&growing.stderr_tail);
+        let kept = &growing.stderr_tail;
+        let text = String::from_utf8_lossy(&kept[kept.len().saturating_sub(growing.tail_bytes())..]);
         // What is kept beyond that begins with the end of a secret, perhaps.
         let from = text.len().saturating_sub(STDERR_TAIL_BYTES);
         clean(growing.redactor.part(&text, from, text.len()).trim())
@@ -133,6 +134,9 @@ impl Log {
 
 impl Growing {
     fn push(&mut self, level: LogLevel, context: &str, message: &str) {
+        if self.bytes_left == 0 {
+            return self.dropped(message.len());
+        }
         let redactor = Arc::clone(&self.redactor);
         if redactor.is_empty() {
             return self.push_clean(level, context, message);
@@ -187,25 +191,41 @@ impl Growing {
             return;
         }
         let mut unfinished = mem::take(&mut self.unfinished[stream as usize]);
-        let mut pieces = bytes.split(|byte| *byte == b'\n').peekable();
-        while let Some(piece) = pieces.next() {
-            unfinished.extend_from_slice(piece);
-            let line_ends = pieces.peek().is_some();
-            // A line that never ends must not grow for ever.
-            if line_ends || unfinished.len() as u64 > self.bytes_left {
-                self.push_stream_line(stream, &unfinished);
-                unfinished.clear();
-            }
+        let mut rest = bytes;
+        // Once nothing fits any more, what is left is counted as a whole, however many lines it has.
+        while self.bytes_left > 0 {
+            let Some(end) = memchr::memchr(b'\n', rest) else {
+                unfinished.extend_from_slice(rest);
+                rest = &[];
+                break;
+            };
+            unfinished.extend_from_slice(&rest[..end]);
+            self.push_stream_line(stream, &unfinished);
+            unfinished.clear();
+            rest = &rest[end + 1..];
+        }
+        self.dropped(rest.len());
+        // A line that never ends must not grow for ever; what a secret at its cut may still need is waited for.
+        if unfinished.len() as u64 > self.bytes_left.saturating_add(self.redactor.longest() as u64) {
+            self.push_stream_line(stream, &unfinished);
+            unfinished.clear();
         }
         self.unfinished[stream as usize] = unfinished;
     }
 
+    /// Keeps twice as much as is needed, so that many short writes do not move all of it each time.
     fn keep_tail(&mut self, bytes: &[u8]) {
-        let most = STDERR_TAIL_BYTES + self.redactor.longest();
+        let most = self.tail_bytes();
         let newest = &bytes[bytes.len().saturating_sub(most)..];
-        let excess = (self.stderr_tail.len() + newest.len()).saturating_sub(most);
-        self.stderr_tail.drain(..excess.min(self.stderr_tail.len()));
         self.stderr_tail.extend_from_slice(newest);
+        if self.stderr_tail.len() > 2 * most {
+            self.stderr_tail.drain(..self.stderr_tail.len() - most);
+        }
+    }
+
+    /// Bytes of standard error that decide what its tail is without secrets.
+    fn tail_bytes(&self) -> usize {
+        STDERR_TAIL_BYTES + self.redactor.longest()
     }
 }
 
@@ -243,6 +263,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redaction::tests::redactor;
 
     fn log(bytes_max: u64) -> Log {
         Log::redacting(bytes_max, Arc::default())
@@ -297,5 +318,39 @@ mod tests {
         let tail = log.stderr_tail();
         assert!(tail.ends_with("aaTraceback: the end"), "{tail}");
         assert!(tail.len() <= STDERR_TAIL_BYTES);
+    }
+
+    #[test]
+    fn a_secret_in_two_writes_at_the_limit_is_not_cut_into_view() {
+        let secret = "s3cret-text-that-is-longer-than-what-a-line-costs-besides";
+        for room in 1..80 {
+            let log = Log::redacting(room, Arc::new(redactor(&[secret])));
+            log.write(Stream::Stdout, &secret.as_bytes()[..50]);
+            log.write(Stream::Stdout, &secret.as_bytes()[50..]);
+            let lines = messages(&log);
+            assert!(lines.iter().all(|line| !line.contains("s3")), "{room}: {lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_never_ends_takes_no_more_room_than_the_log_and_a_secret() {
+        let redactor = Arc::new(redactor(&["s3cret-text"]));
+        let log = Log::redacting(1_000, Arc::clone(&redactor));
+        for _ in 0..1_000 {
+            log.write(Stream::Stdout, &[b'x'; 100]);
+            assert!(log.lock().unfinished[0].len() <= 1_000 + redactor.longest());
+        }
+        assert_eq!(messages(&log).len(), 1);
+    }
+
+    #[test]
+    fn a_flood_of_lines_is_not_looked_through_once_the_log_is_full() {
+        let log = Log::redacting(1_000, Arc::new(redactor(&["s3cret-text"])));
+        log.write(Stream::Stdout, &[b'\n'; 100_000]);
+        log.write(Stream::Stdout, b"rest\nrest");
+        let full = log.finish();
+        assert!(full.lines.len() < 100, "{}", full.lines.len());
+        // A line break of what was looked through is no text; all others were dropped unseen.
+        assert_eq!(full.dropped_bytes, 100_000 - full.lines.len() as u64 - 1 + 9);
     }
 }

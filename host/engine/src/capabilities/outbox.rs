@@ -3,7 +3,7 @@
 //!
 //! Checks grants, limits and hops. Which run an event belongs to, and when that begins, is not this module's.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use serde_json::value::RawValue;
 use trellis_model::{
@@ -38,6 +38,7 @@ pub(crate) struct Outbox {
     /// Of the event that this call handles.
     hops: u32,
     bytes: u64,
+    count: u32,
     events: Vec<EmittedEvent>,
 }
 
@@ -51,17 +52,19 @@ impl Outbox {
             hops_max: limits.outbox_hops,
             hops: hops(attributes),
             bytes: 0,
+            count: 0,
             events: Vec::new(),
         }
     }
 
+    /// Events that were emitted, those that were taken included.
     pub fn count(&self) -> u32 {
-        u32::try_from(self.events.len()).unwrap_or(u32::MAX)
+        self.count
     }
 
     /// What was emitted, in the guest's order.
-    pub fn into_events(self) -> Vec<EmittedEvent> {
-        self.events
+    pub fn take_events(&mut self) -> Vec<EmittedEvent> {
+        mem::take(&mut self.events)
     }
 
     fn check_grant(&self, grid: &str) -> Result<(), OutboxError> {
@@ -113,6 +116,7 @@ impl wit::Host for Outbox {
         check_attributes(&attributes).map_err(OutboxError::Invalid)?;
         let data = parse_json(data).map_err(|reason| OutboxError::Invalid(format!("the data is {reason}")))?;
         self.bytes = total;
+        self.count += 1;
         self.events.push(EmittedEvent { grid, data, attributes });
         Ok(())
     }

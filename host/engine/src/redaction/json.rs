@@ -6,7 +6,7 @@ impl Redactor {
     /// JSON without secrets; none if there are none in it. What is no JSON is treated as far as it looks like some.
     pub fn json(&self, json: &str) -> Option<String> {
         // Without an escape a secret can only be there as it is.
-        if self.forms.is_empty() || !(json.contains('\\') || self.is_in(json)) {
+        if self.is_empty() || !(json.contains('\\') || self.is_in(json)) {
             return None;
         }
         let (mut clean, mut changed) = (String::with_capacity(json.len()), false);

@@ -5,40 +5,59 @@
 
 mod forms;
 mod json;
+mod search;
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    sync::{Arc, OnceLock},
+};
 
-use memchr::memmem;
+use trellis_model::grant::{Grants, SECRET_TEXT_BYTES_MAX};
 
-use self::forms::Form;
-use crate::{EmittedEvent, Failure, bindings::trellis::plugin::events, secrets::Secrets};
+use self::search::Search;
+use crate::{EmittedEvent, bindings::trellis::plugin::events, secrets::Secrets};
 
 /// What stands where a secret was.
 const REDACTED: &str = "[redacted]";
 
+/// Outputs up to so many bytes are looked through where the call runs; longer ones on a thread for work that blocks, so
+/// that no other call waits for them.
+const AT_ONCE_BYTES: usize = 64 * 1024;
+/// Host memory for all forms of the secrets of a call: while they are made, a form takes up to eight times the secret's
+/// bytes, and all of them together eighty times.
+const REDACTION_BYTES: u64 = 80 * SECRET_TEXT_BYTES_MAX as u64;
+
+/// The host memory that keeping the secrets of a call out of its report may take, in bytes.
+pub(crate) fn redaction_bytes(grants: &Grants) -> u64 {
+    if grants.credential.is_empty() && grants.secret.is_empty() { 0 } else { REDACTION_BYTES }
+}
+
 /// Knows the secrets of one call in all their forms.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Redactor {
-    forms: Vec<Form>,
-    /// Of the longest form, in bytes.
-    longest: usize,
+    secrets: Arc<Secrets>,
+    /// Made when the first text comes, and once: that takes as long as looking through a long text.
+    search: OnceLock<Search>,
 }
 
 impl Redactor {
-    pub fn new(secrets: &Secrets) -> Self {
-        let forms: Vec<Form> = secrets.all().flat_map(forms::of).collect();
-        let longest = forms.iter().map(|form| form.len()).max().unwrap_or_default();
-        Self { forms, longest }
+    pub fn new(secrets: Arc<Secrets>) -> Self {
+        Self { secrets, search: OnceLock::new() }
+    }
+
+    /// None if there is nothing to keep out.
+    fn search(&self) -> Option<&Search> {
+        (!self.is_empty()).then(|| self.search.get_or_init(|| Search::new(self.secrets.all())))
     }
 
     /// Whether there is nothing to keep out.
     pub fn is_empty(&self) -> bool {
-        self.forms.is_empty()
+        self.secrets.is_empty()
     }
 
     /// Bytes that may belong to a secret that began before them.
     pub fn longest(&self) -> usize {
-        self.longest
+        self.search().map_or(0, Search::longest)
     }
 
     /// A text without secrets.
@@ -49,7 +68,7 @@ impl Redactor {
     /// The part of a text that lies between two places, without secrets, those included that lie there in part alone.
     pub fn part<'t>(&self, text: &'t str, from: usize, to: usize) -> Cow<'t, str> {
         let (mut at, to) = (text.ceil_char_boundary(from), text.floor_char_boundary(to));
-        let found = self.places(text.as_bytes());
+        let found = self.search().map(|search| search.places(text.as_bytes())).unwrap_or_default();
         if found.is_empty() {
             return Cow::Borrowed(text.get(at..to).unwrap_or_default());
         }
@@ -70,37 +89,32 @@ impl Redactor {
     }
 
     fn is_in(&self, text: &str) -> bool {
-        self.forms.iter().any(|form| memmem::find(text.as_bytes(), form).is_some())
+        self.search().is_some_and(|search| search.is_in(text.as_bytes()))
     }
 
-    /// Where secrets lie, in order; those that overlap as one.
-    fn places(&self, text: &[u8]) -> Vec<(usize, usize)> {
-        let mut places: Vec<(usize, usize)> = Vec::new();
-        for form in &self.forms {
-            places.extend(memmem::find_iter(text, form.as_slice()).map(|begin| (begin, begin + form.len())));
+    /// What a guest returned and what it emitted, without secrets. To be awaited within the limits of the call.
+    ///
+    /// # Errors
+    /// The thread that looked through it has panicked.
+    pub async fn outputs(
+        self: &Arc<Self>,
+        emissions: Vec<events::Emission>,
+        emitted: Vec<EmittedEvent>,
+    ) -> wasmtime::Result<(Vec<events::Emission>, Vec<EmittedEvent>)> {
+        if self.is_empty() {
+            return Ok((emissions, emitted));
         }
-        places.sort_unstable();
-        places.dedup_by(|next, kept| {
-            let is_joined = next.0 <= kept.1;
-            if is_joined {
-                kept.1 = kept.1.max(next.1);
-            }
-            is_joined
-        });
-        places
+        let bytes = emissions.iter().map(|emission| emission.data.len()).sum::<usize>()
+            + emitted.iter().map(|event| event.data.get().len()).sum::<usize>();
+        let redactor = Arc::clone(self);
+        let clean = move || (redactor.emissions(emissions), redactor.events(emitted));
+        if bytes <= AT_ONCE_BYTES {
+            return Ok(clean());
+        }
+        tokio::task::spawn_blocking(clean).await.map_err(wasmtime::Error::new)
     }
 
-    pub fn failure(&self, failure: Failure) -> Failure {
-        if self.forms.is_empty() {
-            return failure;
-        }
-        Failure { message: self.text(&failure.message).into_owned(), ..failure }
-    }
-
-    pub fn emissions(&self, emissions: Vec<events::Emission>) -> Vec<events::Emission> {
-        if self.forms.is_empty() {
-            return emissions;
-        }
+    fn emissions(&self, emissions: Vec<events::Emission>) -> Vec<events::Emission> {
         let clean = |events::Emission { port, data }| {
             let port = self.text(&port).into_owned();
             events::Emission { port, data: self.json(&data).unwrap_or(data) }
@@ -108,10 +122,7 @@ impl Redactor {
         emissions.into_iter().map(clean).collect()
     }
 
-    pub fn events(&self, events: Vec<EmittedEvent>) -> Vec<EmittedEvent> {
-        if self.forms.is_empty() {
-            return events;
-        }
+    fn events(&self, events: Vec<EmittedEvent>) -> Vec<EmittedEvent> {
         let clean = |EmittedEvent { grid, data, attributes }| {
             let clean_text = |text: String| self.text(&text).into_owned();
             let attributes = attributes.into_iter().map(|(name, value)| (clean_text(name), clean_text(value)));
@@ -123,16 +134,16 @@ impl Redactor {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use trellis_model::credential::Secret;
 
     use super::*;
 
-    pub(super) fn redactor(secrets: &[&str]) -> Redactor {
+    pub(crate) fn redactor(secrets: &[&str]) -> Redactor {
         let named = |(number, secret): (usize, &&str)| (number.to_string(), Secret::from((*secret).to_owned()));
-        Redactor::new(&Secrets::new(secrets.iter().enumerate().map(named).collect::<BTreeMap<_, _>>()))
+        Redactor::new(Arc::new(Secrets::new(secrets.iter().enumerate().map(named).collect::<BTreeMap<_, _>>())))
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::{
     document::{Item, ItemKind},
     reader::Faults,
 };
-use crate::grant::{CredentialGrant, Grants, HeaderTemplate, HttpGrant, Origin, StorageGrant};
+use crate::grant::{CREDENTIALS_MAX, CredentialGrant, Grants, HeaderTemplate, HttpGrant, Origin, StorageGrant};
 
 /// Grants of one kind of one node.
 const GRANTS_MAX: usize = 64;
@@ -13,13 +13,21 @@ const GRANTS_MAX: usize = 64;
 pub(super) fn read(faults: &mut Faults, item: &Item) -> Grants {
     let fields = faults.fields(item, &["http", "storage", "emit", "credential", "secret"]);
     let http: Vec<HttpGrant> = fields.optional("http").map(|item| read_list(faults, item)).unwrap_or_default();
-    Grants {
+    let grants = Grants {
         storage: fields.optional("storage").map(|item| read_list::<StorageGrant>(faults, item)).unwrap_or_default(),
         emit: fields.optional("emit").map(|item| read_list(faults, item)).unwrap_or_default(),
         credential: fields.optional("credential").map(|item| read_credentials(faults, item, &http)).unwrap_or_default(),
         secret: fields.optional("secret").map(|item| read_secrets(faults, item)).unwrap_or_default(),
         http,
+    };
+    let credentials = grants.credential_names().len();
+    if credentials > CREDENTIALS_MAX {
+        let fault = item
+            .place
+            .fault(format!("the node is granted {credentials} credentials, at most {CREDENTIALS_MAX} are allowed"));
+        faults.push(fault.fix("share the work out among several nodes"));
     }
+    grants
 }
 
 fn read_list<G>(faults: &mut Faults, item: &Item) -> Vec<G>
@@ -187,5 +195,14 @@ mod tests {
         );
         check(r#"{ secret = ["a b"] }"#, Err("credential name `a b`"));
         check(r#"{ secret = 3 }"#, Err("expected an array"));
+    }
+
+    #[test]
+    fn a_node_is_granted_no_more_credentials_than_can_be_kept_out_of_its_outputs() {
+        let http = r#"http = ["GET https://a.example.com/*"], credential = "key-0""#;
+        let secrets = |count: usize| (0..count).map(|number| format!("\"key-{number}\"")).collect::<Vec<_>>().join(",");
+        let key = r#"[{"name":"key-0","host":"a.example.com","header":"authorization: Bearer {secret}"}]"#;
+        check(&format!("{{ {http}, secret = [{}] }}", secrets(CREDENTIALS_MAX)), Ok(key));
+        check(&format!("{{ {http}, secret = [{}] }}", secrets(CREDENTIALS_MAX + 1)), Err("granted 33 credentials"));
     }
 }

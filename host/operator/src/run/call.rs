@@ -69,7 +69,11 @@ impl NodeCall {
         let limits = self.planned().limits.lower(context.budgets.of(self.queue.account));
         // This may take as long as other guests run. What must not grow old is looked at behind it: the lease, the account's
         // permits, and the secrets, which would lie open in memory that nobody has reserved.
-        let place = giving_up(&mut start, context.callee.enter(&transformer, self.queue.account, &limits)).await;
+        let place = giving_up(
+            &mut start,
+            context.callee.enter(&transformer, self.queue.account, &limits, &self.planned().grants),
+        )
+        .await;
         let secrets = match giving_up(&mut start, self.secrets(context)).await {
             Ok(secrets) => Arc::new(secrets),
             Err(reason) => return CallEnd::NotLoaded(reason),

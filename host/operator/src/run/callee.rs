@@ -2,7 +2,7 @@
 //! see what everything but the sandbox costs.
 
 use trellis_engine::{Call, CallReport, Place, Transformer};
-use trellis_model::{AccountId, call_limits::CallLimits};
+use trellis_model::{AccountId, call_limits::CallLimits, grant::Grants};
 
 /// The same for every node of a host.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,9 +21,10 @@ impl Callee {
         transformer: &Transformer,
         account: AccountId,
         limits: &CallLimits,
+        grants: &Grants,
     ) -> Option<Place> {
         match self {
-            Self::Transformer => Some(transformer.enter(account, limits).await),
+            Self::Transformer => Some(transformer.enter(account, limits, grants).await),
             Self::Native(_) => None,
         }
     }
