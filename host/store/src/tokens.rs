@@ -198,7 +198,7 @@ impl Database {
         Ok(done.rows_affected() > 0)
     }
 
-    /// Deletes tokens of accounts that were revoked or have expired [`KEPT_DAYS`] ago, the oldest first and at most `limit`;
+    /// Deletes tokens of accounts that were revoked or have expired `KEPT_DAYS` ago, the oldest first and at most `limit`;
     /// returns how many. Operators' own stay, so that a configuration does not bring one back that was revoked.
     ///
     /// # Errors
