@@ -5,6 +5,7 @@ pub mod cli;
 pub mod api;
 pub mod edge;
 mod open_files;
+mod preflight;
 mod private_file;
 pub mod server;
 
@@ -14,6 +15,7 @@ pub mod postgres;
 
 pub mod client;
 pub mod project;
+pub mod registry;
 mod tls;
 
 /// What every program that starts a host begins with: hosts compile plugins in children that are this same program.

@@ -221,7 +221,8 @@ mod tests {
     }
 
     fn resolved(versions: &str) -> std::result::Result<String, NoneFits> {
-        let plugins = vec![plugin("1.10.0", true), plugin("1.2.0", false), plugin("1.9.0", false), plugin("2.0.0", true)];
+        let plugins =
+            vec![plugin("1.10.0", true), plugin("1.2.0", false), plugin("1.9.0", false), plugin("2.0.0", true)];
         newest_of(plugins, &versions.parse().expect("a range")).map(|plugin| plugin.version.to_string())
     }
 

@@ -208,15 +208,13 @@ impl Database {
             if found.is_none() {
                 return Ok(EntryDeleted::Absent);
             }
-            sqlx::query(
-                "delete from keyvalue where account_id = $1 and project_id = $2 and store = $3 and key = $4",
-            )
-            .bind(of.account.0)
-            .bind(of.project.0)
-            .bind(of.store)
-            .bind(of.key)
-            .execute(&mut *transaction)
-            .await?;
+            sqlx::query("delete from keyvalue where account_id = $1 and project_id = $2 and store = $3 and key = $4")
+                .bind(of.account.0)
+                .bind(of.project.0)
+                .bind(of.store)
+                .bind(of.key)
+                .execute(&mut *transaction)
+                .await?;
             transaction.commit().await?;
             Ok(EntryDeleted::Deleted)
         })

@@ -4,8 +4,6 @@
 //! Knows nothing of single requests: what is wrong with one of them is in its answer.
 
 use axum::response::Html;
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 use super::{
     Problem,
@@ -167,16 +165,15 @@ pub fn find(name: &str) -> Option<&'static ProblemKind> {
 
 pub fn declared() -> Vec<Route> {
     vec![
-        Route::get("/problems", Access::Public, "All kinds of problems, as a page", list)
-            .answers_text(200, "text/html", "A page with links"),
+        Route::get("/problems", Access::Public, "All kinds of problems, as a page", list).answers_text(
+            200,
+            "text/html",
+            "A page with links",
+        ),
         Route::get("/problems/{problem}", Access::Public, "What a kind of problem means, as a page", show)
             .answers_text(200, "text/html", "The page that the `type` of a problem leads to"),
     ]
 }
-
-/// The name of a kind in an address.
-#[derive(Deserialize, JsonSchema)]
-struct KindName(String);
 
 /// `GET /problems`
 async fn list() -> Html<String> {
@@ -186,8 +183,9 @@ async fn list() -> Html<String> {
 }
 
 /// `GET /problems/{problem}`
-async fn show(PathOf(KindName(name)): PathOf<KindName>) -> Result<Html<String>, Problem> {
-    let kind = find(&name).ok_or_else(|| Problem::not_found("there is no such kind of problem; `/problems` lists all"))?;
+async fn show(PathOf(name): PathOf<String>) -> Result<Html<String>, Problem> {
+    let kind =
+        find(&name).ok_or_else(|| Problem::not_found("there is no such kind of problem; `/problems` lists all"))?;
     let ProblemKind { title, cause, fix, .. } = kind;
     let body = format!(
         "<p><code>{BEGIN}{name}</code></p>\n<h2>Why</h2>\n<p>{}</p>\n<h2>What to do</h2>\n<p>{}</p>\n<p><a href=\"/problems\">All problems</a></p>",
@@ -265,11 +263,11 @@ mod tests {
         let Html(all) = list().await;
         for kind in KINDS {
             assert!(all.contains(&format!("href=\"/problems/{}\"", kind.name)), "{}", kind.name);
-            let shown = show(PathOf(KindName(kind.name.to_owned()))).await;
+            let shown = show(PathOf(kind.name.to_owned())).await;
             let Html(text) = shown.unwrap_or_else(|_| panic!("no page of {}", kind.name));
             assert!(text.contains(&html(kind.cause)) && text.contains(&html(kind.fix)), "{text}");
         }
-        let refused = show(PathOf(KindName("<script>".to_owned()))).await.expect_err("no kind");
+        let refused = show(PathOf("<script>".to_owned())).await.expect_err("no kind");
         assert!(refused.status == 404 && !refused.detail.contains("script"), "{refused:?}");
     }
 

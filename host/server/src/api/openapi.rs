@@ -174,11 +174,12 @@ impl Writer {
     fn responses(&mut self, route: &Route) -> Value {
         let mut responses = Map::new();
         for answer in &route.answers {
-            let mut response = json!({ "description": answer.summary });
+            // Answered in two kinds, a status has the words of the later one.
+            let response = responses.entry(answer.status.to_string()).or_insert_with(|| json!({}));
+            response["description"] = answer.summary.into();
             if let Some(describe) = answer.body {
-                response["content"] = json!({ answer.media: { "schema": self.answer(describe) } });
+                response["content"][answer.media] = json!({ "schema": self.answer(describe) });
             }
-            responses.insert(answer.status.to_string(), response);
         }
         for status in problem_statuses(route) {
             responses.insert(status.to_string(), json!({ "$ref": "#/components/responses/Problem" }));
@@ -254,7 +255,9 @@ fn path_schema(name: &str) -> Value {
         "version" => json!({ "type": "string", "maxLength": 64, "pattern": VERSION_PATTERN }),
         "path" => json!({ "type": "string", "minLength": 1, "maxLength": 512 }),
         // Two names that every program on the way takes out of an address.
-        "key" => json!({ "type": "string", "minLength": 1, "maxLength": STORAGE_KEY_BYTES_HIGHEST, "pattern": r"^(?!\.\.?$)" }),
+        "key" => {
+            json!({ "type": "string", "minLength": 1, "maxLength": STORAGE_KEY_BYTES_HIGHEST, "pattern": r"^(?!\.\.?$)" })
+        }
         "problem" => json!({ "type": "string", "maxLength": NAME_BYTES_MAX, "pattern": "^[a-z-]+$" }),
         _ => json!({ "type": "string", "maxLength": NAME_BYTES_MAX, "pattern": "^[A-Za-z][A-Za-z0-9_-]*$" }),
     }

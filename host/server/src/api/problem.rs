@@ -133,10 +133,7 @@ impl Problem {
     pub fn rate_limited(wait: Duration) -> Self {
         let seconds = round_up(wait);
         let detail = format!("the account is over its rate limit; try again in {seconds} s");
-        Self {
-            retry_after: Some(seconds),
-            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", detail)
-        }
+        Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", detail) }
     }
 
     pub fn unavailable(detail: impl Into<String>, wait: Duration) -> Self {

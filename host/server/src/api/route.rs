@@ -180,6 +180,14 @@ impl Route {
         Self::new(&[Method::PUT], path, access, summary, handler)
     }
 
+    pub fn patch<H, T>(path: &'static str, access: impl Into<Access>, summary: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, Arc<Api>>,
+        T: 'static,
+    {
+        Self::new(&[Method::PATCH], path, access, summary, handler)
+    }
+
     pub fn delete<H, T>(path: &'static str, access: impl Into<Access>, summary: &'static str, handler: H) -> Self
     where
         H: Handler<T, Arc<Api>>,

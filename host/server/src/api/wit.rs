@@ -39,9 +39,15 @@ impl WitTurns {
 
 pub fn declared() -> Vec<Route> {
     vec![
-        Route::get("/v1/wit", Scope::RunsRead, "The WIT package that plugins are written for, with all it refers to", show)
-            .query::<WitQuery>()
-            .answers_bytes(200, WASM, "As tools read it from one file; with `format=text` as text"),
+        Route::get(
+            "/v1/wit",
+            Scope::RunsRead,
+            "The WIT package that plugins are written for, with all it refers to",
+            show,
+        )
+        .query::<WitQuery>()
+        .answers_bytes(200, WASM, "As tools read it from one file")
+        .answers_text(200, TEXT, "As tools read it from one file, or as text with `format=text`"),
         Route::get(
             "/v1/plugins/{name}/{version}/wit",
             Scope::RunsRead,
@@ -78,6 +84,7 @@ async fn show(QueryOf(query): QueryOf<WitQuery>) -> Response {
 }
 
 fn typed(kind: &'static str, body: impl IntoResponse) -> Response {
+    let kind = if kind == TEXT { "text/plain; charset=utf-8" } else { kind };
     ([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], body).into_response()
 }
 

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use figment::value::Value;
 use trellis_engine::egress::{deny::DenyRule, limits::EgressLimits};
 
-use super::{Section, setting::Setting};
+use super::{
+    Section,
+    setting::{Setting, items_of_text},
+};
 
 /// What plugins may reach, and how long that may take. The defaults of the limits, and the reasons for them, are those of
 /// [`EgressLimits`].
@@ -86,12 +89,10 @@ impl EgressConfig {
 }
 
 impl Setting for Vec<DenyRule> {
-    const EXPECTED: &'static str = "a list of networks and hosts, such as [\"203.0.113.0/24\", \"*.example.com\"]";
+    const EXPECTED: &'static str = "networks and hosts, in the file as [\"203.0.113.0/24\", \"*.example.com\"], elsewhere as 203.0.113.0/24,*.example.com";
 
-    /// Separated by commas.
     fn from_text(text: &str) -> Option<Self> {
-        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-        items.map(|item| item.parse().ok()).collect()
+        items_of_text(text).iter().map(|item| item.parse().ok()).collect()
     }
 
     fn from_other(value: &Value) -> Option<Self> {

@@ -156,17 +156,25 @@ impl Setting for SocketAddr {
     }
 }
 
-impl Setting for Vec<SocketAddr> {
-    const EXPECTED: &'static str = "a list of IP addresses with ports, such as [\"127.0.0.1:9000\"]";
+/// The items of a list in a flag or a variable: separated by commas, or as a file would have them.
+pub(super) fn items_of_text(text: &str) -> Vec<String> {
+    let as_in_a_file = format!("list = {text}").parse::<toml::Table>().ok();
+    let listed = as_in_a_file.as_ref().and_then(|table| table.get("list")?.as_array());
+    match listed {
+        Some(items) => items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect(),
+        None => text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect(),
+    }
+}
 
-    /// Separated by commas.
+impl Setting for Vec<SocketAddr> {
+    const EXPECTED: &'static str = "IP addresses with ports, in the file as [\"127.0.0.1:9000\", \"[::1]:9000\"], elsewhere as 127.0.0.1:9000,[::1]:9000";
+
     fn from_text(text: &str) -> Option<Self> {
-        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-        items.map(|item| item.parse().ok()).collect()
+        items_of_text(text).iter().map(|item| SocketAddr::from_text(item)).collect()
     }
 
     fn from_other(value: &Value) -> Option<Self> {
-        value.as_array()?.iter().map(|item| item.as_str()?.parse().ok()).collect()
+        value.as_array()?.iter().map(|item| SocketAddr::from_text(item.as_str()?)).collect()
     }
 
     fn to_toml(&self) -> toml::Value {
@@ -175,11 +183,11 @@ impl Setting for Vec<SocketAddr> {
 
     fn quoted(value: &Value) -> String {
         let items: Vec<String> = match value {
-            Value::String(_, text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
+            Value::String(_, text) => items_of_text(text),
             Value::Array(_, items) => items.iter().map(|item| item.as_str().unwrap_or("").to_owned()).collect(),
             other => return quoted(other),
         };
-        let wrong = items.iter().find(|item| item.parse::<SocketAddr>().is_err());
+        let wrong = items.iter().find(|item| SocketAddr::from_text(item).is_none());
         wrong.map_or_else(|| quoted(value), |item| format!("`{}` in the list", item.escape_debug()))
     }
 }

@@ -68,9 +68,8 @@ pub fn of_body(schema: &Value, definitions: &Value) -> Value {
     let Some(fields) = schema["properties"].as_object() else { return of("body", schema, definitions) };
     let is_required = |name: &str| schema["required"].as_array().is_some_and(|all| all.iter().any(|one| one == name));
     let is_plain = |field: &Value| field["properties"].is_null() && field["anyOf"].is_null();
-    let shown = fields.iter().filter(|(name, field)| {
-        is_required(name) || is_plain(field) && !CURSORS.contains(&name.as_str())
-    });
+    let shown =
+        fields.iter().filter(|(name, field)| is_required(name) || is_plain(field) && !CURSORS.contains(&name.as_str()));
     shown.map(|(name, field)| (name.clone(), at_depth(name, field, definitions, 1))).collect::<Map<_, _>>().into()
 }
 

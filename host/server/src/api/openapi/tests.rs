@@ -166,7 +166,8 @@ fn every_operation_has_examples_that_fit() {
             for parameter in parameters.filter(|parameter| parameter["in"] != "header") {
                 check(&format!("{what}: {}", parameter["name"]), parameter);
             }
-            let bodies = std::iter::once(&operation["requestBody"]).chain(operation["responses"].as_object().into_iter().flat_map(Map::values));
+            let bodies = std::iter::once(&operation["requestBody"])
+                .chain(operation["responses"].as_object().into_iter().flat_map(Map::values));
             for body in bodies.filter_map(|body| body["content"].get(JSON)) {
                 check(&what, body);
             }
