@@ -33,6 +33,7 @@ mod call;
 pub(crate) mod host;
 mod http;
 mod outbox;
+mod progress;
 mod storage;
 
 use std::{cell::RefCell, time::Duration};
@@ -42,6 +43,7 @@ use crate::{event::Event, log::Level};
 pub use call::{call, describe};
 pub use http::{Answer, HttpFake, answer, http, requests};
 pub use outbox::{Emitted, emitted};
+pub use progress::progress;
 pub use storage::{StorageFake, storage};
 
 /// A message that was logged.
@@ -63,6 +65,7 @@ struct State {
     http: http::HttpState,
     storage: storage::StorageState,
     outbox: outbox::OutboxState,
+    progress: Vec<(f64, String)>,
 }
 
 thread_local! {

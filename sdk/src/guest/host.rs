@@ -10,6 +10,7 @@ use crate::{
 use super::bindings::{
     trellis::plugin::{
         outbox::{self as outbox_import, OutboxError},
+        progress as progress_import,
         secrets::{self as secrets_import, SecretError},
         storage::{self as store_import, StorageError},
         web::{self, WebError},
@@ -98,6 +99,10 @@ pub(crate) fn emit(grid: &str, json: String, attributes: Vec<(String, String)>) 
         OutboxError::Limit(name) => outbox::Error::Limit(name),
         OutboxError::HopLimit(reason) => outbox::Error::HopLimit(reason),
     })
+}
+
+pub(crate) fn progress(fraction: f64, text: &str) {
+    progress_import::report(fraction, text);
 }
 
 fn storage_error(error: StorageError) -> storage::Error {

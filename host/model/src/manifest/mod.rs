@@ -15,6 +15,7 @@ pub mod variables;
 
 mod credential_uses;
 mod dedupe;
+mod each;
 mod grants;
 mod nodes;
 mod order;
@@ -24,6 +25,7 @@ mod triggers;
 
 pub use credential_uses::CredentialUse;
 pub use dedupe::{Dedupe, InvalidDedupe};
+pub use each::{EACH_CONCURRENCY, EACH_CONCURRENCY_MAX, ELEMENTS_HIGHEST, Each};
 pub use nodes::NodeDefinition;
 pub use origin::Origin;
 pub use targets::{InvalidTargetHosts, Target, TargetHosts};
