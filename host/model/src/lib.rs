@@ -14,6 +14,7 @@ pub mod plan;
 
 pub mod backoff;
 pub mod json;
+pub mod news;
 pub mod outbox;
 pub mod place;
 pub mod replay;

@@ -3,13 +3,17 @@
 //! Everything that can be known before a run is decided here, so that running a grid only follows indices.
 
 mod each;
+mod reply;
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
-pub use self::each::PlannedEach;
+pub use self::{
+    each::PlannedEach,
+    reply::{PlannedReply, plan_replies},
+};
 use crate::{
     PluginId,
     backoff::RetryPolicy,
@@ -101,6 +105,7 @@ pub fn plan_grids(manifest: &Manifest, plugins: &ResolvedPlugins) -> Result<BTre
         let mut planner = Planner { grid, pointer: pointer_join("/grids", name), plugins, faults: &mut faults };
         plans.insert(name.clone(), planner.plan(name));
     }
+    reply::plan(manifest, plugins, &mut faults);
     faults.into_result(plans)
 }
 

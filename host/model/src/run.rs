@@ -120,6 +120,9 @@ pub struct NodeResult {
     pub log: Vec<LogLine>,
     #[serde(default, skip_serializing_if = "Metering::is_nothing")]
     pub metering: Metering,
+    /// When the node came to this, in Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_ms: Option<i64>,
     /// Of one element of a node with `each`: its place in the array, from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub element: Option<u32>,
@@ -149,10 +152,17 @@ impl NodeResult {
             held_up: 0,
             log: Vec::new(),
             metering: Metering::default(),
+            at_ms: None,
             element: None,
             elements_total: None,
             elements: Vec::new(),
         }
+    }
+
+    /// It came to this then, in Unix milliseconds.
+    #[must_use]
+    pub fn at(self, at_ms: i64) -> Self {
+        Self { at_ms: Some(at_ms), ..self }
     }
 
     /// The reason in one line, with the node that it is about.

@@ -19,6 +19,7 @@ mod each;
 mod grants;
 mod nodes;
 mod order;
+mod reply;
 mod senders;
 mod targets;
 mod triggers;
@@ -28,6 +29,7 @@ pub use dedupe::{Dedupe, InvalidDedupe};
 pub use each::{EACH_CONCURRENCY, EACH_CONCURRENCY_MAX, ELEMENTS_HIGHEST, Each};
 pub use nodes::NodeDefinition;
 pub use origin::Origin;
+pub use reply::{Reply, ReplyFrom};
 pub use targets::{InvalidTargetHosts, Target, TargetHosts};
 pub use triggers::{HttpTrigger, OnLimit, Trigger, TriggerAuth};
 

@@ -147,11 +147,11 @@ impl Progress {
         }
         let inputs = match self.inputs(node, event, Some(&each.input)) {
             Ok(inputs) => inputs,
-            Err(missing) => return self.results[index] = Some(skipped(node, missing)),
+            Err(missing) => return self.results[index] = Some(skipped(node, missing).at(now_ms)),
         };
         let array = match self.array(index, node, each, event, limits) {
             Ok(array) => array,
-            Err(unfit) => return self.results[index] = Some(*unfit),
+            Err(unfit) => return self.results[index] = Some(unfit.at(now_ms)),
         };
         if !self.is_due(index, node, now_ms) {
             return;
@@ -159,7 +159,7 @@ impl Progress {
         if array.is_empty() {
             let mut empty = shell(node, 0);
             complete(&mut empty, each);
-            return self.results[index] = Some(empty);
+            return self.results[index] = Some(empty.at(now_ms));
         }
         let due = self.due_elements(index, array.len(), now_ms);
         let free = due.into_iter().filter(|element| !busy.contains(&Step::element(index, *element)));
@@ -168,6 +168,11 @@ impl Progress {
             inputs.push((each.input.clone(), array[element as usize].get().to_owned()));
             ready.push((Step::element(index, element), inputs));
         }
+    }
+
+    /// How many elements a node has, once they are known.
+    pub fn elements_total(&self, node: usize) -> Option<u32> {
+        self.arrays.totals.get(&node).copied()
     }
 
     /// The elements that were not called yet, or whose time to be called again has come.
@@ -234,6 +239,7 @@ impl Progress {
         // The node may have waited for its delay as a whole before.
         shell.elements_total = Some(total);
         shell.due_at_ms = None;
+        shell.at_ms = result.at_ms.max(shell.at_ms);
         leave_out_log(&mut result, shell.metering.log_bytes);
         let failure = (result.state == NodeState::Failed).then(|| (result.element, result.reason.clone()));
         shell.set_element(result);

@@ -112,7 +112,7 @@ impl Progress {
             match self.inputs(node, event, None) {
                 Ok(inputs) if self.is_due(index, node, now_ms) => ready.push((Step::of(index), inputs)),
                 Ok(_) => {}
-                Err(missing) => self.results[index] = Some(skipped(node, missing)),
+                Err(missing) => self.results[index] = Some(skipped(node, missing).at(now_ms)),
             }
         }
         ready
@@ -126,7 +126,7 @@ impl Progress {
             None => {
                 let due = now_ms.saturating_add_unsigned(node.delay_ms);
                 let pending = NodeResult::new(&node.name, NodeState::Pending);
-                self.results[index] = Some(NodeResult { due_at_ms: Some(due), ..pending });
+                self.results[index] = Some(NodeResult { due_at_ms: Some(due), ..pending }.at(now_ms));
                 false
             }
         }

@@ -11,7 +11,7 @@ use trellis_model::{
 };
 use trellis_store::fail_point;
 
-use super::{LEASE_PAUSE, context::RunContext, first_permit::FirstPermit, storage::CallStorage};
+use super::{LEASE_PAUSE, context::RunContext, execution::CallVoice, first_permit::FirstPermit, storage::CallStorage};
 use crate::{
     catalog::LoadedRevision,
     limiter::Permit,
@@ -43,6 +43,8 @@ pub struct NodeCall {
     pub waiting: Option<TargetWait>,
     /// Calls in a row before this one that the host could not make.
     pub held_up: u32,
+    /// Is told how far the call has come.
+    pub voice: Arc<CallVoice>,
 }
 
 /// What came of a call.
@@ -188,7 +190,7 @@ impl NodeCall {
                 context.catalog.targets(&self.revision),
                 self.waiting.clone(),
             ),
-            progress: None,
+            progress: Some(Arc::clone(&self.voice) as Arc<dyn trellis_engine::ProgressSink>),
             clock: None,
         }
     }

@@ -5,9 +5,16 @@ mod begin;
 mod cancel;
 mod commits;
 mod suspension;
+mod telling;
 mod waiting;
 
-use std::{collections::HashSet, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -27,10 +34,11 @@ use super::{
     outbox::emitted_jobs,
     storage::{CallStorage, Pending},
 };
-use crate::{catalog::LoadedRevision, starts::Start};
+use crate::{cancellations::Flight, catalog::LoadedRevision, starts::Start};
 
 pub use begin::{GivenBack, NotBegun};
 use suspension::Suspension;
+pub use telling::CallVoice;
 
 /// Conflicts after which a run makes room for others before it tries again.
 const CONFLICTS_MAX: u32 = 50;
@@ -60,6 +68,10 @@ pub struct Execution<'c> {
     suspension: Option<Suspension>,
     /// Somebody wants the run to end.
     cancellation: CancellationToken,
+    /// By which the run is spoken to.
+    flight: Arc<Flight>,
+    /// How far the calls under way have come.
+    progress_of: HashMap<Step, Arc<CallVoice>>,
     /// Raised by every roll-back: what a call of an older generation comes to is void.
     generation: u32,
     conflicts: u32,
@@ -84,6 +96,8 @@ enum Next {
     Ended(Box<(NodeCall, CallEnd)>),
     /// The time of a pending node has come.
     Due,
+    /// Somebody wants to know where the run stands.
+    Asked,
     /// The run is to end now.
     Cancelled,
     /// Nothing is being called, and nothing can be for some time.
@@ -94,15 +108,18 @@ impl<'c> Execution<'c> {
     /// Calls every node that can be called, until the run is complete, fails or must wait. The first call is made with the
     /// run's `start`.
     pub async fn run(mut self, mut start: Option<Start>) -> RunEnd {
+        self.tell_begun();
         loop {
             self.start_ready(start.take());
             match self.next().await {
                 Next::Ended(ended) => {
                     let (call, end) = *ended;
                     self.busy.remove(&call.step);
+                    self.progress_of.remove(&call.step);
                     self.settle(&call, end).await;
                 }
                 Next::Due => {}
+                Next::Asked => self.tell_all(),
                 Next::Cancelled => self.cancel(),
                 Next::Idle => match self.conclude().await {
                     Some(end) => return end,
@@ -123,6 +140,7 @@ impl<'c> Execution<'c> {
         tokio::select! {
             () = self.cancellation.cancelled(), if !self.cancellation.is_cancelled() => Next::Cancelled,
             Some(ended) = self.calls.next() => Next::Ended(Box::new(ended)),
+            () = self.flight.asked() => Next::Asked,
             () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => Next::Due,
         }
     }
@@ -170,12 +188,14 @@ impl<'c> Execution<'c> {
         for (step, inputs) in ready {
             let call = self.node_call(step, inputs);
             self.busy.insert(step);
+            self.tell_called(&call);
             self.calls.push(begin_call(Arc::clone(self.context), call, is_alone, start.take()));
         }
     }
 
     fn node_call(&self, step: Step, inputs: Inputs) -> NodeCall {
         let before = self.progress.result(step);
+        let voice = self.voice(step);
         let storage = CallStorage::new(
             self.context.database.clone(),
             self.job.account,
@@ -196,6 +216,7 @@ impl<'c> Execution<'c> {
             storage: Arc::new(storage),
             waiting: before.and_then(|result| result.waiting.clone()),
             held_up: before.map_or(0, |result| result.held_up),
+            voice: Arc::clone(&voice),
         }
     }
 
@@ -305,7 +326,8 @@ impl<'c> Execution<'c> {
 
     /// What a call has come to.
     fn note(&mut self, call: &NodeCall, result: NodeResult) {
-        self.progress.set(&self.grid, call.step, result);
+        self.progress.set(&self.grid, call.step, result.at(self.context.clock.now_ms()));
+        self.tell_node(call.step.node);
     }
 
     /// Why an element cannot succeed that would have its node keep more than a node may.
