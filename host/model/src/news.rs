@@ -222,7 +222,10 @@ mod tests {
     #[test]
     fn news_are_told_and_understood() {
         let news = NodeNews::of(&failed("no"));
-        assert_eq!((news.state, news.attempt, news.at_ms, news.reason.as_deref()), (NodePhase::Failed, 2, 7, Some("no")));
+        assert_eq!(
+            (news.state, news.attempt, news.at_ms, news.reason.as_deref()),
+            (NodePhase::Failed, 2, 7, Some("no"))
+        );
         for what in [
             ToldWhat::Watched,
             ToldWhat::Heard,
@@ -241,7 +244,12 @@ mod tests {
         let parts = in_parts(news.clone());
         assert!(parts.len() > 1);
         for nodes in &parts {
-            let told = Told { from: u32::MAX, account: AccountId(i64::MAX), run: RunId(i64::MAX), what: ToldWhat::Nodes(nodes.clone()) };
+            let told = Told {
+                from: u32::MAX,
+                account: AccountId(i64::MAX),
+                run: RunId(i64::MAX),
+                what: ToldWhat::Nodes(nodes.clone()),
+            };
             // The database takes 8,000 bytes.
             assert!(told.to_text().len() < 7_800, "{}", told.to_text().len());
         }

@@ -11,7 +11,7 @@ use std::{
 };
 
 pub use self::{
-    each::PlannedEach,
+    each::{PlannedEach, array_of},
     reply::{PlannedReply, plan_replies},
 };
 use crate::{

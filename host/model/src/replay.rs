@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn elements_that_succeeded_are_not_called_again() {
-        let element = |element, state| NodeResult { element: Some(element), attempts: 1, ..NodeResult::new("a", state) };
+        let element =
+            |element, state| NodeResult { element: Some(element), attempts: 1, ..NodeResult::new("a", state) };
         let elements = vec![element(0, NodeState::Succeeded), element(1, NodeState::Failed)];
         let failed = NodeResult { elements_total: Some(3), elements, ..NodeResult::new("a", NodeState::Failed) };
         let mapped = grid(&CHAIN.replace("\"event\" }", "\"event\" }, each = true"));

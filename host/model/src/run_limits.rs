@@ -23,7 +23,13 @@ pub struct RunLimits {
 
 impl Default for RunLimits {
     fn default() -> Self {
-        Self { pending_keys: 10_000, pending_bytes: 16 * MIB, pending_events: 1_000, elements: 1_000, elements_output_bytes: 4 * MIB }
+        Self {
+            pending_keys: 10_000,
+            pending_bytes: 16 * MIB,
+            pending_events: 1_000,
+            elements: 1_000,
+            elements_output_bytes: 4 * MIB,
+        }
     }
 }
 

@@ -22,11 +22,11 @@ pub mod run;
 pub mod vault;
 
 pub mod committer;
-pub mod watch;
 mod housekeeper;
 mod outbox;
 mod preparer;
 mod run_ids;
+pub mod watch;
 
 pub mod cancellations;
 mod canceller;

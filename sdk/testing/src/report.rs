@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use trellis_engine::{
-    CallReport, Change, Effects, EmittedEvent, Failure, FailureKind, LogLine, Metering, Outcome, ProgressReport, TargetFull,
-    Write,
+    CallReport, Change, Effects, EmittedEvent, Failure, FailureKind, LogLine, Metering, Outcome, ProgressReport,
+    TargetFull, Write,
 };
 
 use crate::http::Request;

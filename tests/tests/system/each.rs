@@ -79,7 +79,8 @@ async fn each_element_is_a_permit_an_attempt_and_a_transaction_of_its_own() {
     let add = json!({ "do": "storage", "operations": [{ "add": ["s", "count", 1] }] });
     let run = account.run("adds", &json!([add, { "do": "fail-until", "attempt": 3 }, add, { "do": "echo" }])).await;
     let each = node(&run, "each");
-    let attempts: Vec<&Value> = each["elements"].as_array().expect("elements").iter().map(|one| &one["attempts"]).collect();
+    let attempts: Vec<&Value> =
+        each["elements"].as_array().expect("elements").iter().map(|one| &one["attempts"]).collect();
     assert_eq!(attempts, [1, 3, 1, 1], "{run:#}");
     assert_eq!(each["attempts"], 6);
     assert_eq!(stage.database.stored(&account, "count").await.as_deref(), Some("2"));
@@ -104,7 +105,10 @@ async fn an_element_that_fails_for_good_ends_its_run_and_a_replay_calls_what_is_
     assert!(run["error"].as_str().is_some_and(|error| error.starts_with("node `order`: element 0: ")), "{run:#}");
     // Of the replay, the first succeeds at once. The second needs a replay of its own, which does not call the first.
     let second = replayed(&account, &run).await;
-    assert_eq!((&second["state"], &node(&second, "order")["elements"][0]["state"]), (&json!("dead"), &json!("succeeded")));
+    assert_eq!(
+        (&second["state"], &node(&second, "order")["elements"][0]["state"]),
+        (&json!("dead"), &json!("succeeded"))
+    );
     let third = replayed(&account, &second).await;
     assert_eq!(third["state"], "succeeded", "{third:#}");
     assert_eq!(node(&third, "order")["outputs"]["response"].as_array().map(Vec::len), Some(2));
@@ -123,7 +127,9 @@ async fn limits_of_elements_and_of_what_they_come_to_hold() {
     let settings = |plan: HostPlan| plan.set("run.elements_max", "3").set("run.elements_output_max", "1KiB");
     let stage = Stage::with(settings).await;
     let account = stage.account("acme").await;
-    account.deploy(&project("bounded", &json!({ "each": mapped(json!({ "concurrency": 1, "elements_max": 99 })) }))).await;
+    account
+        .deploy(&project("bounded", &json!({ "each": mapped(json!({ "concurrency": 1, "elements_max": 99 })) })))
+        .await;
     let bytes = |bytes: u32| json!({ "do": "emit-bytes", "bytes": bytes });
     let run = dead(&account, "bounded", &json!([bytes(1), bytes(1), bytes(1), bytes(1)])).await;
     assert!(reason(&run, "each").1.contains("has 4 elements, and no more than 3 are called"), "{run:#}");

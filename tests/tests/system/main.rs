@@ -44,6 +44,7 @@ mod outbox;
 mod replay;
 mod retries;
 mod storage;
+mod watch;
 
 mod first_command;
 mod threat_model;

@@ -36,7 +36,8 @@ pub(super) fn read(faults: &mut Faults, item: &Item) -> Reply {
         return if is_result { Reply::Result(ReplyFrom::default()) } else { Reply::Accepted };
     }
     let fields = faults.fields(item, &["node", "port", "timeout"]);
-    let node = fields.required(faults, "node", "name the node whose output is the answer, or write `reply = \"result\"`");
+    let node =
+        fields.required(faults, "node", "name the node whose output is the answer, or write `reply = \"result\"`");
     Reply::Result(ReplyFrom {
         node: node.and_then(|item| faults.text(item)),
         port: fields.optional("port").and_then(|item| faults.text(item)),

@@ -67,7 +67,8 @@ pub(super) fn read(faults: &mut Faults, item: &Item) -> Vec<Trigger> {
 }
 
 fn read_trigger(faults: &mut Faults, item: &Item) -> Trigger {
-    let fields = faults.fields(item, &["name", "kind", "grid", "methods", "path", "auth", "on_limit", "dedupe", "reply"]);
+    let fields =
+        faults.fields(item, &["name", "kind", "grid", "methods", "path", "auth", "on_limit", "dedupe", "reply"]);
     let name_item = fields.required(faults, "name", "add `name = \"…\"`");
     let name = name_item.and_then(|item| faults.text(item)).unwrap_or_default();
     if let Some(item) = name_item {

@@ -1,5 +1,7 @@
 //! Nodes with `each`, as they are planned: which of their inputs is the array, and which ports become arrays.
 
+use serde_json::{Value, json};
+
 use crate::{
     description::Description,
     fault::{Fault, did_you_mean},
@@ -18,6 +20,12 @@ pub struct PlannedEach {
     pub concurrency: u32,
     /// None: the host's limit alone counts.
     pub elements_max: Option<u32>,
+}
+
+/// The schema of an array whose elements fit `schema`: of what comes to the port that is taken apart, and of what leaves the
+/// node on every port.
+pub fn array_of(schema: &Value) -> Value {
+    json!({ "type": "array", "items": schema })
 }
 
 /// Plans `each` of the node at `pointer`.

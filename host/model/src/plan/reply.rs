@@ -104,7 +104,10 @@ fn port(
     match known.as_slice() {
         [only] => Some((*only).to_owned()),
         [] => {
-            faults.push(Fault::at(pointer, format!("node `{node}` has no output that could be the answer")).fix("name another node, or leave `reply` out"));
+            faults.push(
+                Fault::at(pointer, format!("node `{node}` has no output that could be the answer"))
+                    .fix("name another node, or leave `reply` out"),
+            );
             None
         }
         [first, ..] => {

@@ -316,7 +316,10 @@ fn leave_out_log(result: &mut NodeResult, bytes_before: u64) {
         at_ms: 0,
         level: "warn".into(),
         context: "trellis".to_owned(),
-        message: format!("{} bytes were logged and not kept: the elements before have filled the log", result.metering.log_bytes),
+        message: format!(
+            "{} bytes were logged and not kept: the elements before have filled the log",
+            result.metering.log_bytes
+        ),
     }];
 }
 

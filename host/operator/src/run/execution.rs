@@ -279,8 +279,7 @@ impl<'c> Execution<'c> {
         }
         self.pending.emit(emitted_jobs(call, &self.event, effects.events));
         let outputs: Outputs = effects.emissions.into_iter().map(|emission| (emission.port, emission.json)).collect();
-        let result =
-            NodeResult { attempts: call.attempt, outputs, log, metering, ..call.result(NodeState::Succeeded) };
+        let result = NodeResult { attempts: call.attempt, outputs, log, metering, ..call.result(NodeState::Succeeded) };
         self.note(call, result);
         if report.outside_effect {
             self.commit_point(Some(call)).await;

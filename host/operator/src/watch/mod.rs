@@ -120,7 +120,8 @@ impl Watches {
 
     /// Whether anybody is told of a run.
     pub fn is_watched(&self, account: AccountId, run: RunId) -> bool {
-        self.watched.load(Ordering::Acquire) > 0 && (self.is_watched_here((account, run)) || self.is_watched_elsewhere((account, run)))
+        self.watched.load(Ordering::Acquire) > 0
+            && (self.is_watched_here((account, run)) || self.is_watched_elsewhere((account, run)))
     }
 
     fn is_watched_here(&self, key: Key) -> bool {
@@ -278,9 +279,10 @@ impl Watches {
 /// News that come late do not hide newer ones.
 fn note_nodes(live: &mut Live, nodes: Vec<NodeNews>) {
     for news in nodes {
-        let is_older = live.nodes.get(&news.node).is_some_and(|known| {
-            (known.attempt, known.at_ms) > (news.attempt, news.at_ms) && known.state.is_final()
-        });
+        let is_older = live
+            .nodes
+            .get(&news.node)
+            .is_some_and(|known| (known.attempt, known.at_ms) > (news.attempt, news.at_ms) && known.state.is_final());
         if !is_older {
             live.nodes.insert(news.node.clone(), news);
         }

@@ -36,7 +36,10 @@ pub fn declared() -> Vec<Route> {
     vec![
         Route::post(PATH, Scope::EventsWrite, "Start a run of a grid with the body as its event", send)
             .optional_json::<Value>()
-            .answers::<RunView>(200, "The run, which is over: to a request with `Prefer: wait=N`, which also needs the scope `runs:read`")
+            .answers::<RunView>(
+                200,
+                "The run, which is over: to a request with `Prefer: wait=N`, which also needs the scope `runs:read`",
+            )
             .answers::<Accepted>(202, "The event is committed; with `Prefer: wait=N`, its run is not over yet")
             .problems(&[409, 422, 429, 508]),
     ]

@@ -32,7 +32,10 @@ pub fn declared() -> Vec<Route> {
     let summary = "An http trigger of a project, with the methods and the check of the sender that its manifest says";
     let trigger = |path| {
         Route::trigger(path, summary, receive)
-            .answers::<serde_json::Value>(200, "What a node of the run has emitted, if the trigger says `reply = \"result\"`")
+            .answers::<serde_json::Value>(
+                200,
+                "What a node of the run has emitted, if the trigger says `reply = \"result\"`",
+            )
             .answers::<events::Accepted>(202, "The event is committed")
             .answers_nothing(204, "The run has succeeded, and the node has emitted nothing")
             .problems(&[405, 409, 422, 429, 502, 504, 508])

@@ -207,7 +207,6 @@ fn failed(nodes: &[NodeResult]) -> Problem {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use trellis_model::run::{Outputs, Reason};

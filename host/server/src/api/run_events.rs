@@ -143,7 +143,9 @@ pub async fn follow(
 
 fn no_place(none: NoPlace) -> Problem {
     match none {
-        NoPlace::Account => Problem::too_many_streams("this account follows as many runs as it may at the same time", PLACE_RETRY),
+        NoPlace::Account => {
+            Problem::too_many_streams("this account follows as many runs as it may at the same time", PLACE_RETRY)
+        }
         NoPlace::Host => Problem::unavailable("as many runs are followed through this host as it can", PLACE_RETRY),
     }
 }
@@ -168,7 +170,13 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(api: Arc<Api>, (account, run): (AccountId, RunId), watcher: Watcher, since_ms: i64, place: TakenPlace) -> Self {
+    fn new(
+        api: Arc<Api>,
+        (account, run): (AccountId, RunId),
+        watcher: Watcher,
+        since_ms: i64,
+        place: TakenPlace,
+    ) -> Self {
         let (now, longest) = (Instant::now(), api.config.watch.stream_max);
         Self {
             api,
@@ -245,7 +253,10 @@ impl Follower {
         let state = summary.state;
         let at_ms = match state {
             RunState::Queued => run.accepted_at_ms(),
-            _ => summary.ended_at_ms.or(self.state.as_ref().filter(|said| said.state == state).map(|said| said.at_ms)).unwrap_or_else(|| self.api.host.clock.now_ms()),
+            _ => summary
+                .ended_at_ms
+                .or(self.state.as_ref().filter(|said| said.state == state).map(|said| said.at_ms))
+                .unwrap_or_else(|| self.api.host.clock.now_ms()),
         };
         let nodes = detail.nodes.as_deref().map(serde_json::from_slice::<Vec<NodeResult>>);
         if let Some(Ok(nodes)) = nodes {

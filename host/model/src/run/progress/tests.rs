@@ -104,10 +104,7 @@ fn a_delay_begins_when_the_inputs_are_there_and_survives_a_checkpoint() {
     assert!(progress.next_due(NOW).is_none(), "its input is not there yet");
     progress.set(&plan, Step::of(0), succeeded("start", &[("out", r#"{"n":7}"#)]));
     assert!(look(&mut progress, &plan, &event, NOW).is_empty());
-    assert_eq!(
-        progress.next_due(NOW).map(|(due, result)| (due, result.node.as_str())),
-        Some((NOW + 5_000, "left"))
-    );
+    assert_eq!(progress.next_due(NOW).map(|(due, result)| (due, result.node.as_str())), Some((NOW + 5_000, "left")));
 
     let stored = serde_json::to_vec(&progress.results().collect::<Vec<_>>()).expect("serializes");
     let mut progress = Progress::resume(&plan, serde_json::from_slice(&stored).expect("reads back"));

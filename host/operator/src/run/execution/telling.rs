@@ -33,7 +33,11 @@ impl ProgressSink for CallVoice {
         let progress = CallProgress { fraction: report.fraction, text: report.text };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress.clone());
         if let Some(news) = self.news.as_ref().filter(|_| self.watches.is_watched(self.account, self.run)) {
-            self.watches.tell_nodes(self.account, self.run, vec![NodeNews { progress: Some(progress), ..news.clone() }]);
+            self.watches.tell_nodes(
+                self.account,
+                self.run,
+                vec![NodeNews { progress: Some(progress), ..news.clone() }],
+            );
         }
     }
 }
