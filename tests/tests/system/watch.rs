@@ -186,10 +186,13 @@ async fn only_so_many_wait_and_follow() {
         |plan: HostPlan| plan.allow(&outside).set("watch.account_waits_max", "0").set("watch.account_streams_max", "1");
     let stage = Stage::with(settings).await;
     let account = stage.account("acme").await;
-    account.deploy(&project("slow", &json!({ "held": held(&outside, "/hold/x") }))).await;
-    let answer = prefer_wait(&account, "slow", 20, &json!(1)).await;
+    account.deploy(&project("quick", &json!({ "same": map(".") }))).await;
+    let answer = prefer_wait(&account, "quick", 20, &json!(1)).await;
     assert_eq!(answer.header("preference-applied"), None);
     let run = answer.expect(202)["run"].as_str().expect("a run").to_owned();
+    account.succeeded(&run).await;
+    account.deploy(&project("slow", &json!({ "held": held(&outside, "/hold/x") }))).await;
+    let run = account.start("slow", &json!(1)).await;
     let mut events = RunEvents::of(&account.api, &run, None).await;
     events.until_node("held", "running").await;
     let refused = account.api.get(&format!("/v1/runs/{run}/events")).await;

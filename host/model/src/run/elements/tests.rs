@@ -225,6 +225,16 @@ fn a_roll_back_takes_back_what_succeeded_and_counts_what_failed() {
     let attempts: Vec<u32> = (0..3).map(|element| rolled.attempts(Step::element(0, element))).collect();
     assert_eq!(attempts, [0, 0, 1], "the first was not committed either");
     assert!(!rolled.is_like(&begun), "a failed attempt is to be noted");
+    // A call that was under way ends after that: what it was called with never happened, and it has failed.
+    let late = NodeResult { element: Some(1), ..failed(NodeState::Pending, 1) };
+    let mut unbegun = begun.clone();
+    unbegun.roll_back_to(&Progress::new(&scene.plan));
+    assert_eq!(unbegun.attempts(Step::element(0, 1)), 0);
+    let mut late_one = scene.progress.clone();
+    late_one.roll_back_to(&Progress::new(&scene.plan));
+    late_one.set(&scene.plan, Step::element(0, 1), late);
+    let map = late_one.result(Step::of(0)).expect("noted");
+    assert_eq!((map.state, map.elements_total, map.attempts), (NodeState::Pending, Some(3), 2));
     scene.busy.clear();
     scene.progress = rolled;
     let begun: Vec<Step> = scene.begin(NOW).into_iter().map(|(step, _)| step).collect();
