@@ -44,9 +44,12 @@ mod outbox;
 mod replay;
 mod retries;
 mod storage;
+mod stores;
 mod watch;
 
+mod cli;
 mod first_command;
+mod readme;
 mod threat_model;
 mod tidy;
 mod tutorial;
