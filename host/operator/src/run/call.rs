@@ -132,7 +132,7 @@ impl NodeCall {
             })?;
             found.map(Into::into).ok_or_else(|| "its bytes are not in the database".to_owned())
         };
-        context.engine.load(digest, bytes).await.map_err(|error| load_reason(&error))
+        context.engine.load_for(self.queue.account, digest, bytes).await.map_err(|error| load_reason(&error))
     }
 
     fn caller(&self, context: &RunContext) -> Caller {
