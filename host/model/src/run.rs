@@ -114,6 +114,9 @@ pub struct NodeResult {
     /// Calls in a row that the host could not make, for want of something that is its own; none of them is an attempt.
     #[serde(default, skip_serializing_if = "is_none_at_all")]
     pub held_up: u32,
+    /// How many of these because compiling the plugin took more than it may.
+    #[serde(default, skip_serializing_if = "is_none_at_all")]
+    pub uncompiled: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<LogLine>,
     #[serde(default)]
@@ -136,6 +139,7 @@ impl NodeResult {
             reason: None,
             waiting: None,
             held_up: 0,
+            uncompiled: 0,
             log: Vec::new(),
             metering: Metering::default(),
         }

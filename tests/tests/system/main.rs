@@ -21,6 +21,7 @@ mod targets;
 
 mod api;
 mod call_limits;
+mod credential_bounds;
 mod credentials;
 mod egress_namespace;
 mod hostile_guests;
@@ -44,6 +45,7 @@ mod replay;
 mod retries;
 mod storage;
 
+mod dev;
 mod first_command;
 mod threat_model;
 mod tidy;

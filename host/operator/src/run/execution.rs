@@ -191,6 +191,7 @@ impl<'c> Execution<'c> {
             storage: Arc::new(storage),
             waiting: self.progress.result(node).and_then(|result| result.waiting.clone()),
             held_up: self.progress.result(node).map_or(0, |result| result.held_up),
+            uncompiled: self.progress.result(node).map_or(0, |result| result.uncompiled),
         }
     }
 
@@ -213,6 +214,7 @@ impl<'c> Execution<'c> {
                 self.suspend(Suspension::Throttled(DATABASE_PAUSE));
             }
             CallEnd::NotLoaded(reason) if reason.kind == ReasonKind::Host => self.hold_up(call, &reason.message),
+            CallEnd::Uncompilable(message) => self.hold_up_uncompiled(call, &message),
             CallEnd::NotLoaded(reason) | CallEnd::Broken(reason) => {
                 self.fail(call, reason, None, Vec::new(), Metering::default());
             }
@@ -273,6 +275,19 @@ impl<'c> Execution<'c> {
         let due_at_ms = self.context.clock.now_ms().saturating_add(waiting::held_up_ms(call.held_up, jitter(call)));
         let result = waiting::for_host(call, message, due_at_ms, Vec::new(), Metering::default());
         self.progress.set(call.node, result);
+    }
+
+    /// A node's plugin could not be compiled: that is tried again, as the machine may have been too busy, but not for ever.
+    fn hold_up_uncompiled(&mut self, call: &NodeCall, message: &str) {
+        match waiting::uncompiled(call.uncompiled, message) {
+            Ok(uncompiled) => {
+                self.hold_up(call, message);
+                if let Some(held_up) = self.progress.result(call.node).cloned() {
+                    self.progress.set(call.node, NodeResult { uncompiled, ..held_up });
+                }
+            }
+            Err(reason) => self.fail(call, reason, None, Vec::new(), Metering::default()),
+        }
     }
 
     /// A node failed: for now, if its retry policy has attempts left, or for good.
