@@ -196,6 +196,29 @@ async fn an_account_has_so_many_tokens_and_no_more() {
 }
 
 #[tokio::test]
+async fn a_rotation_has_bounds_and_only_one_successor() {
+    let stage = Stage::new().await;
+    let account = stage.account("acme").await;
+    let (id, _) = make(&account.api, &json!({ "name": "robot", "scopes": ["runs:read"] })).await;
+    let rotate = format!("/v1/tokens/{id}/rotate");
+    let year = 366 * 86_400;
+    for wanted in [
+        json!({ "overlap_seconds": -1 }),
+        json!({ "overlap_seconds": 20 * year }),
+        json!({ "expires_in_seconds": 0 }),
+        json!({ "expires_in_seconds": 200 * year }),
+    ] {
+        account.api.post(&rotate, &wanted).await.problem(400);
+    }
+    let made = account.api.post(&rotate, &json!({})).await.expect(201);
+    let again = account.api.post(&rotate, &json!({})).await.problem(409);
+    let successor = format!("replaced by token {}", made["id"]);
+    assert!(again["detail"].as_str().is_some_and(|text| text.contains(&successor)), "{again:#}");
+    let valid = stage.database.number("select count(*) from token where name = 'robot'").await;
+    assert_eq!(valid, 2, "nothing was made of what was refused");
+}
+
+#[tokio::test]
 async fn whoever_holds_a_revoked_token_makes_no_other_with_it() {
     let stage = Stage::new().await;
     let account = stage.account("acme").await;
