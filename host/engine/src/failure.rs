@@ -240,6 +240,7 @@ mod tests {
         let cpu = CpuBudget::new(second, turns.clone(), AccountId(1));
         let computing = async {
             tokio::time::sleep(second / 2).await;
+            cpu.tick();
             cpu.take_turn().await;
             tokio::time::sleep(second / 4).await;
             Ok(())
@@ -255,6 +256,7 @@ mod tests {
 
         let cpu = CpuBudget::new(second, turns, AccountId(1));
         let idle = async {
+            cpu.tick();
             cpu.take_turn().await;
             tokio::time::sleep(minute).await;
             Ok(())

@@ -1,5 +1,7 @@
 //! Lists of networks, as settings.
 
+use std::net::IpAddr;
+
 use figment::value::Value;
 use ipnet::IpNet;
 
@@ -7,7 +9,8 @@ use super::setting::Setting;
 
 /// A network, or one address.
 fn network(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse().ok().map(IpNet::from)).map(|network: IpNet| network.trunc())
+    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    text.parse::<IpNet>().ok().or_else(address).map(|network| network.trunc())
 }
 
 impl Setting for Vec<IpNet> {
