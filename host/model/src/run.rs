@@ -218,9 +218,9 @@ pub struct LogLine {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Metering {
-    /// Waiting for a free instance, in microseconds.
+    /// Waiting for a free instance and for turns to compute, in microseconds.
     pub queued_us: u64,
-    /// From call to answer, in microseconds.
+    /// From call to answer without waits for turns, in microseconds.
     pub wall_us: u64,
     /// On a CPU, in microseconds.
     pub cpu_us: u64,
@@ -229,6 +229,7 @@ pub struct Metering {
     /// Outgoing HTTP requests.
     pub requests: u32,
     pub request_bytes: u64,
+    /// Decoded, or as they came over the wire if that is more.
     pub response_bytes: u64,
     /// Waiting within the call until a target had room, in microseconds, over all requests.
     pub target_wait_us: u64,

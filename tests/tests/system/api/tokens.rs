@@ -201,7 +201,7 @@ async fn a_rotation_has_bounds_and_only_one_successor() {
     let account = stage.account("acme").await;
     let (id, _) = make(&account.api, &json!({ "name": "robot", "scopes": ["runs:read"] })).await;
     let rotate = format!("/v1/tokens/{id}/rotate");
-    let year = 366 * 86_400;
+    let year = 366_i64 * 86_400;
     for wanted in [
         json!({ "overlap_seconds": -1 }),
         json!({ "overlap_seconds": 20 * year }),
