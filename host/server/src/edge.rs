@@ -32,7 +32,7 @@ use self::{
     peers::{PeerPlace, Peers},
     stall::{Patience, StallGuard},
 };
-use crate::config::HttpConfig;
+use crate::{api::Problem, config::HttpConfig};
 
 /// Pause after a failure to accept that is the machine's (no more files, no more memory): time for others to close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -90,13 +90,14 @@ pub struct Drained {
 pub async fn serve(listener: TcpListener, router: Router, config: EdgeConfig, shutdown: CancellationToken) -> Drained {
     let permits = Arc::new(Semaphore::new(config.connections_max.min(Semaphore::MAX_PERMITS)));
     let peers = Peers::new(config.peer_connections_max, &config.proxies);
+    let too_many = too_many_connections();
     let http = http_of(&config);
     let mut connections = JoinSet::new();
     while let Some(accepted) = shutdown.run_until_cancelled(accept(&listener, &permits)).await {
         // Those that have ended meanwhile; there are never more than `connections_max`.
         while connections.try_join_next().is_some() {}
         let Some(place) = peers.enter(accepted.peer.ip()) else {
-            turn_away(&accepted);
+            turn_away(&accepted, &too_many);
             continue;
         };
         let connection = Connection { accepted, _place: place, http: http.clone(), patience: Patience::of(&config) };
@@ -151,17 +152,21 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> Accepted {
     }
 }
 
-/// What a client is told that has too many connections already.
-const TOO_MANY: &str = r#"{"type":"urn:trellis:problem:unavailable","title":"not now","status":503,"detail":"there are as many connections from this address as there may be; close some","retry_after":1}"#;
+/// What a client is told that has too many connections already, as it goes over the wire.
+fn too_many_connections() -> String {
+    let detail = "there are as many connections from this address as there may be; close some";
+    let problem = Problem::unavailable(detail, Duration::from_secs(1));
+    let body = serde_json::to_string(&problem).expect("a problem is made of texts and numbers");
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
 
 /// No request of its was read, so it may close before the answer has come. Waits for nobody: who floods must not hold up those
 /// that come behind.
-fn turn_away(accepted: &Accepted) {
+fn turn_away(accepted: &Accepted, answer: &str) {
     tracing::debug!(peer = %accepted.peer, "a client has as many connections as it may have");
-    let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{TOO_MANY}",
-        TOO_MANY.len()
-    );
     // The buffer of a new connection takes it whole; where it does not, closing must do.
     let _ = accepted.stream.try_write(answer.as_bytes());
 }

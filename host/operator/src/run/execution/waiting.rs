@@ -66,7 +66,7 @@ pub(super) fn result(
         waiting: Some(TargetWait { target, host, until_ms, rate }),
         log,
         metering,
-        ..NodeResult::new(&call.planned().name, NodeState::Pending)
+        ..call.result(NodeState::Pending)
     }
 }
 
@@ -90,7 +90,7 @@ pub(super) fn for_host(
         uncompiled: call.uncompiled,
         log,
         metering,
-        ..NodeResult::new(&call.planned().name, NodeState::Pending)
+        ..call.result(NodeState::Pending)
     }
 }
 
