@@ -22,6 +22,7 @@ mod targets;
 
 mod api;
 mod call_limits;
+mod credential_bounds;
 mod credentials;
 mod egress_namespace;
 mod hostile_guests;
@@ -48,6 +49,7 @@ mod stores;
 mod watch;
 
 mod cli;
+mod dev;
 mod first_command;
 mod readme;
 mod threat_model;
