@@ -1,8 +1,9 @@
 //! The triggers of a project: what starts which grid.
 
 use super::{
-    Dedupe, SECTIONS_MAX, check_count,
+    Dedupe, EventSchema, SECTIONS_MAX, check_count,
     document::Item,
+    event_schema,
     reader::{Faults, Fields},
     senders,
 };
@@ -28,6 +29,8 @@ pub struct HttpTrigger {
     /// How a repeat of an event is recognised, besides by its `Idempotency-Key`: as the trigger says, or else by the id that
     /// the scheme of its signatures gives an event.
     pub dedupe: Option<Dedupe>,
+    /// What events look like. Others are refused.
+    pub schema: Option<EventSchema>,
 }
 
 /// Who may send events to a trigger.
@@ -66,7 +69,8 @@ pub(super) fn read(faults: &mut Faults, item: &Item) -> Vec<Trigger> {
 }
 
 fn read_trigger(faults: &mut Faults, item: &Item) -> Trigger {
-    let fields = faults.fields(item, &["name", "kind", "grid", "methods", "path", "auth", "on_limit", "dedupe"]);
+    let fields =
+        faults.fields(item, &["name", "kind", "grid", "methods", "path", "auth", "on_limit", "dedupe", "schema"]);
     let name_item = fields.required(faults, "name", "add `name = \"…\"`");
     let name = name_item.and_then(|item| faults.text(item)).unwrap_or_default();
     if let Some(item) = name_item {
@@ -101,6 +105,7 @@ fn read_http(faults: &mut Faults, fields: Fields<'_>) -> HttpTrigger {
         dedupe: dedupe.or_else(|| event_id(&auth)),
         auth,
         on_limit: on_limit.unwrap_or(OnLimit::Reject),
+        schema: fields.optional("schema").and_then(|item| event_schema::read(faults, item)),
     }
 }
 

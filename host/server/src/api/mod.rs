@@ -9,6 +9,8 @@ mod cancel;
 mod credentials;
 mod cursor;
 mod dedupe;
+mod deploy;
+mod event_schema;
 mod events;
 mod gate;
 mod health;
@@ -24,6 +26,7 @@ mod projects;
 mod rate_limit;
 mod replay;
 mod request;
+mod revisions;
 mod route;
 mod runs;
 mod senders;
@@ -111,6 +114,8 @@ pub fn routes() -> Vec<Route> {
         replay::declared(),
         plugins::declared(),
         projects::declared(),
+        deploy::declared(),
+        revisions::declared(),
         tokens::declared(),
         credentials::declared(),
         limits::declared(),

@@ -212,7 +212,7 @@ fn without_null(mut schema: Value) -> Value {
 fn path_schema(name: &str) -> Value {
     match name {
         "run" => json!({ "type": "string", "pattern": "^run_[0-7][0-9a-hjkmnp-tv-z]{12}$" }),
-        "token" => json!({ "type": "integer", "format": "int64", "minimum": 1, "maximum": i64::MAX }),
+        "token" | "revision" => json!({ "type": "integer", "format": "int64", "minimum": 1, "maximum": i64::MAX }),
         "version" => json!({ "type": "string", "maxLength": 64, "pattern": r"^\d{1,9}\.\d{1,9}\.\d{1,9}$" }),
         "path" | "key" => json!({ "type": "string", "minLength": 1, "maxLength": 512 }),
         _ => json!({ "type": "string", "maxLength": NAME_BYTES_MAX, "pattern": "^[A-Za-z][A-Za-z0-9_-]*$" }),
