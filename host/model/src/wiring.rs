@@ -5,6 +5,7 @@
 //! schemas must not take it away. That names exist and ports are there is [`crate::plan`]'s part.
 
 mod edges;
+pub mod imports;
 
 use std::collections::HashMap;
 

@@ -7,6 +7,7 @@ mod support;
 mod crash;
 mod dedupe;
 mod delays;
+mod deployments;
 mod faults;
 mod hosts;
 mod leases;

@@ -254,7 +254,7 @@ fn bad_manifests() -> Vec<BadManifest> {
         change(
             "/grids/main/nodes/b/inputs",
             json!({}),
-            "/grids/main/nodes/b",
+            "/grids/main/nodes/b/inputs/in",
             "input port `in` of plugin `filter` has no origin",
             "add `in = \"event\"`",
         ),
@@ -428,7 +428,7 @@ async fn all_misfits_between_nodes_and_plugins_come_at_once_with_their_lines() {
     let found = places(&problem);
     for (line, begins) in [
         (10, "plugin `json-map` has no input port `inn`"),
-        (8, "input port `in` of plugin `json-map` has no origin"),
+        (10, "input port `in` of plugin `json-map` has no origin"),
         (14, "plugin `json-map` has no output port `uot`"),
         (16, "the grid has a cycle: x → y → x"),
     ] {

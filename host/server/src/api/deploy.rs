@@ -95,6 +95,8 @@ pub async fn deploy(
     faults.extend(resolution.faults);
     let checked = check(document, manifest, faults, resolution.plugins).await?;
     let mut faults = checked.faults;
+    let ungranted = wiring::imports::faults(&checked.document, &checked.manifest, &resolution.imports);
+    faults.extend(ungranted);
     faults.extend(credentials::faults(&api, account, &name, &checked.document, &checked.manifest).await?);
     if !faults.is_empty() {
         return Err(invalid(faults));
@@ -266,6 +268,8 @@ async fn check(
 struct Resolution {
     plugins: ResolvedPlugins,
     versions: BTreeMap<String, String>,
+    /// What each imports.
+    imports: BTreeMap<String, Vec<String>>,
     faults: Vec<Fault>,
 }
 
@@ -283,6 +287,7 @@ async fn resolve(api: &Api, account: AccountId, document: &Item, manifest: &Mani
         match api.host.database.resolve_plugin(account, name, versions).await? {
             Ok(plugin) => {
                 found.versions.insert(alias.clone(), format!("{name}@{}", plugin.version));
+                found.imports.insert(alias.clone(), plugin.imports);
                 let description = Arc::new(plugin.description);
                 found.plugins.insert(alias.clone(), ResolvedPlugin { id: plugin.id, description });
             }
