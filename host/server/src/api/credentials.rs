@@ -323,7 +323,7 @@ mod tests {
         let used = |name| CredentialUse { pointer: "/grids/main".to_owned(), user: String::new(), name };
         let uses: Vec<CredentialUse<'_>> = names.iter().map(|name| used(name.as_str())).collect();
         let missing = |name: &str| VaultError::Missing { name: name.to_owned() };
-        let document = trellis_model::manifest::document::from_toml("").expect("an empty document");
+        let document = document::from_toml("").expect("an empty document");
         let faults = |unusable: &[&str]| {
             let unusable = unusable.iter().map(|name| (*name, missing(name))).collect();
             faults_of(&uses, &unusable, "shop", &document)

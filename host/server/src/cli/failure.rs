@@ -50,8 +50,8 @@ impl From<ClientError> for Failure {
         };
         match error {
             ClientError::Problem(problem) if !problem.faults.is_empty() => {
-                let faults = crate::project::listed(&problem.faults);
-                Self { faults: problem.faults, ..Self::new(exit, format!("{}:\n{faults}", problem.title)) }
+                let text = format!("{}:\n{}", problem.title, crate::project::listed(&problem.faults));
+                Self { faults: problem.faults, ..Self::new(exit, text) }
             }
             error => Self::new(exit, error),
         }
