@@ -29,6 +29,7 @@ mod redaction;
 mod secrets;
 
 mod digest;
+mod wit;
 
 pub use call::{Call, Event};
 pub use capabilities::{
@@ -50,3 +51,4 @@ pub use transformer::{Place, Transformer};
 #[cfg(unix)]
 pub use upload::compiler::child::compile_if_asked;
 pub use upload::{Compiled, LoadError, UploadError, check::check, compiler::CompileIn, limits::UploadLimits};
+pub use wit::{NoWit, PluginWit, plugin_wit, wit_of};

@@ -18,6 +18,7 @@ pub mod plugins;
 pub mod projects;
 pub mod retention;
 pub mod revisions;
+pub mod stores;
 pub mod tokens;
 
 pub mod hosts;

@@ -44,8 +44,11 @@ mod outbox;
 mod replay;
 mod retries;
 mod storage;
+mod stores;
 
+mod cli;
 mod first_command;
+mod readme;
 mod threat_model;
 mod tidy;
 mod tutorial;

@@ -23,7 +23,10 @@ use trellis_model::{
     token::Scope,
     wiring,
 };
-use trellis_store::projects::{Deployment, NewRevision, Revision};
+use trellis_store::{
+    plugins::NoneFits,
+    projects::{Deployment, NewRevision, Revision},
+};
 
 use super::{
     Api, Problem,
@@ -41,11 +44,22 @@ pub fn declared() -> Vec<Route> {
         Route::put("/v1/projects/{project}", Scope::ProjectsWrite, summary, deploy)
             .query::<DeployQuery>()
             .json::<Map<String, Value>>()
+            .example(example_manifest)
             .bytes(Media::Toml)
             .answers::<Deployed>(200, "It could be deployed, in a dry run; or it is deployed already")
             .answers::<Deployed>(201, "It is deployed, as a new revision")
             .problems(&[409, 422]),
     ]
+}
+
+/// For the document.
+fn example_manifest() -> Value {
+    serde_json::json!({
+        "project": { "name": "shop" },
+        "plugins": { "tally": "tally@^1" },
+        "triggers": [{ "name": "orders", "kind": "http", "grid": "order", "path": "/orders" }],
+        "grids": { "order": { "nodes": { "tally": { "plugin": "tally", "inputs": { "order": "event" } } } } },
+    })
 }
 
 /// What a deployment comes to.
@@ -226,7 +240,7 @@ async fn read_document(api: &Api, request: Request) -> Result<Item, Problem> {
 }
 
 pub fn invalid(faults: Vec<Fault>) -> Problem {
-    Problem::invalid("invalid-manifest", "the manifest is not accepted", faults)
+    Problem::invalid("invalid-manifest", faults)
 }
 
 fn project_name_fault(document: &Item, manifest: &Manifest, name: &str) -> Option<Fault> {
@@ -291,14 +305,19 @@ async fn resolve(api: &Api, account: AccountId, document: &Item, manifest: &Mani
                 let description = Arc::new(plugin.description);
                 found.plugins.insert(alias.clone(), ResolvedPlugin { id: plugin.id, description });
             }
-            Err(others) if others.is_empty() => {
+            Err(NoneFits { yanked, .. }) if !yanked.is_empty() => {
+                let yanked: Vec<String> = yanked.iter().map(ToString::to_string).collect();
+                let fault = place.fault(format!("plugin `{name}` {} is yanked", yanked.join(", ")));
+                found.faults.push(fault.fix("ask for another version, or take that back with `trellis plugin unyank`"));
+            }
+            Err(NoneFits { others, .. }) if others.is_empty() => {
                 let fault = place.fault(format!("no plugin `{name}` was uploaded"));
                 found.faults.push(match near_plugin(api, account, name).await? {
                     Some(near) => fault.fix(format!("did you mean `{near}`?")),
                     None => fault.fix("upload it with `trellis plugin push`"),
                 });
             }
-            Err(others) => {
+            Err(NoneFits { others, .. }) => {
                 let others: Vec<String> = others.iter().map(ToString::to_string).collect();
                 let fault = place.fault(format!("no version of plugin `{name}` fits `{versions}`"));
                 found.faults.push(fault.fix(format!("there are: {}", others.join(", "))));

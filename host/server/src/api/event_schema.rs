@@ -22,5 +22,5 @@ pub fn check(trigger: &Trigger, data: &RawValue) -> Result<(), Problem> {
     if faults.is_empty() {
         return Ok(());
     }
-    Err(Problem::invalid("invalid-event", "the event does not fit the schema of its trigger", faults))
+    Err(Problem::invalid("invalid-event", faults))
 }

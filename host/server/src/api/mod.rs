@@ -6,6 +6,7 @@ mod accounts;
 mod auth;
 mod call_limits;
 mod cancel;
+mod catalogue;
 mod credentials;
 mod cursor;
 mod dedupe;
@@ -32,8 +33,10 @@ mod runs;
 mod senders;
 mod shelter;
 mod signing_keys;
+mod stores;
 mod tokens;
 mod upload;
+mod wit;
 
 use std::{sync::Arc, time::Duration};
 
@@ -41,7 +44,7 @@ use axum::{Router, extract::Request};
 use trellis_model::token::{TokenKind, TokenText};
 use trellis_operator::Host;
 
-use self::{auth::TokenCache, signing_keys::SigningKeys, upload::UploadGate};
+use self::{auth::TokenCache, signing_keys::SigningKeys, upload::UploadGate, wit::WitTurns};
 pub use self::{
     auth::TokenCacheLimits,
     openapi::{document, problem_statuses},
@@ -91,6 +94,7 @@ pub struct Api {
     tokens: TokenCache,
     signing_keys: SigningKeys,
     uploads: UploadGate,
+    wit_turns: WitTurns,
 }
 
 impl Api {
@@ -98,7 +102,7 @@ impl Api {
         let tokens = TokenCache::new(host.database.clone(), config.token_cache);
         let signing_keys = SigningKeys::new(host.vault.clone());
         let uploads = UploadGate::new(config.upload.clone());
-        Arc::new(Self { host, config, tokens, signing_keys, uploads })
+        Arc::new(Self { host, config, tokens, signing_keys, uploads, wit_turns: WitTurns::new() })
     }
 }
 
@@ -106,6 +110,7 @@ impl Api {
 pub fn routes() -> Vec<Route> {
     [
         openapi::declared(),
+        catalogue::declared(),
         health::declared(),
         hooks::declared(),
         events::declared(),
@@ -113,9 +118,11 @@ pub fn routes() -> Vec<Route> {
         cancel::declared(),
         replay::declared(),
         plugins::declared(),
+        wit::declared(),
         projects::declared(),
         deploy::declared(),
         revisions::declared(),
+        stores::declared(),
         tokens::declared(),
         credentials::declared(),
         limits::declared(),
