@@ -112,6 +112,21 @@ async fn an_event_that_does_not_fit_its_trigger_is_refused_with_the_places_at_fa
 }
 
 #[tokio::test]
+async fn what_a_plugin_imports_is_granted_or_said_not_to_be() {
+    let stage = Stage::new().await;
+    let account = stage.account("acme").await;
+    account.upload("http-request").await;
+    let mut node =
+        json!({ "plugin": "http-request", "inputs": { "in": "event" }, "config": { "url": "https://example.com/" } });
+    let refused = account.api.put("/v1/projects/shop", &project("shop", &json!({ "ask": node }))).await.problem(422);
+    let fault = &refused["faults"][0];
+    assert_eq!(fault["pointer"], "/grids/main/nodes/ask/grants/http", "{refused:#}");
+    assert!(fault["fix"].as_str().is_some_and(|fix| fix.contains("or `http = []`")), "{refused:#}");
+    node["grants"] = json!({ "http": [] });
+    account.api.put("/v1/projects/shop", &project("shop", &json!({ "ask": node }))).await.expect(201);
+}
+
+#[tokio::test]
 async fn names_that_are_nearly_those_of_projects_are_noticed() {
     let stage = Stage::new().await;
     let account = stage.account("acme").await;
