@@ -72,6 +72,11 @@ impl fmt::Display for Fault {
     }
 }
 
+/// Puts faults into the order in which a person meets them, where the document was text.
+pub fn sort(faults: &mut [Fault]) {
+    faults.sort_by_key(|fault| (fault.line, fault.column));
+}
+
 /// The name among `known` that `written` was probably meant to be: at most two edits away, or a third of its length.
 pub fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let farthest = (written.chars().count() / 3).clamp(1, 2);

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use crate::{
-    fault::Fault,
+    fault::{self, Fault},
     manifest::{
         Manifest, NodeDefinition, Origin,
         document::{Item, pointer_join},
@@ -22,13 +22,14 @@ use crate::{
     schema::{Misfit, Validator, fit::Budget},
 };
 
-/// All that is wrong with a manifest and the plugins that it names: what reading it has found, then what its grids lack, then
-/// what cannot flow through them. What one fault has taken away is not missed a second time.
+/// All that is wrong with a manifest and the plugins that it names, in the order of the text: what reading it has found, what
+/// its grids lack, and what cannot flow through them. What one fault has taken away is not missed a second time.
 pub fn all_faults(document: &Item, manifest: &Manifest, read: Vec<Fault>, plugins: &ResolvedPlugins) -> Vec<Fault> {
     let mut all = read;
     let planned = plan_grids(manifest, plugins).err().unwrap_or_default();
     add_new(document, &mut all, planned);
     add_new(document, &mut all, faults(manifest, plugins));
+    fault::sort(&mut all);
     all
 }
 

@@ -92,8 +92,8 @@ fn configs_and_literals_are_what_plugins_describe() {
     check(
         &mail("form = \"a\"", ""),
         &[
-            ("/grids/g/nodes/last/config/form", "unknown key `form`; did you mean `from`?"),
             ("/grids/g/nodes/last/config", "`from` is missing"),
+            ("/grids/g/nodes/last/config/form", "unknown key `form`; did you mean `from`?"),
         ],
     );
     check(

@@ -14,7 +14,7 @@ use trellis_model::{
     AccountId, PluginId, RevisionId,
     changes::{Change, changes},
     description::check_name,
-    fault::{Fault, did_you_mean},
+    fault::{self, Fault, did_you_mean},
     manifest::{
         Manifest, PluginReference,
         document::{self, Item},
@@ -113,6 +113,7 @@ pub async fn deploy(
     faults.extend(ungranted);
     faults.extend(credentials::faults(&api, account, &name, &checked.document, &checked.manifest).await?);
     if !faults.is_empty() {
+        fault::sort(&mut faults);
         return Err(invalid(faults));
     }
     let wanted = Wanted {

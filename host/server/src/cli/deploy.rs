@@ -7,7 +7,11 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use trellis_build::BuildProgress;
-use trellis_model::{changes::Change, fault::Fault, manifest::PluginReference};
+use trellis_model::{
+    changes::Change,
+    fault::{self, Fault},
+    manifest::PluginReference,
+};
 
 use super::{
     connection::ConnectionArgs,
@@ -80,6 +84,7 @@ async fn all_faults(client: &Client, mut faulty: Faulty) -> Failure {
             };
             let further: Vec<Fault> = faulty.with_places(problem.faults).into_iter().filter(is_new).collect();
             faulty.faults.extend(further);
+            fault::sort(&mut faulty.faults);
         }
     }
     ProjectError::Faults(Box::new(faulty)).into()
