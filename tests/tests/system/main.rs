@@ -7,6 +7,7 @@ mod support;
 mod crash;
 mod dedupe;
 mod delays;
+mod deployments;
 mod each;
 mod faults;
 mod hosts;

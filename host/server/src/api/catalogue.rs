@@ -55,6 +55,12 @@ pub const KINDS: &[ProblemKind] = &[
         "Try again. If it stays, give the operator of the host the time and the address of the request.",
     ),
     kind(
+        "invalid-event",
+        "the event does not fit the schema of its trigger",
+        "The project says with `schema` what events of this trigger look like, and this one does not. No run came of it.",
+        "`faults` lists what does not fit, each with a JSON Pointer into the event. Mend the event, or the schema in the manifest.",
+    ),
+    kind(
         "invalid-manifest",
         "the manifest is not accepted",
         "The manifest has faults: keys that are not known, plugins that were not uploaded, edges that join nothing, credentials that are not set. Nothing was changed.",

@@ -230,7 +230,7 @@ async fn a_client_with_too_many_connections_is_told_so_and_has_room_again_when_o
     let (head, body) = told.split_once("\r\n\r\n").expect("a head and a body");
     assert!(head.contains("content-type: application/problem+json"), "{head}");
     assert!(head.ends_with(&format!("content-length: {}", body.len())), "{head}");
-    let problem: crate::api::Problem = serde_json::from_str(body).expect("a problem like any other");
+    let problem: Problem = serde_json::from_str(body).expect("a problem like any other");
     assert_eq!((problem.status, problem.retry_after), (503, Some(1)));
     let [first, mut second] = kept;
     drop(first);

@@ -121,7 +121,7 @@ fn references_choices_and_conjunctions_are_looked_through() {
     check(given, "/from", json!({ "type": "array" }), None);
     let maybe = |kind: &str| json!({ "anyOf": [{ "type": kind }, { "type": "null" }] });
     check(maybe("string"), "", maybe("number"), None);
-    check(maybe("string"), "", json!({ "type": "number" }), Some(("", "null or a string", "a number")));
+    check(maybe("string"), "", json!({ "type": "number" }), Some(("", "a string or null", "a number")));
     // In old drafts nothing counts besides a reference.
     let old = json!({ "$schema": "http://json-schema.org/draft-07/schema#", "$ref": "#/definitions/X", "type": "string", "definitions": { "X": {} } });
     check(old, "", json!({ "type": "number" }), None);

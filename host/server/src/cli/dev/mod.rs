@@ -17,17 +17,13 @@ use bytes::Bytes;
 use reqwest::Method;
 use trellis_model::{
     AccountId, TokenId,
+    manifest::dev::{DevDefinition, DevEvent},
     token::{Scope, TokenKind},
 };
 use trellis_store::{StoreError, tokens::TokenOwner};
 use url::Url;
 
-use self::{
-    credentials::Credentials,
-    services::Services,
-    settings::{DevEvent, DevSettings},
-    watch::Watch,
-};
+use self::{credentials::Credentials, services::Services, watch::Watch};
 use super::{
     connection::SavedConnection,
     deploy::{Deployed, DeployedTrigger, deploy},
@@ -65,7 +61,7 @@ const TOKEN_SECONDS: i64 = 30 * 86_400;
 const RUN_TIMEOUT: Duration = Duration::from_secs(120);
 
 pub async fn run(args: DevArgs, output: &mut Output, progress: &Progress) -> CommandResult {
-    let settings = DevSettings::read(&args.dir)?;
+    let settings = settings::read(&args.dir)?;
     let loaded = configure(&args)?;
     if args.config.print_config {
         output.show(&loaded.to_toml(), Clone::clone)?;
@@ -86,7 +82,7 @@ pub async fn run(args: DevArgs, output: &mut Output, progress: &Progress) -> Com
 /// What the host is used for once it serves.
 async fn use_host(
     args: &DevArgs,
-    settings: &DevSettings,
+    settings: &DevDefinition,
     services: &Services,
     server: &mut Server,
     output: &mut Output,
@@ -193,7 +189,7 @@ struct Workshop<'w> {
 }
 
 impl Workshop<'_> {
-    async fn once(&self, settings: &DevSettings, output: &mut Output) -> CommandResult {
+    async fn once(&self, settings: &DevDefinition, output: &mut Output) -> CommandResult {
         let project = self.open()?;
         let deployed = deploy(self.client, &project, false, self.progress).await?;
         self.send_sample(settings, &deployed, output).await
@@ -213,7 +209,7 @@ impl Workshop<'_> {
     }
 
     /// One event, over HTTP as anybody would send it.
-    async fn send_sample(&self, settings: &DevSettings, deployed: &Deployed, output: &mut Output) -> CommandResult {
+    async fn send_sample(&self, settings: &DevDefinition, deployed: &Deployed, output: &mut Output) -> CommandResult {
         let event = settings.event.as_ref().ok_or_else(|| {
             let fix = "name one under `[dev]`: event = { trigger = \"…\", file = \"event.json\" }";
             Failure::new(Exit::Refused, format!("the project has no sample event; {fix}"))
@@ -233,7 +229,7 @@ impl Workshop<'_> {
     }
 
     /// Deploys at the start and after every change; a mistake is told and waited out.
-    async fn watch(&self, settings: &DevSettings, output: &mut Output) -> CommandResult {
+    async fn watch(&self, settings: &DevDefinition, output: &mut Output) -> CommandResult {
         let mut watch = Watch::new(vec![self.dir.to_owned()]);
         loop {
             let mut missing = None;
@@ -252,7 +248,7 @@ impl Workshop<'_> {
                     missing = None;
                 }
                 Err(failure) => {
-                    output.failure(failure.exit, failure.error.as_ref());
+                    output.failure(failure.exit, failure.error.as_ref(), &failure.faults);
                     output.note("waiting for a change …")?;
                 }
             }
@@ -278,7 +274,7 @@ impl Workshop<'_> {
     }
 
     /// What to do next, ready to paste.
-    fn greeting(&self, settings: &DevSettings, deployed: &Deployed) -> String {
+    fn greeting(&self, settings: &DevDefinition, deployed: &Deployed) -> String {
         let mut text = format!("\nproject {} is deployed at {}\n", deployed.project, self.client.base());
         for trigger in &deployed.triggers {
             let file = settings
