@@ -121,16 +121,40 @@ pub const KINDS: &[ProblemKind] = &[
         "`detail` says why.",
     ),
     kind(
+        "run-failed",
+        "the run did not succeed",
+        "Somebody waited for the result of a run, and a node of it has failed for good, or it was cancelled. What the node said is not told to senders.",
+        "The header `trellis-run` names the run: whoever may see its project finds the reason with `trellis run show`.",
+    ),
+    kind(
+        "run-input",
+        "the run could do nothing with the event",
+        "Somebody waited for the result of a run, and a node of it does not take what it was given.",
+        "Compare the event with what the trigger's grid expects. The header `trellis-run` names the run, which has the reason.",
+    ),
+    kind(
         "run-state",
         "the run's state does not allow this",
         "The run is over, or is not over yet, or was replayed before.",
         "Look at it with `trellis run show`. A run that was replayed is replayed once more with `--again`.",
     ),
     kind(
+        "run-timeout",
+        "the run took too long",
+        "Somebody waited for the result of a run, and a node of it did not come to an end within its time, however often it was tried.",
+        "Send the event again later. The header `trellis-run` names the run, which says what took so long.",
+    ),
+    kind(
         "too-large",
         "the body is too large",
         "The body has more bytes than are taken here. `detail` says how many that are.",
         "Send less at once. An operator changes `http.body_max` and `http.upload_max`.",
+    ),
+    kind(
+        "too-many-streams",
+        "too many streams",
+        "The account follows as many runs at the same time as it may on this host (`watch.account_streams_max`).",
+        "Close streams that nobody reads, or try again after `retry_after` seconds.",
     ),
     kind(
         "too-slow",
