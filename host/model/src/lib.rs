@@ -17,6 +17,7 @@ pub mod wiring;
 
 pub mod backoff;
 pub mod json;
+pub mod news;
 pub mod outbox;
 pub mod place;
 pub mod replay;

@@ -8,6 +8,7 @@ mod crash;
 mod dedupe;
 mod delays;
 mod deployments;
+mod each;
 mod faults;
 mod hosts;
 mod leases;
@@ -45,6 +46,7 @@ mod replay;
 mod retries;
 mod storage;
 mod stores;
+mod watch;
 
 mod cli;
 mod first_command;

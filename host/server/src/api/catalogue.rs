@@ -127,16 +127,40 @@ pub const KINDS: &[ProblemKind] = &[
         "`detail` says why.",
     ),
     kind(
+        "run-failed",
+        "the run did not succeed",
+        "Somebody waited for a run, and it has become a dead letter or was cancelled. The event itself was accepted.",
+        "Look at the run, whose id is in the header `Trellis-Run`, with `trellis run show`; mend what failed and replay it.",
+    ),
+    kind(
+        "run-input",
+        "the run could do nothing with the event",
+        "Somebody waited for a run, and a plugin has said that what it was given makes no sense to it.",
+        "Compare the event with what the grid expects; `trellis run show` tells which node has refused what.",
+    ),
+    kind(
         "run-state",
         "the run's state does not allow this",
         "The run is over, or is not over yet, or was replayed before.",
         "Look at it with `trellis run show`. A run that was replayed is replayed once more with `--again`.",
     ),
     kind(
+        "run-timeout",
+        "the run took too long",
+        "Somebody waited for a run, and one of its calls, or all of them together, took longer than allowed.",
+        "`trellis run show` tells which node it was; raise its `limits`, or send the event without waiting.",
+    ),
+    kind(
         "too-large",
         "the body is too large",
         "The body has more bytes than are taken here. `detail` says how many that are.",
         "Send less at once. An operator changes `http.body_max` and `http.upload_max`.",
+    ),
+    kind(
+        "too-many-streams",
+        "too many streams",
+        "The account follows, or waits for, as many runs at the same time as it may.",
+        "End some of them, or try again after `Retry-After`. An operator changes the settings under `watch`.",
     ),
     kind(
         "too-slow",
