@@ -4,12 +4,15 @@
 //! Asked once, when a project is deployed. A revision that was deployed before is run as it is: what was learnt since about
 //! schemas must not take it away. That names exist and ports are there is [`crate::plan`]'s part.
 
+mod arrays;
 mod edges;
 pub mod imports;
 
 use std::collections::HashMap;
 
 use serde_json::Value;
+
+use arrays::Arrays;
 
 use crate::{
     fault::{self, Fault},
@@ -50,6 +53,7 @@ pub fn faults(manifest: &Manifest, plugins: &ResolvedPlugins) -> Vec<Fault> {
         plugins,
         validators: HashMap::new(),
         bounded: HashMap::new(),
+        arrays: Arrays::default(),
         budget: Budget::default(),
         faults: Faults::default(),
     };
@@ -74,6 +78,7 @@ struct Check<'m> {
     validators: HashMap<*const Value, Option<Validator>>,
     /// The same for schemas that are looked through.
     bounded: HashMap<*const Value, bool>,
+    arrays: Arrays,
     budget: Budget,
     faults: Faults,
 }
@@ -83,7 +88,9 @@ impl<'m> Check<'m> {
         let what = format!("config of plugin `{}`", node.plugin);
         self.value(&plugin.description.config, &node.config, &format!("{pointer}/config"), &what);
         for (port, origin) in &node.inputs {
-            let Some(taken) = plugin.description.inputs.get(port).map(|input| &input.schema) else { continue };
+            let Some(described) = plugin.description.inputs.get(port).map(|input| &input.schema) else { continue };
+            let array = (arrays::taken_apart(node) == Some(port.as_str())).then(|| self.arrays.of(described));
+            let taken = array.as_deref().unwrap_or(described);
             let pointer = pointer_join(&format!("{pointer}/inputs"), port);
             match origin {
                 Origin::Literal(value) => {
@@ -99,7 +106,7 @@ impl<'m> Check<'m> {
     }
 
     /// A value that the manifest writes out.
-    fn value(&mut self, schema: &'m Value, value: &Value, pointer: &str, what: &str) {
+    fn value(&mut self, schema: &Value, value: &Value, pointer: &str, what: &str) {
         let validator = self.validators.entry(schema).or_insert_with(|| Validator::new(schema).ok());
         // Of a plugin that was uploaded before schemas were checked there.
         let Some(validator) = validator else { return };

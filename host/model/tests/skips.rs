@@ -1,7 +1,10 @@
 //! When a node is called, with which inputs, and when it is skipped: every kind of origin, with a value and without, for ports
 //! that need one and for ports that do not.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use serde_json::value::RawValue;
 use trellis_model::{
@@ -9,7 +12,7 @@ use trellis_model::{
     description::Description,
     manifest::Manifest,
     plan::{GridPlan, ResolvedPlugin, plan_grids},
-    run::{NodeResult, NodeState, Progress},
+    run::{ElementLimits, NodeResult, NodeState, Progress, Step},
 };
 
 const NOW_MS: i64 = 1_000_000;
@@ -43,22 +46,25 @@ fn raw(json: &str) -> Box<RawValue> {
 /// What becomes of `last` for an event, after `first` has put `out` on its port of that name, if anything.
 fn last(inputs: &str, event: &str, out: Option<&str>) -> Result<Vec<(String, String)>, String> {
     let plan = plan(inputs);
-    let index = |name: &str| plan.nodes.iter().position(|node| node.name == name).expect("a node");
+    let step = |name: &str| Step::of(plan.nodes.iter().position(|node| node.name == name).expect("a node"));
+    let (first, last) = (step("first"), step("last"));
     let (event, mut progress) = (raw(event), Progress::new(&plan));
+    let look =
+        |progress: &mut Progress| progress.ready(&plan, &event, NOW_MS, ElementLimits::default(), &HashSet::new());
     // Once for the nodes that the event itself decides.
-    let mut ready = progress.ready(&plan, &event, NOW_MS, |_| false);
-    if progress.result(index("first")).is_none() {
+    let mut ready = look(&mut progress);
+    if progress.result(first).is_none() {
         let outputs = out.map(|json| ("out".to_owned(), raw(json))).into_iter().collect();
-        progress.set(index("first"), NodeResult { outputs, ..NodeResult::new("first", NodeState::Succeeded) });
-        ready = progress.ready(&plan, &event, NOW_MS, |_| false);
+        progress.set(&plan, first, NodeResult { outputs, ..NodeResult::new("first", NodeState::Succeeded) });
+        ready = look(&mut progress);
     }
-    match progress.result(index("last")) {
+    match progress.result(last) {
         Some(result) => {
             assert_eq!(result.state, NodeState::Skipped);
-            assert!(ready.iter().all(|(node, _)| *node != index("last")), "{inputs}: skipped and called");
+            assert!(ready.iter().all(|(step, _)| *step != last), "{inputs}: skipped and called");
             Err(result.reason.clone().expect("a reason").message)
         }
-        None => Ok(ready.into_iter().find(|(node, _)| *node == index("last")).expect("called").1),
+        None => Ok(ready.into_iter().find(|(step, _)| *step == last).expect("called").1),
     }
 }
 

@@ -29,9 +29,9 @@ pub struct HttpTrigger {
     /// How a repeat of an event is recognised, besides by its `Idempotency-Key`: as the trigger says, or else by the id that
     /// the scheme of its signatures gives an event.
     pub dedupe: Option<Dedupe>,
-    pub reply: Reply,
     /// What events look like. Others are refused.
     pub schema: Option<EventSchema>,
+    pub reply: Reply,
 }
 
 /// Who may send events to a trigger.
@@ -71,7 +71,7 @@ pub(super) fn read(faults: &mut Faults, item: &Item) -> Vec<Trigger> {
 
 fn read_trigger(faults: &mut Faults, item: &Item) -> Trigger {
     let fields = faults
-        .fields(item, &["name", "kind", "grid", "methods", "path", "auth", "on_limit", "dedupe", "reply", "schema"]);
+        .fields(item, &["name", "kind", "grid", "methods", "path", "auth", "on_limit", "dedupe", "schema", "reply"]);
     let name_item = fields.required(faults, "name", "add `name = \"…\"`");
     let name = name_item.and_then(|item| faults.text(item)).unwrap_or_default();
     if let Some(item) = name_item {
@@ -106,8 +106,8 @@ fn read_http(faults: &mut Faults, fields: Fields<'_>) -> HttpTrigger {
         dedupe: dedupe.or_else(|| event_id(&auth)),
         auth,
         on_limit: on_limit.unwrap_or(OnLimit::Reject),
-        reply: fields.optional("reply").map(|item| reply::read(faults, item)).unwrap_or_default(),
         schema: fields.optional("schema").and_then(|item| event_schema::read(faults, item)),
+        reply: fields.optional("reply").map(|item| reply::read(faults, item)).unwrap_or_default(),
     }
 }
 

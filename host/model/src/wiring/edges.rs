@@ -39,7 +39,10 @@ impl Check<'_> {
                     return;
                 };
                 let what = format!("port `{port}` of plugin `{}` gives", from.plugin);
-                self.unfit(&output.schema, part, to).map(|unfit| told(&unfit, origin, part, &what, to))
+                // What comes out of a node that is called for each element is an array of what it emits.
+                let array = from.each.as_ref().map(|_| self.arrays.of(&output.schema));
+                let schema = array.as_deref().unwrap_or(&output.schema);
+                self.unfit(schema, part, to).map(|unfit| told(&unfit, origin, part, &what, to))
             }
             Origin::Event { pointer: part } => self.event_fault(grid, origin, part, to),
             Origin::Literal(_) => None,

@@ -105,6 +105,36 @@ fn configs_and_literals_are_what_plugins_describe() {
     );
 }
 
+#[test]
+fn a_node_that_is_called_for_each_element_takes_and_gives_arrays() {
+    let at = "/grids/g/nodes/last/inputs/in";
+    let each = |first: &str, last: &str, origin: &str| {
+        format!(
+            "[grids.g.nodes.first]\nplugin = \"orders\"\ninputs = {{ in = \"event\" }}\n{first}\n[grids.g.nodes.last]\nplugin = \"sum\"\ninputs = {{ in = {origin} }}\n{last}\n"
+        )
+    };
+    let mapped = "each = true";
+    check(&each(mapped, mapped, "\"first.any\""), &[]);
+    check(&each(mapped, "", "\"first.order#/0/total\""), &[]);
+    check(
+        &each("", mapped, "\"first.order#/total\""),
+        &[(at, "gives a number, and port `in` of plugin `sum` takes an array")],
+    );
+    check(
+        &each(mapped, "", "\"first.order\""),
+        &[(at, "gives an array, and port `in` of plugin `sum` takes a number")],
+    );
+    check(
+        &each(mapped, mapped, "\"first.order\""),
+        &[(at, "gives an object at `/0`, and port `in` of plugin `sum` takes a number")],
+    );
+    check(&each("", mapped, "{ literal = [1, 2] }"), &[]);
+    check(
+        &each("", mapped, "{ literal = [1, \"x\"] }"),
+        &[("/grids/g/nodes/last/inputs/in/literal/1", "expected a number, found a string")],
+    );
+}
+
 fn trigger(name: &str, schema: &str) -> String {
     format!("[[triggers]]\nname = \"{name}\"\nkind = \"http\"\ngrid = \"g\"\npath = \"/{name}\"\n{schema}\n")
 }
