@@ -132,6 +132,8 @@ fn holds(number: usize, condition: &Expression, input: &Value) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::needless_pass_by_value, reason = "tests pass literals")]
+
     use super::*;
 
     fn routed(cases: Value, all: bool, input: Value) -> Result<Vec<String>> {

@@ -101,6 +101,8 @@ fn digest(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::needless_pass_by_value, reason = "tests pass literals")]
+
     use std::time::Duration;
 
     use super::*;

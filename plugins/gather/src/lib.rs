@@ -128,6 +128,8 @@ fn progress(part: Part, whole: &Whole) -> Progress {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::needless_pass_by_value, reason = "tests pass literals")]
+
     use super::*;
 
     fn arrive(index: u32, count: u32, value: Option<Value>, config: Value) -> Result<(String, Value)> {

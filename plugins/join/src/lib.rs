@@ -120,6 +120,8 @@ fn unfit(port: &str, kind: &str, into: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::needless_pass_by_value, reason = "tests pass literals")]
+
     use super::*;
 
     fn joined(inputs: Value, config: Value) -> Result<Option<Value>> {

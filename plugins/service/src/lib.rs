@@ -10,7 +10,9 @@ mod duration;
 mod link;
 mod part;
 
+pub mod element;
 pub mod publication;
+pub mod sync;
 pub mod time;
 
 pub use answer::{unwelcome, wait_for_limit, welcome};

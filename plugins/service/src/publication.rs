@@ -42,6 +42,8 @@ pub struct Cleanup {
 #[derive(Clone, Debug)]
 pub struct Publications {
     store: storage::Store,
+    /// How long each is remembered.
+    keep: Duration,
 }
 
 /// One remembered publication.
@@ -62,9 +64,10 @@ pub struct Cleaned {
 }
 
 impl Publications {
-    /// Those of a store, which the node must be granted to write.
-    pub fn of(store: &str) -> Self {
-        Self { store: storage::store(store) }
+    /// Those of a store, which the node must be granted to write. `keep`: how long a publication is remembered, from the day
+    /// on that it was made or superseded; what is forgotten stays where it is.
+    pub fn of(store: &str, keep: Duration) -> Self {
+        Self { store: storage::store(store), keep }
     }
 
     /// All of a topic, current ones first, the oldest of them first.
@@ -101,7 +104,7 @@ impl Publications {
     /// Invalid input: the topic is empty or too long. And what storage says.
     pub fn remember(&self, topic: &str, id: &str, reference: &impl Serialize, now: i64) -> Result<()> {
         let key = format!("{}{now:012}-{}", prefix(topic)?, percent_encode(id));
-        Ok(self.store.set_json(&key, reference)?)
+        Ok(self.store.write(&key).ttl(self.keep).json(reference)?)
     }
 
     /// Supersedes those that are current, and removes those whose time is over. What cannot be removed stays due and is told
@@ -199,7 +202,8 @@ impl Publications {
         let Some(reference) = self.store.get(&publication.key)? else { return Ok(()) };
         let (topic, rest) = publication.key.rsplit_once('/').unwrap_or(("", &publication.key));
         let (_, id) = rest.split_once('-').unwrap_or(("", rest));
-        self.store.set(&format!("{topic}/{SUPERSEDED}{:012}-{id}", due_at.max(0)), reference)?;
+        let superseded = format!("{topic}/{SUPERSEDED}{:012}-{id}", due_at.max(0));
+        self.store.write(&superseded).ttl(self.keep).bytes(reference)?;
         Ok(self.store.delete(&publication.key)?)
     }
 
@@ -255,10 +259,12 @@ mod tests {
         }
     }
 
+    const KEEP: Duration = Duration::from_secs(90 * 86_400);
+
     const HOUR: Cleanup = Cleanup { after: Some(Duration::from_secs(3_600)), removals_max: 10 };
 
     fn publish(wall: &Wall, topic: &str, number: u32, cleanup: Cleanup, now: i64) -> Cleaned {
-        let publications = Publications::of("posts");
+        let publications = Publications::of("posts", KEEP);
         let older = publications.of_topic(topic).expect("a list");
         let cleaned = publications.supersede(&older, wall, cleanup, now).expect("cleaned");
         publications.remember(topic, &format!("run-{number}"), &number, now).expect("remembered");
@@ -272,7 +278,7 @@ mod tests {
         publish(&wall, "a/b", 1, HOUR, 1_000);
         publish(&wall, "a", 9, HOUR, 1_000);
         assert_eq!(publish(&wall, "a/b", 2, HOUR, 2_000), Cleaned::default());
-        let publications = Publications::of("posts");
+        let publications = Publications::of("posts", KEEP);
         let all = publications.of_topic("a/b").expect("a list");
         assert_eq!(all.iter().map(|one| one.due_at).collect::<Vec<_>>(), [None, Some(5_600)]);
         assert_eq!(publications.current::<u32>(&all).expect("the current one"), Some(2));
@@ -287,7 +293,7 @@ mod tests {
         for (topic, number) in [("a", 1), ("a", 2), ("b", 3), ("b", 4)] {
             publish(&wall, topic, number, HOUR, 1_000 + i64::from(number));
         }
-        let publications = Publications::of("posts");
+        let publications = Publications::of("posts", KEEP);
         let clean = |now| publications.clean(&publications.all().expect("a list"), &wall, HOUR, now).expect("cleaned");
         assert_eq!(clean(4_601), Cleaned::default());
         assert_eq!(clean(4_602), Cleaned { removed: 1, left: 0 });
@@ -302,7 +308,7 @@ mod tests {
         let at_once = Cleanup { after: Some(Duration::ZERO), ..HOUR };
         publish(&wall, "a", 1, at_once, 1_000);
         assert_eq!(publish(&wall, "a", 2, at_once, 2_000), Cleaned { removed: 0, left: 1 });
-        let publications = Publications::of("posts");
+        let publications = Publications::of("posts", KEEP);
         let all = publications.of_topic("a").expect("a list");
         assert_eq!(all.iter().map(|one| one.due_at).collect::<Vec<_>>(), [None, Some(2_000)]);
         let refused = publications.clean(&all, &wall, at_once, 3_000).expect_err("it is refused again");
@@ -320,15 +326,22 @@ mod tests {
         }
         let at_once = Cleanup { after: Some(Duration::ZERO), removals_max: 2 };
         assert_eq!(publish(&wall, "a", 6, at_once, 10), Cleaned { removed: 2, left: 3 });
-        let publications = Publications::of("posts");
+        let publications = Publications::of("posts", KEEP);
         let all = publications.of_topic("a").expect("a list");
         assert_eq!(publications.remove(&all, &wall, at_once).expect("removed"), Cleaned { removed: 2, left: 2 });
         assert_eq!(wall.removed.take().len(), 4);
     }
 
     #[test]
+    fn a_publication_is_forgotten_in_the_end() {
+        publish(&Wall::default(), "a", 1, HOUR, 1_000);
+        fake::advance(KEEP);
+        assert!(Publications::of("posts", KEEP).of_topic("a").expect("a list").is_empty());
+    }
+
+    #[test]
     fn a_topic_is_not_empty_and_not_too_long() {
-        let publications = Publications::of("posts");
+        let publications = Publications::of("posts", KEEP);
         publications.of_topic(&"x".repeat(TOPIC_BYTES_MAX)).expect("long");
         for topic in [String::new(), "x".repeat(TOPIC_BYTES_MAX + 1), "ü".repeat(80)] {
             assert_eq!(publications.of_topic(&topic).expect_err("no topic").kind(), ErrorKind::InvalidInput, "{topic}");

@@ -35,6 +35,8 @@ pub struct Config {
     pub removals_max: usize,
     /// The store that remembers messages with a topic.
     pub store: String,
+    /// How long it remembers them.
+    pub remember_for: Span,
     /// The address of the API.
     pub api_url: String,
 }
@@ -48,6 +50,7 @@ impl Default for Config {
             replace_after: None,
             removals_max: 20,
             store: "publications".into(),
+            remember_for: Span::seconds(90 * 86_400),
             api_url: "https://slack.com/api".into(),
         }
     }
@@ -159,7 +162,7 @@ pub fn slack_message(input: Inputs, config: Config) -> Result<Outcome> {
     let action = message.action.unwrap_or(config.action);
     let desk = Desk {
         slack: Slack::at(config.api_url),
-        publications: Publications::of(&config.store),
+        publications: Publications::of(&config.store, config.remember_for.0),
         cleanup: Cleanup { after: config.replace_after.map(|span| span.0), removals_max: config.removals_max },
         message,
         now: time::now(),

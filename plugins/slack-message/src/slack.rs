@@ -119,7 +119,7 @@ fn content(message: &Message) -> Result<Value> {
     if let Some(blocks) = &message.blocks {
         body["blocks"] = blocks.clone().into();
     }
-    if body.as_object().is_some_and(|members| members.is_empty()) {
+    if body == json!({}) {
         return Err(Error::invalid_input(
             "the message is empty; give it a `text` or `blocks`, or wire the input `text`",
         ));

@@ -1,4 +1,5 @@
 //! Messages that are posted, changed and deleted, by answers of the shape that Slack's documentation shows.
+#![allow(clippy::needless_pass_by_value, reason = "tests pass literals")]
 
 use std::time::Duration;
 

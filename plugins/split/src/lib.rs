@@ -90,6 +90,8 @@ fn items(mut input: Value, pointer: &str) -> Result<Vec<Value>> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::needless_pass_by_value, reason = "tests pass literals")]
+
     use super::*;
 
     fn cut(input: Value, config: Value) -> Result<std::collections::BTreeMap<String, Value>> {

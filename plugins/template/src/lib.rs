@@ -125,6 +125,8 @@ fn told(error: &minijinja::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::needless_pass_by_value, reason = "tests pass literals")]
+
     use super::*;
 
     fn text(text: &str, input: Value) -> Result<String> {

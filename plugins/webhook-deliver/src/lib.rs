@@ -174,6 +174,8 @@ fn check_header(name: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::needless_pass_by_value, reason = "tests pass literals")]
+
     use super::*;
 
     const URL: &str = "https://hooks.example.com/in";
