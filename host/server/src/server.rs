@@ -172,7 +172,10 @@ pub async fn open_database(config: &Config) -> anyhow::Result<(Database, Option<
 }
 
 /// The operator token that the configuration names, itself or by a file.
-fn given_operator_token(config: &TokensConfig) -> anyhow::Result<Option<OperatorToken>> {
+///
+/// # Errors
+/// The file cannot be read, or holds none.
+pub(crate) fn given_operator_token(config: &TokensConfig) -> anyhow::Result<Option<OperatorToken>> {
     let Some(path) = &config.operator_file else { return Ok(config.operator.clone()) };
     let text = private_file::read(path).context("the operator token (`tokens.operator_file`)")?;
     let token = OperatorToken::parse(&text).with_context(|| {
@@ -243,6 +246,7 @@ fn api_config(config: &Config, base_url: &str) -> ApiConfig {
             cached_for: config.tokens.cached_for,
             cached_max: config.tokens.cached_max as usize,
         },
+        watch: config.watch.clone(),
         account_projects_max: config.uploads.account_projects_max,
         account_tokens_max: config.tokens.account_max.into(),
         base_url: base_url.to_owned(),
