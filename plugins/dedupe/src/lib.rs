@@ -14,6 +14,9 @@ use trellis_sdk::*;
 /// The attribute of an event that names the run whose replay this is.
 const REPLAY_OF: &str = "replay-of";
 
+/// The attribute that tells the elements of an array from each other, where the node is called for each.
+const ELEMENT: &str = "element";
+
 /// What makes two values the same, and for how long.
 #[data]
 #[derive(Clone, Debug)]
@@ -58,18 +61,18 @@ pub fn dedupe(input: Value, config: Config) -> Result<Verdict> {
     {
         return Ok(Verdict::Duplicate(input));
     }
-    store.write(&key).ttl(config.window.0).bytes(passed_by(&current.run, &current.node))?;
+    store.write(&key).ttl(config.window.0).bytes(passed_by(&current.run, &current))?;
     Ok(Verdict::Out(input))
 }
 
 /// Whether it was this very node that has let the value pass: a replay of its run goes where the run went.
 fn is_again(earlier: &[u8], current: &event::Event) -> bool {
     let runs = [Some(current.run.as_str()), current.attribute(REPLAY_OF)];
-    runs.into_iter().flatten().any(|run| earlier == passed_by(run, &current.node).as_bytes())
+    runs.into_iter().flatten().any(|run| earlier == passed_by(run, current).as_bytes())
 }
 
-fn passed_by(run: &str, node: &str) -> String {
-    format!("{run}/{node}")
+fn passed_by(run: &str, current: &event::Event) -> String {
+    format!("{run}/{}/{}", current.node, current.attribute(ELEMENT).unwrap_or_default())
 }
 
 /// The parts of a value that count, as JSON.
@@ -153,6 +156,18 @@ mod tests {
         assert_eq!(replayed("run_3", "run_2"), "out", "a replay of the replay");
         assert_eq!(replayed("run_4", "run_0"), "duplicate", "a replay of another run");
         assert_eq!(port("run_3", json!(1), json!({})).expect("a port"), "out", "the same call after a crash");
+    }
+
+    #[test]
+    fn equal_elements_of_one_array_are_duplicates() {
+        let element = |place: &str| {
+            let attributes = vec![(ELEMENT.to_owned(), place.to_owned())];
+            fake::event(event::Event { attributes, ..event::Event::default() });
+            let outputs = fake::call(dedupe, json!({ "in": 1 }), json!({})).expect("a port");
+            fake::commit();
+            outputs.into_keys().next().expect("one port")
+        };
+        assert_eq!([element("0"), element("1"), element("0")], ["out", "duplicate", "out"]);
     }
 
     #[test]

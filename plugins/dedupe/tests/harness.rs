@@ -11,7 +11,7 @@ fn the_second_of_a_kind_is_a_duplicate() {
     assert!(!report.outside_effect);
     let key = report.writes[0].key.clone();
 
-    let by_another_run = first.storage("dedupe", &key, "run_0000000000002/node");
+    let by_another_run = first.storage("dedupe", &key, "run_0000000000002/node/");
     assert_eq!(by_another_run.call("in", json!({ "id": 1, "n": 2 })).emitted("duplicate"), &json!({ "id": 1, "n": 2 }));
     assert_eq!(by_another_run.call("in", json!({ "id": 2 })).emitted("out"), &json!({ "id": 2 }));
 }

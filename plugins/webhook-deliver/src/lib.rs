@@ -122,7 +122,10 @@ pub fn webhook_deliver(input: Message, config: Config) -> Result<Outcome> {
 
 /// The same for every attempt.
 fn webhook_id(payload: &Value, pointer: Option<&str>, current: &event::Event) -> Result<String> {
-    let Some(pointer) = pointer else { return Ok(current.idempotency_key.clone()) };
+    let Some(pointer) = pointer else {
+        // Elements of an array have a full stop in theirs, which has another meaning here.
+        return Ok(current.idempotency_key.replace('.', "~"));
+    };
     if !pointer.is_empty() && !pointer.starts_with('/') {
         return Err(Error::invalid_config(format_args!(
             "`id`: `{pointer}` is no JSON Pointer; write it like `/{pointer}`"
@@ -205,6 +208,13 @@ mod tests {
         let key = SigningKey::of("key").expect("a key");
         assert_eq!(header("webhook-signature"), key.sign(&id, time, "{\"n\":1}"));
         assert_eq!(fake::requests()[0].body.as_deref(), Some(&b"{\"n\":1}"[..]));
+    }
+
+    #[test]
+    fn the_id_of_an_element_of_an_array_has_no_full_stop() {
+        fake::event(event::Event { idempotency_key: "run_1-deliver.3".into(), ..event::Event::default() });
+        fake::http("POST", URL).reply(fake::answer(200));
+        assert_eq!(deliver(json!({ "in": 1 }), json!({})).expect("delivered")["id"], json!("run_1-deliver~3"));
     }
 
     #[test]
