@@ -21,7 +21,7 @@ mod tests;
 use std::time::Duration;
 
 use trellis_sdk::{
-    ErrorKind, Ports, Result, Value, data, http, outbox,
+    ErrorKind, Ports, Result, Value, data, http, log, outbox,
     records::{self, commit::Commit, issue::Issue},
 };
 
@@ -128,17 +128,19 @@ pub fn run(forge: &impl Forge, plan: &Plan) -> Result<Vec<Outcome>> {
     Ok(outcomes)
 }
 
-/// Starts the next call, in a grid, if this one was not the last and nothing says to wait.
+/// Starts the next call, in a grid, if this one was not the last and nothing says to wait. A chain of calls that has become too
+/// long ends without a failure: what was read is kept, and the next event from outside goes on.
 ///
 /// # Errors
 /// The node was not granted the grid, and what else [`outbox`] says.
 pub fn go_on(outcomes: &[Outcome], grid: Option<&str>, event: &Value) -> Result<()> {
-    let Some(Outcome::Synced(summary)) = outcomes.first() else { return Ok(()) };
-    if let Some(grid) = grid
-        && !summary.complete
-        && summary.interrupted.is_none()
-    {
-        outbox::emit(grid, event)?;
+    let (Some(Outcome::Synced(summary)), Some(grid)) = (outcomes.first(), grid) else { return Ok(()) };
+    if summary.complete || summary.interrupted.is_some() {
+        return Ok(());
+    }
+    match outbox::emit(grid, event) {
+        Err(outbox::Error::HopLimit(reason)) => log::warn!("the next event from outside goes on: {reason}"),
+        emitted => emitted?,
     }
     Ok(())
 }
