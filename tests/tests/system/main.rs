@@ -43,6 +43,7 @@ mod cancel;
 mod commits;
 mod keyvalue;
 mod outbox;
+mod ready_made;
 mod replay;
 mod retries;
 mod storage;
