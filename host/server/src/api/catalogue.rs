@@ -55,6 +55,12 @@ pub const KINDS: &[ProblemKind] = &[
         "Try again. If it stays, give the operator of the host the time and the address of the request.",
     ),
     kind(
+        "invalid-event",
+        "the event does not fit the schema of its trigger",
+        "The project says with `schema` what events of this trigger look like, and this one does not. No run came of it.",
+        "`faults` lists what does not fit, each with a JSON Pointer into the event. Mend the event, or the schema in the manifest.",
+    ),
+    kind(
         "invalid-manifest",
         "the manifest is not accepted",
         "The manifest has faults: keys that are not known, plugins that were not uploaded, edges that join nothing, credentials that are not set. Nothing was changed.",
@@ -123,14 +129,14 @@ pub const KINDS: &[ProblemKind] = &[
     kind(
         "run-failed",
         "the run did not succeed",
-        "Somebody waited for a run, and it has become a dead letter or was cancelled. The event itself was accepted.",
-        "Look at the run, whose id is in the header `Trellis-Run`, with `trellis run show`; mend what failed and replay it.",
+        "Somebody waited for the result of a run, and a node of it has failed for good, or it was cancelled. What the node said is not told to senders.",
+        "The header `trellis-run` names the run: whoever may see its project finds the reason with `trellis run show`.",
     ),
     kind(
         "run-input",
         "the run could do nothing with the event",
-        "Somebody waited for a run, and a plugin has said that what it was given makes no sense to it.",
-        "Compare the event with what the grid expects; `trellis run show` tells which node has refused what.",
+        "Somebody waited for the result of a run, and a node of it does not take what it was given.",
+        "Compare the event with what the trigger's grid expects. The header `trellis-run` names the run, which has the reason.",
     ),
     kind(
         "run-state",
@@ -141,8 +147,8 @@ pub const KINDS: &[ProblemKind] = &[
     kind(
         "run-timeout",
         "the run took too long",
-        "Somebody waited for a run, and one of its calls, or all of them together, took longer than allowed.",
-        "`trellis run show` tells which node it was; raise its `limits`, or send the event without waiting.",
+        "Somebody waited for the result of a run, and a node of it did not come to an end within its time, however often it was tried.",
+        "Send the event again later. The header `trellis-run` names the run, which says what took so long.",
     ),
     kind(
         "too-large",
