@@ -40,11 +40,13 @@ mod cancel;
 mod commits;
 mod keyvalue;
 mod outbox;
+mod polyglot;
 mod replay;
 mod retries;
 mod storage;
 
 mod first_command;
+mod templates;
 mod threat_model;
 mod tidy;
 mod tutorial;

@@ -63,5 +63,5 @@ class Transformer(exports.Transformer):
         product = {"n": n * json.loads(config)["factor"]}
         if url is not None:
             product["status"] = ask(url)
-        storage.add("tally", "calls", 1)
+        storage.add("s", "calls", 1)
         return [Emission("out", json.dumps(product))]

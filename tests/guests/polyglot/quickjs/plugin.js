@@ -24,7 +24,7 @@ export const transformer = {
     }
     log('info', '', `n = ${n}`);
     const answer = url === undefined ? {} : { status: ask(url) };
-    add('tally', 'calls', 1n);
+    add('s', 'calls', 1n);
     return [{ port: 'out', data: JSON.stringify({ n: n * JSON.parse(config).factor, ...answer }) }];
   },
 };
