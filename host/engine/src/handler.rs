@@ -218,6 +218,9 @@ async fn answer(
 fn emission(answered: Answered, limits: &CallLimits) -> Result<Vec<Emission>, Failure> {
     let (parts, body) = answered.map_err(|reason| match reason {
         NoAnswer::Never => Failure::Permanent("returned without an answer to the request".to_owned()),
+        NoAnswer::Error(ErrorCode::InternalError(Some(reason))) => {
+            retryable(format!("answered with an error: {reason}"))
+        }
         NoAnswer::Error(code) => retryable(format!("answered with an error: {code:?}")),
         NoAnswer::Cut(reason) => retryable(format!("its answer broke off: {reason}")),
         NoAnswer::TooLarge => {

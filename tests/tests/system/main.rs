@@ -38,6 +38,7 @@ mod retention;
 mod branches;
 mod cancel;
 mod commits;
+mod handlers;
 mod keyvalue;
 mod outbox;
 mod polyglot;

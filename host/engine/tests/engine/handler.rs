@@ -127,6 +127,7 @@ async fn what_goes_wrong_is_told_as_with_any_other_call() {
     let mut fixture = fixture().await;
     let failed = fails(&fixture, json!({ "path": "/fail" })).await;
     assert_eq!(failed.kind, FailureKind::Retryable, "{failed}");
+    assert!(failed.message.contains("this page always fails"), "{failed}");
     let crashed = fails(&fixture, json!({ "path": "/crash" })).await;
     assert_eq!(crashed.kind, FailureKind::Trapped, "{crashed}");
     assert!(crashed.message.contains("this page always crashes"), "the end of stderr: {crashed}");

@@ -20,7 +20,7 @@ const COMPONENTS_MAX: usize = 4;
 /// tools/{language}-{digest}/   with the file `installed` when it is whole
 /// packages/{digest}/           what a Python plugin depends on, likewise
 /// wit/{digest}/                the WIT, as files
-/// guests/{plugin}/{digest}.wasm
+/// guests/plugins/{plugin}/{digest}.wasm
 /// lock                         held by whoever changes anything of it
 /// ```
 #[derive(Clone, Debug)]
@@ -44,7 +44,8 @@ impl BuildFolder {
     }
 
     pub fn component(&self, plugin: &str, digest: &str) -> PathBuf {
-        self.0.join("guests").join(plugin).join(format!("{digest}.wasm"))
+        // The test harness keeps machine code beside `plugins`.
+        self.0.join("guests/plugins").join(plugin).join(format!("{digest}.wasm"))
     }
 
     /// A folder whose content follows from what its name says: made if it is not there, or not whole.
