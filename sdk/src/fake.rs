@@ -33,6 +33,7 @@ mod call;
 pub(crate) mod host;
 mod http;
 mod outbox;
+mod records;
 mod storage;
 
 use std::{cell::RefCell, time::Duration};
@@ -42,6 +43,7 @@ use crate::{event::Event, log::Level};
 pub use call::{call, describe};
 pub use http::{Answer, HttpFake, answer, http, requests};
 pub use outbox::{Emitted, emitted};
+pub use records::{CollectionFake, collection};
 pub use storage::{StorageFake, storage};
 
 /// A message that was logged.
@@ -62,6 +64,7 @@ struct State {
     secrets: Vec<(String, String)>,
     http: http::HttpState,
     storage: storage::StorageState,
+    records: records::RecordsState,
     outbox: outbox::OutboxState,
 }
 
@@ -107,18 +110,20 @@ pub fn secret(name: impl Into<String>, value: impl Into<String>) {
     });
 }
 
-/// Commits the storage writes and emitted events so far, as the host does when the node completes.
+/// Commits the writes of storage and records and the emitted events so far, as the host does when the node completes.
 pub fn commit() {
     with_state(|state| {
         state.storage.commit();
+        state.records.commit();
         state.outbox.commit();
     });
 }
 
-/// Forgets the storage writes and emitted events since the last [`commit`], as the host does when the node fails.
+/// Forgets the writes of storage and records and the emitted events since the last [`commit`], as the host does when the node fails.
 pub fn rollback() {
     with_state(|state| {
         state.storage.rollback();
+        state.records.rollback();
         state.outbox.rollback();
     });
 }

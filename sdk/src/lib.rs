@@ -126,6 +126,7 @@
 //!
 //! - [`http`]: requests to granted hosts.
 //! - [`storage`]: the project's durable stores. Writes commit together with the node's completion, or not at all.
+//! - [`records`]: collections of JSON records with a schema, found by indexes; committed with the node as well.
 //! - [`outbox`]: events for other grids of the project, committed with the node as well.
 //! - [`secrets`]: the text of credentials, for those that sign or decrypt.
 //! - [`log`]: messages into the run's log.
@@ -152,6 +153,7 @@ pub mod event;
 pub mod http;
 pub mod log;
 pub mod outbox;
+pub mod records;
 pub mod secrets;
 pub mod storage;
 

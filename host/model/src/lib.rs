@@ -11,6 +11,7 @@ pub mod fault;
 pub mod grant;
 pub mod manifest;
 pub mod plan;
+pub mod schema;
 
 pub mod backoff;
 pub mod json;

@@ -190,7 +190,7 @@ fn start_engine(config: &Config) -> anyhow::Result<Engine> {
     engine.account_percent = config.sandbox.account_percent;
     engine.computing_max = config.sandbox.computing_max;
     engine.egress = EgressPolicy::new(config.egress.allow_private.iter().copied()).denying(config.egress.deny.clone());
-    engine.egress_limits = config.egress.limits();
+    engine.egress_limits = config.egress.limits;
     if let Some(path) = &config.egress.ca_file {
         let read = std::fs::read(path);
         engine.ca_certificates = read.with_context(|| format!("cannot read `egress.ca_file`, {}", path.display()))?;

@@ -4,7 +4,9 @@
 use crate::{
     config, http,
     log::Level,
-    outbox, secrets,
+    outbox,
+    records::{self, RawEntry, RawPage, Selection},
+    secrets,
     storage::{self, Entry, Page, WriteOptions},
 };
 
@@ -54,6 +56,27 @@ pub(crate) fn storage_list(store: &str, prefix: &str, after: Option<&str>, limit
 
 pub(crate) fn storage_add(store: &str, key: &str, delta: i64) -> Result<(), storage::Error> {
     with_state(|state| state.storage.add(store, key, delta))
+}
+
+pub(crate) fn record_get(collection: &str, key: &str) -> Result<Option<RawEntry>, records::Error> {
+    with_state(|state| state.records.get(collection, key))
+}
+
+pub(crate) fn record_put(
+    collection: &str,
+    key: &str,
+    json: &str,
+    if_revision: Option<u64>,
+) -> Result<(), records::Error> {
+    with_state(|state| state.records.put(collection, key, json, if_revision))
+}
+
+pub(crate) fn record_delete(collection: &str, key: &str, if_revision: Option<u64>) -> Result<(), records::Error> {
+    with_state(|state| state.records.delete(collection, key, if_revision))
+}
+
+pub(crate) fn record_query(collection: &str, selection: &Selection) -> Result<RawPage, records::Error> {
+    with_state(|state| state.records.query(collection, selection))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the real host takes it by value")]

@@ -1,8 +1,10 @@
 //! How each kind of value is read from what was written, and how it is written again.
 
 use std::{
+    fmt::Display,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    str::FromStr,
     time::Duration,
 };
 
@@ -156,8 +158,18 @@ impl Setting for SocketAddr {
     }
 }
 
-impl Setting for Vec<SocketAddr> {
+/// What can stand in a list.
+pub(super) trait Listed: FromStr + Display {
+    /// What to write, with an example: completes "write …".
+    const EXPECTED: &'static str;
+}
+
+impl Listed for SocketAddr {
     const EXPECTED: &'static str = "a list of IP addresses with ports, such as [\"127.0.0.1:9000\"]";
+}
+
+impl<T: Listed> Setting for Vec<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
 
     /// Separated by commas.
     fn from_text(text: &str) -> Option<Self> {
@@ -173,13 +185,14 @@ impl Setting for Vec<SocketAddr> {
         self.iter().map(ToString::to_string).collect::<Vec<_>>().into()
     }
 
+    /// The first item that is none.
     fn quoted(value: &Value) -> String {
         let items: Vec<String> = match value {
             Value::String(_, text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
             Value::Array(_, items) => items.iter().map(|item| item.as_str().unwrap_or("").to_owned()).collect(),
             other => return quoted(other),
         };
-        let wrong = items.iter().find(|item| item.parse::<SocketAddr>().is_err());
+        let wrong = items.iter().find(|item| item.parse::<T>().is_err());
         wrong.map_or_else(|| quoted(value), |item| format!("`{}` in the list", item.escape_debug()))
     }
 }

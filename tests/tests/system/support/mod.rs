@@ -7,6 +7,7 @@ mod database;
 mod guests;
 #[path = "../../../../host/engine/tests/engine/handmade.rs"]
 pub mod handmade;
+mod held;
 mod host;
 mod janitor;
 mod ledger;
@@ -25,6 +26,7 @@ pub use api::{Answer, Api};
 pub use command::command;
 pub use database::{Audit, Database, crash, private_postgres, private_postgres_with};
 pub use guests::guest;
+pub use held::{HELD, deploy_held, deploy_held_as, held_run};
 pub use host::{Host, HostPlan, PROGRAM, without_settings};
 pub use janitor::scratch;
 pub use ledger::{Books, LATE, LOUD, Ledger, QUIET, Told};
