@@ -19,6 +19,7 @@ use crate::{
     claims::{Claims, SettledClaim},
     lease::Lease,
     outbox::Outbox,
+    watch::Watches,
 };
 
 /// Runs of one flush at most.
@@ -79,10 +80,11 @@ impl Committer {
         lease: Arc<Lease>,
         claims: Arc<Claims>,
         outbox: Outbox,
+        watches: Arc<Watches>,
         give_up: CancellationToken,
     ) -> (Self, JoinHandle<()>) {
         let (requests, waiting) = mpsc::channel(WAITING_COMMITS_MAX);
-        let flusher = Flusher { database, lease, claims, outbox, give_up };
+        let flusher = Flusher { database, lease, claims, outbox, watches, give_up };
         (Self { requests }, tokio::spawn(flusher.run(waiting)))
     }
 
@@ -102,6 +104,7 @@ struct Flusher {
     lease: Arc<Lease>,
     claims: Arc<Claims>,
     outbox: Outbox,
+    watches: Arc<Watches>,
     give_up: CancellationToken,
 }
 
@@ -134,6 +137,7 @@ impl Flusher {
         self.outbox.number(&mut commits);
         let ends = self.write(&mut commits, &claims).await;
         self.outbox.wake(&commits, &ends).await;
+        self.watches.committed(commits, &ends);
         for (reply, end) in replies.into_iter().zip(ends) {
             // The run's task waits for this; if it was aborted, nobody needs the answer.
             let _ = reply.send(end);

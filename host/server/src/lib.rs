@@ -13,6 +13,7 @@ mod credentials;
 pub mod postgres;
 
 pub mod client;
+pub mod event_stream;
 pub mod project;
 mod tls;
 

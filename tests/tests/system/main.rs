@@ -7,6 +7,7 @@ mod support;
 mod crash;
 mod dedupe;
 mod delays;
+mod each;
 mod faults;
 mod hosts;
 mod leases;
@@ -45,6 +46,7 @@ mod polyglot;
 mod replay;
 mod retries;
 mod storage;
+mod watch;
 
 mod first_command;
 mod templates;

@@ -144,7 +144,7 @@ impl Writer {
         for answer in &route.answers {
             let mut response = json!({ "description": answer.summary });
             if let Some(describe) = answer.body {
-                response["content"] = json!({ "application/json": { "schema": self.answer(describe) } });
+                response["content"] = json!({ answer.media: { "schema": self.answer(describe) } });
             }
             responses.insert(answer.status.to_string(), response);
         }

@@ -89,6 +89,8 @@ pub struct Answer {
     pub summary: &'static str,
     /// None: without a body.
     pub body: Option<Describe>,
+    /// What the body is.
+    pub media: &'static str,
 }
 
 /// A route, declared.
@@ -223,12 +225,18 @@ impl Route {
 
     #[must_use]
     pub fn answers<A: JsonSchema>(self, status: u16, summary: &'static str) -> Self {
-        self.answer(Answer { status, summary, body: Some(describe::<A>()) })
+        self.answer(Answer { status, summary, body: Some(describe::<A>()), media: Media::Json.name() })
+    }
+
+    /// 200, and a stream of server-sent events with data of this type.
+    #[must_use]
+    pub fn answers_events<A: JsonSchema>(self, summary: &'static str) -> Self {
+        self.answer(Answer { status: 200, summary, body: Some(describe::<A>()), media: "text/event-stream" })
     }
 
     #[must_use]
     pub fn answers_nothing(self, status: u16, summary: &'static str) -> Self {
-        self.answer(Answer { status, summary, body: None })
+        self.answer(Answer { status, summary, body: None, media: Media::Json.name() })
     }
 
     fn answer(mut self, answer: Answer) -> Self {
