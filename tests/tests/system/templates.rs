@@ -70,7 +70,7 @@ impl Project {
         self.test().await;
         let database = Database::fresh().await;
         let said = self.run_once(&database).await;
-        for text in ["Hello, Ada!", "succeeded", "greeting Ada"] {
+        for text in ["Hello, Ada!", "succeeded"] {
             assert!(said.contains(text), "`{text}` is not in:\n{said}");
         }
     }

@@ -155,13 +155,7 @@ const SILENT: &str = r#"(component
     (core instance $i (instantiate $m))
     (func $handle (param "request" (own $request)) (param "response-out" (own $outparam))
         (canon lift (core func $i "handle")))
-    (component $shim
-        (import "request" (type $r (sub resource)))
-        (import "outparam" (type $o (sub resource)))
-        (import "handle" (func $h (param "request" (own $r)) (param "response-out" (own $o))))
-        (export "handle" (func $h)))
-    (instance $exported (instantiate $shim
-        (with "request" (type $request)) (with "outparam" (type $outparam)) (with "handle" (func $handle))))
+    (instance $exported (export "handle" (func $handle)))
     (export "wasi:http/incoming-handler@0.2.0" (instance $exported)))"#;
 
 #[tokio::test]
