@@ -36,6 +36,7 @@ use crate::{
     handler,
     sandbox::Sandbox,
     transformer::{Exports, Transformer},
+    turns::NOBODY,
     upload::{
         artefacts::{Artefacts, Label},
         compiler::{Asker, CompileIn, Compiler, blocking, digest},
@@ -183,16 +184,23 @@ impl Engine {
     /// All that is wrong with the component.
     pub async fn compile(&self, bytes: Bytes) -> Result<Compiled, UploadError> {
         let digest = digest(bytes.clone()).await?;
-        self.compile_digested(digest, bytes).await
+        self.compile_digested(NOBODY, digest, bytes).await
     }
 
-    /// Like [`Engine::compile`], for one who has computed the digest while the bytes came in.
+    /// Like [`Engine::compile`], for an account, which takes turns with others, and for one who has computed the digest while
+    /// the bytes came in.
     ///
     /// # Errors
     /// All that is wrong with the component.
-    pub async fn compile_digested(&self, digest: Digest, bytes: Bytes) -> Result<Compiled, UploadError> {
+    pub async fn compile_digested(
+        &self,
+        account: AccountId,
+        digest: Digest,
+        bytes: Bytes,
+    ) -> Result<Compiled, UploadError> {
         let is_new = AtomicBool::new(false);
-        let transformer = self.0.cache.get_or_load(digest, || self.take_in(digest, bytes, &is_new)).await?;
+        let taken_in = || self.take_in(account, digest, bytes, &is_new);
+        let transformer = self.0.cache.get_or_load(digest, taken_in).await?;
         Ok(Compiled {
             digest,
             description: Arc::clone(&transformer.description),
@@ -204,6 +212,7 @@ impl Engine {
 
     async fn take_in(
         &self,
+        account: AccountId,
         digest: Digest,
         bytes: Bytes,
         is_new: &AtomicBool,
@@ -212,11 +221,11 @@ impl Engine {
             return Ok(Arc::new(transformer));
         }
         is_new.store(true, Relaxed);
-        self.build(digest, bytes, Asker::Upload).await.map(Arc::new)
+        self.build(digest, bytes, Asker::Upload(account)).await.map(Arc::new)
     }
 
     /// The transformer of a component that was accepted before: from memory, else from the artefact on disk, else
-    /// compiled from `bytes`, which are asked for only then.
+    /// compiled from `bytes`, which are asked for only then. On no account's behalf: as [`Engine::load_for`] one of them all.
     ///
     /// # Errors
     /// The bytes cannot be had, or this host does not accept them.
@@ -229,8 +238,25 @@ impl Engine {
         F: Future<Output = Result<Bytes, E>> + Send,
         E: fmt::Display,
     {
+        self.load_for(NOBODY, digest, bytes).await
+    }
+
+    /// Like [`Engine::load`], for a run of an account: should it have to be compiled, accounts take turns.
+    ///
+    /// # Errors
+    /// Like [`Engine::load`].
+    pub async fn load_for<F, E>(
+        &self,
+        account: AccountId,
+        digest: Digest,
+        bytes: impl FnOnce() -> F + Send,
+    ) -> Result<Arc<Transformer>, LoadError>
+    where
+        F: Future<Output = Result<Bytes, E>> + Send,
+        E: fmt::Display,
+    {
         let fetch = async || bytes().await.map_err(|error| LoadError::Bytes { digest, reason: error.to_string() });
-        self.0.cache.get_or_load(digest, || self.read_or_build(digest, fetch)).await
+        self.0.cache.get_or_load(digest, || self.read_or_build(account, digest, fetch)).await
     }
 
     /// Sees to it that there is machine code of a component that was accepted before, in memory or on disk, so that no run
@@ -252,6 +278,7 @@ impl Engine {
 
     async fn read_or_build(
         &self,
+        account: AccountId,
         digest: Digest,
         fetch: impl AsyncFnOnce() -> Result<Bytes, LoadError>,
     ) -> Result<Arc<Transformer>, LoadError> {
@@ -263,7 +290,7 @@ impl Engine {
         if found != digest {
             return Err(LoadError::WrongDigest { expected: digest, found });
         }
-        Ok(Arc::new(self.build(digest, bytes, Asker::Host).await?))
+        Ok(Arc::new(self.build(digest, bytes, Asker::Host(account)).await?))
     }
 
     async fn read_artefact(&self, digest: Digest) -> Result<Option<Transformer>, UploadError> {

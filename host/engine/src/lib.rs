@@ -17,6 +17,7 @@ mod handler;
 mod report;
 mod room;
 mod sandbox;
+mod turns;
 
 mod budget;
 mod failure;
@@ -30,6 +31,7 @@ mod redaction;
 mod secrets;
 
 mod digest;
+mod wit;
 
 pub use call::{Call, Event};
 pub use capabilities::{
@@ -41,7 +43,7 @@ pub use capabilities::{
 };
 pub use digest::{Digest, InvalidDigest, RunningDigest};
 pub use egress::{
-    outbound::{Outbound, OutboundBody, OutboundRequest, OutboundResponse, SendError, StreamBody},
+    outbound::{Outbound, OutboundBody, OutboundRequest, OutboundResponse, SendError, StreamBody, WireMeter},
     targets::{Passage, Patience, TargetFull, TargetGate},
 };
 pub use engine::{Engine, EngineConfig, EngineError, one_core_less};
@@ -52,3 +54,4 @@ pub use transformer::{Place, Transformer};
 #[cfg(unix)]
 pub use upload::compiler::child::compile_if_asked;
 pub use upload::{Compiled, LoadError, UploadError, check::check, compiler::CompileIn, limits::UploadLimits};
+pub use wit::{NoWit, PluginWit, plugin_wit, wit_of};

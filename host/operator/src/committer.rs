@@ -17,6 +17,7 @@ use trellis_store::{
 
 use crate::{
     claims::{Claims, SettledClaim},
+    deaths,
     lease::Lease,
     outbox::Outbox,
     watch::Watches,
@@ -137,6 +138,7 @@ impl Flusher {
         self.outbox.number(&mut commits);
         let ends = self.write(&mut commits, &claims).await;
         self.outbox.wake(&commits, &ends).await;
+        deaths::tell(&commits, &ends);
         self.watches.committed(commits, &ends);
         for (reply, end) in replies.into_iter().zip(ends) {
             // The run's task waits for this; if it was aborted, nobody needs the answer.

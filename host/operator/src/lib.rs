@@ -22,6 +22,7 @@ pub mod run;
 pub mod vault;
 
 pub mod committer;
+mod deaths;
 mod housekeeper;
 mod outbox;
 mod preparer;

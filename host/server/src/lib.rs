@@ -5,6 +5,7 @@ pub mod cli;
 pub mod api;
 pub mod edge;
 mod open_files;
+mod preflight;
 mod private_file;
 pub mod server;
 
@@ -15,6 +16,7 @@ pub mod postgres;
 pub mod client;
 pub mod event_stream;
 pub mod project;
+pub mod registry;
 mod tls;
 
 /// A fifth of a busy host's time went into the platform's allocator.

@@ -286,7 +286,7 @@ async fn what_is_over_or_not_there_or_not_allowed_is_refused() {
 
     for (run, says) in [(&succeeded, "its state is `succeeded`"), (&dead, "its state is `dead`")] {
         let problem = cancel(&account, run).await.problem(409);
-        assert_eq!(problem["type"], "urn:trellis:problem:run-state");
+        assert_eq!(problem["type"], "/problems/run-state");
         assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(says)), "{problem:#}");
     }
     for run in ["run_nonsense", "run_00000000000zz"] {

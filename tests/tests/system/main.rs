@@ -22,6 +22,7 @@ mod targets;
 
 mod api;
 mod call_limits;
+mod credential_bounds;
 mod credentials;
 mod egress_namespace;
 mod hostile_guests;
@@ -46,10 +47,14 @@ mod polyglot;
 mod replay;
 mod retries;
 mod storage;
+mod stores;
 mod watch;
 
+mod cli;
+mod dev;
 mod first_command;
 mod templates;
+mod readme;
 mod threat_model;
 mod tidy;
 mod tutorial;

@@ -1,5 +1,7 @@
 //! Credentials of a project: set, list by name, delete. What was set is never told again, to nobody.
 
+mod too_long;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -104,6 +106,7 @@ pub async fn put(
     check_secret(secret.reveal(), api.config.credential_bytes_max)
         .map_err(|unfit| Problem::bad_request(unfit.to_string()))?;
     let of = CredentialName { account: caller.account()?, project: project_for(&api, &caller, &project).await?, name };
+    fits_its_nodes(&api, &caller, &project, &of, secret.reveal().len()).await?;
     match api.host.vault.put(&of, &secret, api.config.credentials_max).await? {
         Stored::Created => Ok(StatusCode::CREATED),
         Stored::Replaced => Ok(StatusCode::NO_CONTENT),
@@ -191,7 +194,33 @@ pub async fn faults(
     let names: BTreeSet<&str> = uses.iter().map(|used| used.name).collect();
     let names: Vec<&str> = names.into_iter().collect();
     let unusable = api.host.vault.unusable(account, id, &names).await?;
-    Ok(faults_of(&uses, &unusable, project, document))
+    let mut faults = faults_of(&uses, &unusable, project, document);
+    faults.extend(too_long::faults(document, manifest, &api.host.vault.lengths(account, id, &names).await?));
+    Ok(faults)
+}
+
+/// Whether a value of so many bytes leaves every node of what the project runs within the text that it may be granted.
+async fn fits_its_nodes(
+    api: &Api,
+    caller: &Caller,
+    project: &str,
+    of: &CredentialName,
+    bytes: usize,
+) -> Result<(), Problem> {
+    let revision = match projects::current_revision(api, caller, project).await {
+        Ok(revision) => revision,
+        // It was never deployed: that is when the next look is taken.
+        Err(problem) if problem.status == StatusCode::NOT_FOUND.as_u16() => return Ok(()),
+        Err(problem) => return Err(problem),
+    };
+    let names = too_long::granted_beside(&revision, &of.name);
+    if names.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut lengths = api.host.vault.lengths(of.account, of.project, &names).await?;
+    lengths.insert(of.name.clone(), bytes);
+    too_long::refusal(&revision, &of.name, &lengths).map_or(Ok(()), |refusal| Err(Problem::conflict(refusal)))
 }
 
 fn faults_of(

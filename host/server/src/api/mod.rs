@@ -6,6 +6,7 @@ mod accounts;
 mod auth;
 mod call_limits;
 mod cancel;
+mod catalogue;
 mod credentials;
 mod cursor;
 mod dedupe;
@@ -33,8 +34,10 @@ mod senders;
 mod serve;
 mod shelter;
 mod signing_keys;
+mod stores;
 mod tokens;
 mod upload;
+mod wit;
 
 use std::{sync::Arc, time::Duration};
 
@@ -44,7 +47,7 @@ use trellis_operator::Host;
 
 use crate::config::WatchConfig;
 
-use self::{auth::TokenCache, places::Places, signing_keys::SigningKeys, upload::UploadGate};
+use self::{auth::TokenCache, places::Places, signing_keys::SigningKeys, upload::UploadGate, wit::WitTurns};
 pub use self::{
     auth::TokenCacheLimits,
     openapi::{document, problem_statuses},
@@ -100,6 +103,7 @@ pub struct Api {
     waits: Arc<Places>,
     /// Of those who follow a run.
     streams: Arc<Places>,
+    wit_turns: WitTurns,
 }
 
 impl Api {
@@ -109,7 +113,8 @@ impl Api {
         let uploads = UploadGate::new(config.upload.clone());
         let waits = Places::new(config.watch.waits_max, config.watch.account_waits_max);
         let streams = Places::new(config.watch.streams_max, config.watch.account_streams_max);
-        Arc::new(Self { host, config, tokens, signing_keys, uploads, waits, streams })
+        let wit_turns = WitTurns::new();
+        Arc::new(Self { host, config, tokens, signing_keys, uploads, waits, streams, wit_turns })
     }
 }
 
@@ -117,6 +122,7 @@ impl Api {
 pub fn routes() -> Vec<Route> {
     [
         openapi::declared(),
+        catalogue::declared(),
         health::declared(),
         hooks::declared(),
         events::declared(),
@@ -125,7 +131,9 @@ pub fn routes() -> Vec<Route> {
         cancel::declared(),
         replay::declared(),
         plugins::declared(),
+        wit::declared(),
         projects::declared(),
+        stores::declared(),
         tokens::declared(),
         credentials::declared(),
         limits::declared(),

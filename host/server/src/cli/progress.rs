@@ -142,9 +142,27 @@ impl Task {
         self.bar.set_message(printable(text).into_owned());
     }
 
+    /// What has changed, where it is worth a line in a log as well.
+    pub fn tell(&self, text: &str) {
+        self.detail(text);
+        self.progress.line(&format!("{}: {}", self.label, printable(text)));
+    }
+
     /// So many bytes or steps more.
     pub fn advance(&self, count: u64) {
         self.bar.inc(count);
+    }
+
+    /// Where it stands, of a total that was not known before.
+    pub fn at(&self, position: u64, total: u64) {
+        self.bar.set_length(total);
+        self.bar.set_position(position);
+    }
+
+    /// To be told of every piece that was moved, from wherever that happens.
+    pub fn sent(&self) -> impl Fn(u64) + Send + Sync + 'static {
+        let bar = self.bar.clone();
+        move |bytes| bar.inc(bytes)
     }
 
     /// The task has ended well; `outcome` says how, in a few words.

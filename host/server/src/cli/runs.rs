@@ -58,8 +58,14 @@ pub enum RunCommand {
     /// Follow a run until it is over: each node as it stands
     Watch(watch::WatchArgs),
     /// End a run, or all unfinished runs of a project
+    #[command(
+        after_help = "Examples:\n  trellis run cancel run_03ex1hh2y0000\n  trellis run cancel --all --grid order"
+    )]
     Cancel(cancel::CancelArgs),
     /// Make a new run of one that is over, or of all dead letters of a project
+    #[command(
+        after_help = "Examples:\n  trellis run replay run_03ex1hh2y0000\n  trellis run replay --all --dry-run\n  trellis run replay --all --error-contains 503"
+    )]
     Replay(replay::ReplayArgs),
 }
 
@@ -194,7 +200,7 @@ pub enum Waited {
 /// The host cannot be reached, or the run has not ended in time.
 pub async fn wait(client: &Client, run: &str, at_most: Duration, progress: &Progress) -> Result<Waited, Failure> {
     let task = progress.task(&format!("waiting for {run}"));
-    let mut pause = LOOK_FIRST;
+    let (mut pause, mut failures) = (LOOK_FIRST, 0);
     let ended = tokio::time::timeout(at_most, async {
         loop {
             let answer = match fetch(client, run).await {
@@ -206,7 +212,13 @@ pub async fn wait(client: &Client, run: &str, at_most: Duration, progress: &Prog
             if answer.state.is_final() {
                 return Ok::<_, ClientError>(Waited::Ended(Box::new(answer)));
             }
-            task.detail(answer.state.name());
+            let failed: u32 = answer.nodes.iter().map(|node| node.attempts).sum();
+            if failed > failures && answer.state == RunState::Waiting {
+                failures = failed;
+                task.tell(&standing(&answer));
+            } else {
+                task.detail(&standing(&answer));
+            }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LOOK_LONGEST);
         }
@@ -226,6 +238,22 @@ pub async fn wait(client: &Client, run: &str, at_most: Duration, progress: &Prog
             Err(Failure::new(Exit::Failed, message))
         }
     }
+}
+
+/// Where a run stands, in a line: its state, and what its nodes wait for.
+fn standing(run: &RunAnswer) -> String {
+    let waits = run.nodes.iter().filter(|node| node.state == NodeState::Pending && node.attempts > 0);
+    let told: Vec<String> = waits
+        .map(|node| {
+            let reason = node.reason.as_ref().map(|reason| first_line(&reason.message)).unwrap_or_default();
+            format!("{}: attempt {} failed: {reason}", node.node, node.attempts)
+        })
+        .collect();
+    let error = run.error.as_deref().filter(|_| told.is_empty()).map(first_line);
+    let until = run.run_at.as_ref().map(|at| format!(" until {at}")).unwrap_or_default();
+    let why = told.into_iter().chain(error).collect::<Vec<_>>().join("; ");
+    let begin = format!("{}{until}", run.state.name());
+    if why.is_empty() { begin } else { format!("{begin}; {why}") }
 }
 
 /// Whether a run that has ended has come to what was wanted of it.

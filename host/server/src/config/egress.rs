@@ -62,5 +62,5 @@ fn read_limits(section: &mut Section<'_>) -> EgressLimits {
 }
 
 impl Listed for DenyRule {
-    const EXPECTED: &'static str = "a list of networks and hosts, such as [\"203.0.113.0/24\", \"*.example.com\"]";
+    const EXPECTED: &'static str = "networks and hosts, in the file as [\"203.0.113.0/24\", \"*.example.com\"], elsewhere as 203.0.113.0/24,*.example.com";
 }

@@ -6,6 +6,7 @@
 
 mod args;
 mod mistake;
+mod networks;
 mod sources;
 
 mod credentials;
@@ -103,8 +104,23 @@ impl Config {
         args: &ConfigArgs,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<LoadedConfig, ConfigMistakes> {
+        Self::load_with(args, environment, |_| Vec::new())
+    }
+
+    /// The same, with a further look at what was read: settings, what is wrong with what they lead to, and how to mend it.
+    ///
+    /// # Errors
+    /// All mistakes, those of the further look included.
+    pub fn load_with(
+        args: &ConfigArgs,
+        environment: impl IntoIterator<Item = (String, String)>,
+        look: impl FnOnce(&Self) -> Vec<(&'static str, String, &'static str)>,
+    ) -> Result<LoadedConfig, ConfigMistakes> {
         let mut reader = Reader::new(sources::collect(args, environment));
         let config = Self::read(&mut reader);
+        for (key, problem, fix) in look(&config) {
+            reader.blame_setting(key, problem, fix);
+        }
         let settings = reader.finish()?;
         Ok(LoadedConfig { config, settings })
     }

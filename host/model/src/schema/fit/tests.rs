@@ -94,7 +94,7 @@ fn lists_clash_by_their_items_unless_one_of_them_is_of_nothing() {
     check(
         json!({ "type": ["array", "null"], "items": { "type": "string" } }),
         "",
-        { json!({ "anyOf": [list("number"), { "type": "null" }] }) },
+        json!({ "anyOf": [list("number"), { "type": "null" }] }),
         None,
     );
     check(

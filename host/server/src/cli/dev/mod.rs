@@ -1,6 +1,7 @@
 //! `trellis dev`: a project folder on a host of its own, built, deployed and watched; with `--once`, one event through
 //! all of it.
 
+mod credentials;
 mod services;
 mod settings;
 mod watch;
@@ -22,6 +23,7 @@ use trellis_store::{StoreError, tokens::TokenOwner};
 use url::Url;
 
 use self::{
+    credentials::Credentials,
     services::Services,
     settings::{DevEvent, DevSettings},
     watch::Watch,
@@ -234,23 +236,45 @@ impl Workshop<'_> {
     async fn watch(&self, settings: &DevSettings, output: &mut Output) -> CommandResult {
         let mut watch = Watch::new(vec![self.dir.to_owned()]);
         loop {
+            let mut missing = None;
             let outcome = match self.open() {
                 Ok(project) => {
                     // Plugins may lie outside the project's folder.
                     watch.set_folders(project.folders());
+                    missing = self.credentials_before(&project).await?;
                     deploy(self.client, &project, false, self.progress).await
                 }
                 Err(failure) => Err(failure),
             };
             match outcome {
-                Ok(deployed) => output.note(&self.greeting(settings, &deployed))?,
+                Ok(deployed) => {
+                    output.note(&self.greeting(settings, &deployed))?;
+                    missing = None;
+                }
                 Err(failure) => {
                     output.failure(failure.exit, failure.error.as_ref());
                     output.note("waiting for a change …")?;
                 }
             }
-            watch.changed().await;
+            match missing {
+                None => watch.changed().await,
+                Some((project, before)) => tokio::select! {
+                    () = watch.changed() => {}
+                    () = credentials::changed(self.client, &project, &before) => {}
+                },
+            }
         }
+    }
+
+    /// The credentials of a project that needs some, as they are before it is deployed: one that is set while that fails is
+    /// not missed.
+    async fn credentials_before(&self, project: &Project) -> Result<Option<(String, Credentials)>, Failure> {
+        if project.manifest.credential_uses().is_empty() {
+            return Ok(None);
+        }
+        let name = project.manifest.project.clone();
+        let before = credentials::list(self.client, &name).await?;
+        Ok(Some((name, before)))
     }
 
     /// What to do next, ready to paste.
