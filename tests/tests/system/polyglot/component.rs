@@ -10,7 +10,7 @@ use wit_bindgen_core::{
     Files, WorldGenerator,
     wit_parser::{Resolve, WorldId},
 };
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_component_of_bindings::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
 const WORLD: &str = "plugin";
 
