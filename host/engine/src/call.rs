@@ -35,11 +35,12 @@ use crate::{
     },
     failure::{Failure, FailureKind, bounded, explain},
     guest_state::GuestState,
+    handler,
     redaction::Redactor,
     report::{CallReport, Effects, Metering, Outcome, check_emissions, check_size},
     sandbox::Sandbox,
     secrets::Secrets,
-    transformer::{Place, Transformer},
+    transformer::{Exports, Place, Transformer},
     turns::NOBODY,
 };
 
@@ -163,8 +164,14 @@ impl Guest {
     ) -> Result<Emitted, Ended> {
         let (store, limits, redactor) = (&mut self.store, &self.limits, &self.redactor);
         let work = async {
-            let plugin = transformer.plugin.instantiate_async(&mut *store).await?;
-            let emitted = match plugin.trellis_plugin_transformer().call_transform(&mut *store, event, config).await? {
+            let returned = match &transformer.exports {
+                Exports::Transformer(plugin) => {
+                    let plugin = plugin.instantiate_async(&mut *store).await?;
+                    plugin.trellis_plugin_transformer().call_transform(&mut *store, event, config).await?
+                }
+                Exports::Handler(handler) => handler::call(store, handler, event, limits).await?,
+            };
+            let emitted = match returned {
                 Ok(emitted) => emitted,
                 Err(failure) => return Ok(Err(Failure::returned(failure, redactor))),
             };

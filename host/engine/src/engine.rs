@@ -16,6 +16,7 @@ use bytes::Bytes;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use trellis_model::{AccountId, call_limits::CallLimits, description::Description, fault::Fault};
 use wasmtime::component::{Component, Linker};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::{
     Compiled, FailureKind, LoadError, UploadError,
@@ -32,8 +33,9 @@ use crate::{
     },
     epoch,
     guest_state::GuestState,
+    handler,
     sandbox::Sandbox,
-    transformer::Transformer,
+    transformer::{Exports, Transformer},
     turns::NOBODY,
     upload::{
         artefacts::{Artefacts, Label},
@@ -42,6 +44,10 @@ use crate::{
         misfit,
     },
 };
+
+/// What makes a component a plugin, as it is looked up: other versions that fit are found, too.
+const TRANSFORMER: &str = "trellis:plugin/transformer@0.1.0";
+const HANDLER: &str = "wasi:http/incoming-handler@0.2.12";
 
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
@@ -291,8 +297,8 @@ impl Engine {
         let (artefacts, engine) = (Arc::clone(&self.0.artefacts), self.0.sandbox.engine.clone());
         match blocking(move || artefacts.load(&engine, digest)).await? {
             Some((component, label)) => {
-                let plugin = self.link(&component)?;
-                self.transformer(digest, &component, plugin, &label).map(Some)
+                let exports = self.link(&component)?;
+                self.transformer(digest, &component, exports, &label).map(Some)
             }
             None => Ok(None),
         }
@@ -301,8 +307,11 @@ impl Engine {
     async fn build(&self, digest: Digest, bytes: Bytes, asker: Asker) -> Result<Transformer, UploadError> {
         let began = Instant::now();
         let code = self.0.compiler.compile(bytes, asker).await?;
-        let plugin = self.link(&code.component)?;
-        let described = call::describe(&self.0.sandbox, &plugin, self.0.describe_limits).await;
+        let exports = self.link(&code.component)?;
+        let described = match &exports {
+            Exports::Transformer(plugin) => call::describe(&self.0.sandbox, plugin, self.0.describe_limits).await,
+            Exports::Handler(_) => Ok(handler::DESCRIPTION.clone()),
+        };
         let description = described.map_err(|failure| {
             if failure.kind == FailureKind::Unavailable {
                 // The host was too busy; that is not the component's fault.
@@ -315,23 +324,29 @@ impl Engine {
         })?;
         let build_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let label = Label { description, imports: code.imports, build_ms };
-        let transformer = self.transformer(digest, &code.component, plugin, &label)?;
+        let transformer = self.transformer(digest, &code.component, exports, &label)?;
         let artefacts = Arc::clone(&self.0.artefacts);
         blocking(move || artefacts.save(digest, &code.component, &label)).await?;
         Ok(transformer)
     }
 
     /// Joins a component's imports to the capabilities, and finds its exports.
-    fn link(&self, component: &Component) -> Result<PluginPre<GuestState>, UploadError> {
+    fn link(&self, component: &Component) -> Result<Exports, UploadError> {
         let joined = self.0.linker.instantiate_pre(component).map_err(|error| misfit::of_imports(&error))?;
-        PluginPre::new(joined).map_err(|error| misfit::of_exports(&error))
+        let is_transformer = component.get_export_index(None, TRANSFORMER).is_some();
+        let is_handler = component.get_export_index(None, HANDLER).is_some();
+        let exports = match is_handler && !is_transformer {
+            true => ProxyPre::new(joined).map(Exports::Handler),
+            false => PluginPre::new(joined).map(Exports::Transformer),
+        };
+        exports.map_err(|error| misfit::of_exports(&error))
     }
 
     fn transformer(
         &self,
         digest: Digest,
         component: &Component,
-        plugin: PluginPre<GuestState>,
+        exports: Exports,
         label: &Label,
     ) -> Result<Transformer, UploadError> {
         let description = Description::parse(&label.description).map_err(UploadError::Faults)?;
@@ -340,7 +355,7 @@ impl Engine {
             digest,
             description: Arc::new(description),
             imports: label.imports.clone(),
-            plugin,
+            exports,
             sandbox: Arc::clone(&self.0.sandbox),
             code_bytes: (code.end.addr() - code.start.addr()) as u64,
             build_time: Duration::from_millis(label.build_ms),

@@ -13,6 +13,7 @@ mod cache;
 mod transformer;
 
 mod call;
+mod handler;
 mod report;
 mod room;
 mod sandbox;

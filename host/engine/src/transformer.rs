@@ -7,6 +7,7 @@ use std::{
 };
 
 use trellis_model::{AccountId, call_limits::CallLimits, description::Description, grant::Grants};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::{
     bindings::PluginPre,
@@ -19,12 +20,19 @@ use crate::{
     sandbox::Sandbox,
 };
 
+/// What a component is called by.
+pub(crate) enum Exports {
+    Transformer(PluginPre<GuestState>),
+    /// It answers requests, and has no transformer: written for any host of `wasi:http`.
+    Handler(ProxyPre<GuestState>),
+}
+
 /// Can be called by any number of tasks at once; each call gets an instance of its own.
 pub struct Transformer {
     pub(crate) digest: Digest,
     pub(crate) description: Arc<Description>,
     pub(crate) imports: Vec<String>,
-    pub(crate) plugin: PluginPre<GuestState>,
+    pub(crate) exports: Exports,
     pub(crate) sandbox: Arc<Sandbox>,
     /// Machine code, in bytes.
     pub(crate) code_bytes: u64,

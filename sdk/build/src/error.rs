@@ -16,8 +16,35 @@ pub enum BuildError {
     TargetWithoutRustup { target: &'static str },
     #[error("failed to add the Rust target {target}; run `rustup target add {target}` by hand\n{output}")]
     TargetNotAdded { target: &'static str, output: String },
-    #[error("no Cargo.toml in {}; name the directory of a plugin crate", .0.display())]
+    #[error("no {} in {}; name the directory of a plugin", crate::interpreted::MANIFESTS, .0.display())]
     NoManifest(PathBuf),
+    #[error(
+        "`{program}` was not found; a JavaScript plugin needs Node.js with npm: install it with your distribution's \
+         packages (`apt-get install nodejs npm`) or from https://nodejs.org, and see that it is on the PATH"
+    )]
+    NodeMissing { program: String },
+    #[error("Node.js is {version}; building a JavaScript plugin needs {major_min} or newer, from https://nodejs.org")]
+    NodeTooOld { version: String, major_min: u32 },
+    #[error(
+        "`{program}` was not found; a Python plugin needs Python 3 with pip: install it with your distribution's packages \
+         (`apt-get install python3 python3-pip`) or from https://www.python.org, and see that it is on the PATH"
+    )]
+    PythonMissing { program: String },
+    #[error(
+        "`python3` has no pip; install it with your distribution's packages (`apt-get install python3-pip`) or with \
+         `python3 -m ensurepip`"
+    )]
+    PipMissing,
+    #[error(
+        "failed to install the tools for {language} with {installer}; see that its registry can be reached\n{output}"
+    )]
+    ToolsNotInstalled { language: &'static str, installer: &'static str, output: String },
+    #[error("failed to install what `{package}` depends on with {installer}:\n{output}")]
+    DependenciesNotInstalled { package: String, installer: &'static str, output: String },
+    #[error("{}: {problem}", .manifest.display())]
+    BadPackage { manifest: PathBuf, problem: String },
+    #[error("{} has more than {files_max} files; name the folder of the plugin alone", .folder.display())]
+    TooManyFiles { folder: PathBuf, files_max: usize },
     #[error("{} is a workspace without a package; name the directory of one of its crates", .0.display())]
     NoPackage(PathBuf),
     #[error(
@@ -38,4 +65,6 @@ pub enum BuildError {
     UnexpectedOutput { reason: String },
     #[error("failed to read {}: {source}", .path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("failed to write {}: {source}", .path.display())]
+    Unwritable { path: PathBuf, source: std::io::Error },
 }

@@ -8,7 +8,9 @@ use std::path::Path;
 pub enum BuildProgress<'a> {
     /// The Wasm target is being downloaded; happens once on a machine.
     AddingTarget { target: &'static str },
-    /// Cargo starts on these packages of one workspace.
+    /// What makes components of another language is being downloaded; happens once in a project.
+    InstallingTools { language: &'static str },
+    /// Cargo, or what another language has in its place, starts on these packages of one workspace.
     Started { workspace: &'a Path, packages: &'a [&'a str] },
     /// One crate, a plugin or a dependency, is ready. `ready` counts from 1 within this workspace; how many there will
     /// be is not known beforehand.

@@ -42,8 +42,10 @@ fn build_and_load(folder: &Path) -> Result<Arc<Transformer>, String> {
 
 /// Downloads take a while and should not look like a hang; everything else is quick or cargo's own affair.
 fn tell(progress: BuildProgress<'_>) {
-    if let BuildProgress::AddingTarget { target } = progress {
-        eprintln!("adding the Rust target {target}");
+    match progress {
+        BuildProgress::AddingTarget { target } => eprintln!("adding the Rust target {target}"),
+        BuildProgress::InstallingTools { language } => eprintln!("installing the tools for {language}"),
+        _ => {}
     }
 }
 

@@ -14,6 +14,8 @@ use super::limits::UploadLimits;
 
 /// The export that makes a component a plugin.
 const TRANSFORMER: &str = "trellis:plugin/transformer";
+/// The other one: of components that answer HTTP requests on any host of WASI.
+const HANDLER: (&str, &str) = ("wasi:http/incoming-handler", "0.2");
 /// Versions of `trellis:plugin` that this host speaks. Old minor versions stay in this list.
 const PLUGIN_VERSIONS: &str = "0.1";
 
@@ -247,6 +249,14 @@ fn package_and_version(name: &str) -> Option<(&str, Version)> {
     Some((package, Version::parse(version).ok()?))
 }
 
+/// Whether the component answers HTTP requests.
+fn is_handler(exports: &[String]) -> bool {
+    let (interface, versions) = HANDLER;
+    let versions = VersionReq::parse(versions).expect("the versions of this file are valid");
+    let fits = |version: &str| Version::parse(version).is_ok_and(|version| versions.matches(&version));
+    exports.iter().filter_map(|name| name.split_once('@')).any(|(name, version)| name == interface && fits(version))
+}
+
 fn export_fault(exports: &[String]) -> Option<Fault> {
     let versions = VersionReq::parse(PLUGIN_VERSIONS).expect("the versions of this file are valid");
     let mut other_version = None;
@@ -259,6 +269,9 @@ fn export_fault(exports: &[String]) -> Option<Fault> {
             return None;
         }
         other_version = Some(name);
+    }
+    if other_version.is_none() && is_handler(exports) {
+        return None;
     }
     let fix = "with the Rust SDK, put `#[transformer]` on a function; in other languages, build for the world \
                `trellis:plugin/plugin`";

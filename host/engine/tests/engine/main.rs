@@ -5,6 +5,7 @@ mod artefacts;
 mod concurrency;
 mod contract;
 mod egress;
+mod handler;
 mod handmade;
 mod hostile_components;
 mod https;

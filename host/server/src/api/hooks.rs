@@ -26,6 +26,7 @@ use super::{
     request::{PathOf, text},
     route::Route,
     senders::{self, SentBody},
+    serve,
 };
 
 pub fn declared() -> Vec<Route> {
@@ -110,7 +111,10 @@ async fn accept(
     if !dedupe::may_have_keys(trigger.http.dedupe.as_ref(), &parts.headers) {
         admitted.as_ref().map_err(Problem::clone)?;
     }
-    let data = json_data(&body.bytes(api).await?)?;
+    let data = match trigger.http.serves {
+        true => serve::request_data(&trigger.http.path, parts, &body.bytes(api).await?)?,
+        false => json_data(&body.bytes(api).await?)?,
+    };
     if let Some(answer) = slack_challenge(trigger, &data) {
         return Ok(answer);
     }
@@ -135,7 +139,8 @@ async fn accept(
     let accepted = run.await?;
     let Some(reply) = revision.reply(&trigger.name) else { return Ok(events::accepted(accepted)) };
     let waiting = Waiting { api, account: revision.account, revision, grid: &trigger.grid, accepted };
-    waiting.with_result(reply).await
+    let answer = waiting.with_result(reply).await?;
+    if trigger.http.serves { serve::answer(answer).await } else { Ok(answer) }
 }
 
 enum Found<'r> {
@@ -152,8 +157,14 @@ enum Found<'r> {
 fn find<'r>(revision: Option<&'r LoadedRevision>, path: &str, method: &Method) -> Found<'r> {
     let Some(revision) = revision else { return Found::Nothing };
     let (mut methods, mut is_open) = (Vec::new(), false);
-    for trigger in revision.triggers.iter().filter(|trigger| trigger.http.path == path) {
-        if trigger.http.methods.iter().any(|own| own == method.as_str()) {
+    let mut taking: Vec<_> =
+        revision.triggers.iter().filter_map(|trigger| Some((trigger.http.takes(path)?, trigger))).collect();
+    // The most particular path first.
+    taking.sort_by_key(|(letters, _)| std::cmp::Reverse(*letters));
+    for (_, trigger) in taking {
+        // Whoever may GET may HEAD; the body is left out behind this.
+        let asked = if trigger.http.serves && *method == Method::HEAD { &Method::GET } else { method };
+        if trigger.http.methods.iter().any(|own| own == asked.as_str()) {
             return Found::Trigger(revision, trigger);
         }
         is_open |= trigger.http.auth == TriggerAuth::None;

@@ -34,6 +34,7 @@ mod route;
 mod run_events;
 mod runs;
 mod senders;
+mod serve;
 mod shelter;
 mod signing_keys;
 mod stores;

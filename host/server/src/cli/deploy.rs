@@ -140,6 +140,7 @@ fn build(project: &Project, progress: &Progress) -> Result<Vec<LocalPlugin>, Pro
 pub fn describe(step: BuildProgress<'_>) -> String {
     match step {
         BuildProgress::AddingTarget { target } => format!("installing the target {target}"),
+        BuildProgress::InstallingTools { language } => format!("installing the tools for {language}"),
         BuildProgress::Started { packages, .. } => packages.join(", "),
         BuildProgress::CrateReady { name, ready, .. } => format!("{ready} crates, {name}"),
         BuildProgress::PluginReady { name, .. } => format!("{name} is ready"),

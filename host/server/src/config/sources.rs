@@ -34,9 +34,16 @@ pub(super) const SECTIONS: [&str; 14] = [
     "log",
 ];
 
-/// Variables that begin with `TRELLIS_` but belong to others: the command line as a client, and this module.
-const NO_SETTINGS: [&str; 5] =
-    ["TRELLIS_CONFIG", "TRELLIS_ACCOUNT", "TRELLIS_TOKEN", "TRELLIS_URL", "TRELLIS_REGISTRY_PASSWORD"];
+/// Variables that begin with `TRELLIS_` but belong to others: the command line as a client, builds of plugins, and this
+/// module.
+const NO_SETTINGS: [&str; 6] = [
+    "TRELLIS_CONFIG",
+    "TRELLIS_ACCOUNT",
+    "TRELLIS_BUILD_DIR",
+    "TRELLIS_TOKEN",
+    "TRELLIS_URL",
+    "TRELLIS_REGISTRY_PASSWORD",
+];
 
 /// Where something was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,8 +6,14 @@ use trellis_build::BuiltPlugin;
 
 use super::repository;
 
-const CRATES: [&str; 5] =
-    ["plugins/filter", "plugins/http-request", "plugins/json-map", "tests/guests/keyvalue", "tests/guests/misbehave"];
+const CRATES: [&str; 6] = [
+    "plugins/filter",
+    "plugins/http-request",
+    "plugins/json-map",
+    "tests/guests/handler",
+    "tests/guests/keyvalue",
+    "tests/guests/misbehave",
+];
 
 /// One of the plugins of the workspace, by its name.
 pub fn guest(name: &str) -> &'static BuiltPlugin {

@@ -46,8 +46,8 @@ impl Watch {
     }
 }
 
-/// What a build writes among the sources.
-const BUILD_OUTPUT: [&str; 2] = ["target", "Cargo.lock"];
+/// What a build writes among the sources, and other tools of the languages.
+const BUILD_OUTPUT: [&str; 4] = ["target", "Cargo.lock", "node_modules", "__pycache__"];
 
 fn look(folders: &[PathBuf]) -> BTreeMap<PathBuf, Stamp> {
     let mut seen = BTreeMap::new();

@@ -4,6 +4,7 @@
 
 mod name;
 mod sdk;
+mod template;
 
 use std::{
     fs, io,
@@ -13,6 +14,7 @@ use std::{
 use super::output::Exit;
 pub use name::{InvalidProjectName, ProjectName};
 pub use sdk::{SdkSource, UnusableSdk};
+pub use template::Language;
 
 /// The flags of `trellis new`.
 #[derive(Clone, Debug, clap::Args)]
@@ -22,6 +24,9 @@ pub struct NewArgs {
     /// Where to make it [default: a directory of the project's name]
     #[arg(long, value_name = "DIR")]
     pub path: Option<PathBuf>,
+    /// What its plugin is written in
+    #[arg(long, value_enum, default_value_t)]
+    pub language: Language,
     /// Depend on the SDK in this directory instead of a released one
     #[arg(long, value_name = "DIR")]
     pub sdk: Option<PathBuf>,
@@ -43,6 +48,8 @@ pub enum NewError {
     Name(#[from] InvalidProjectName),
     #[error(transparent)]
     Sdk(#[from] UnusableSdk),
+    #[error("--sdk is for plugins in Rust: those in other languages depend on no SDK; leave it out")]
+    SdkOfOtherLanguage,
     #[error("{} exists and is not empty; choose another name, or another place with --path", .0.display())]
     NotEmpty(PathBuf),
     #[error("{} exists and is no directory; choose another name, or another place with --path", .0.display())]
@@ -55,22 +62,12 @@ impl NewError {
     /// How a command ends for it.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Name(_) | Self::Sdk(_) => Exit::Usage,
+            Self::Name(_) | Self::Sdk(_) | Self::SdkOfOtherLanguage => Exit::Usage,
             Self::NotEmpty(_) | Self::NoDirectory(_) => Exit::Refused,
             Self::Write { .. } => Exit::Failed,
         }
     }
 }
-
-/// Path in the project and text, both with places for what differs.
-const TEMPLATES: [(&str, &str); 6] = [
-    ("trellis.toml", include_str!("../../../templates/rust/trellis.toml")),
-    ("event.json", include_str!("../../../templates/rust/event.json")),
-    ("README.md", include_str!("../../../templates/rust/README.md")),
-    (".gitignore", include_str!("../../../templates/rust/gitignore")),
-    ("plugins/{{name}}/Cargo.toml", include_str!("../../../templates/rust/plugin/Cargo.toml.template")),
-    ("plugins/{{name}}/src/lib.rs", include_str!("../../../templates/rust/plugin/lib.rs.template")),
-];
 
 /// Makes the project.
 ///
@@ -78,6 +75,11 @@ const TEMPLATES: [(&str, &str); 6] = [
 /// See [`NewError`].
 pub fn create(args: &NewArgs) -> Result<CreatedProject, NewError> {
     let name: ProjectName = args.name.parse()?;
+    match (args.language, &args.sdk) {
+        (Language::Rust, _) => name.check_crate()?,
+        (_, Some(_)) => return Err(NewError::SdkOfOtherLanguage),
+        (_, None) => {}
+    }
     let sdk = match &args.sdk {
         Some(directory) => SdkSource::in_directory(directory)?,
         None => SdkSource::of_this_build(),
@@ -86,8 +88,8 @@ pub fn create(args: &NewArgs) -> Result<CreatedProject, NewError> {
     check_free(&directory)?;
     let sdk = sdk.to_toml();
     let fill = |text: &str| text.replace("{{name}}", name.as_str()).replace("{{sdk}}", &sdk);
-    let mut files = Vec::with_capacity(TEMPLATES.len());
-    for (path, text) in TEMPLATES {
+    let mut files = Vec::new();
+    for (path, text) in args.language.files() {
         let path = PathBuf::from(fill(path));
         write(&directory.join(&path), &fill(text))?;
         files.push(path);

@@ -1,10 +1,10 @@
-//! A project's name, which its plugin's crate will have too: so it keeps the rules of both.
+//! A project's name, which its plugin will have too: so it keeps the rules of both.
 
 use std::str::FromStr;
 
 use trellis_model::description::check_name;
 
-/// A name that manifests, cargo and rustc all take.
+/// A name that manifests take, and every language's own packages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProjectName(String);
 
@@ -32,6 +32,22 @@ impl ProjectName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether cargo and rustc take it, too.
+    ///
+    /// # Errors
+    /// A crate cannot have this name.
+    pub fn check_crate(&self) -> Result<(), InvalidProjectName> {
+        let reserved = |reason| Err(InvalidProjectName::Reserved { name: self.0.clone(), reason });
+        let crate_name = self.0.replace('-', "_");
+        if KEYWORDS.contains(&crate_name.as_str()) {
+            return reserved("called like a word of the Rust language");
+        }
+        if TAKEN.contains(&crate_name.as_str()) {
+            return reserved("mistaken for one that every plugin has already");
+        }
+        Ok(())
+    }
 }
 
 impl FromStr for ProjectName {
@@ -39,19 +55,11 @@ impl FromStr for ProjectName {
 
     fn from_str(name: &str) -> Result<Self, InvalidProjectName> {
         let shape = |reason| Err(InvalidProjectName::Shape { name: name.to_owned(), reason });
-        let reserved = |reason| Err(InvalidProjectName::Reserved { name: name.to_owned(), reason });
         if let Err(reason) = check_name(name) {
             return shape(reason);
         }
         if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return shape("has upper-case letters");
-        }
-        let crate_name = name.replace('-', "_");
-        if KEYWORDS.contains(&crate_name.as_str()) {
-            return reserved("called like a word of the Rust language");
-        }
-        if TAKEN.contains(&crate_name.as_str()) {
-            return reserved("mistaken for one that every plugin has already");
         }
         Ok(Self(name.to_owned()))
     }
@@ -64,7 +72,9 @@ mod tests {
     #[test]
     fn names_that_all_tools_take_are_accepted() {
         for name in ["hello", "my-project", "a1", "snake_case", &"a".repeat(64)] {
-            assert_eq!(name.parse::<ProjectName>().expect(name).as_str(), name);
+            let parsed: ProjectName = name.parse().expect(name);
+            assert_eq!(parsed.as_str(), name);
+            parsed.check_crate().expect(name);
         }
     }
 
@@ -84,9 +94,15 @@ mod tests {
             ("trellis-sdk", "every plugin has already"),
         ];
         for (name, reason) in cases {
-            let error = name.parse::<ProjectName>().expect_err(name).to_string();
+            let parsed = name.parse::<ProjectName>().and_then(|parsed| parsed.check_crate());
+            let error = parsed.expect_err(name).to_string();
             assert!(error.contains(reason), "{name}: {error}");
         }
         assert!("a".repeat(65).parse::<ProjectName>().is_err());
+    }
+
+    #[test]
+    fn words_of_rust_are_names_in_other_languages() {
+        assert!("match".parse::<ProjectName>().is_ok());
     }
 }

@@ -6,7 +6,11 @@ use trellis_model::manifest::{Manifest, PluginReference};
 use super::*;
 
 fn new(name: &str, path: PathBuf) -> Result<CreatedProject, NewError> {
-    create(&NewArgs { name: name.to_owned(), path: Some(path), sdk: None })
+    new_in(Language::Rust, name, path)
+}
+
+fn new_in(language: Language, name: &str, path: PathBuf) -> Result<CreatedProject, NewError> {
+    create(&NewArgs { name: name.to_owned(), path: Some(path), language, sdk: None })
 }
 
 fn read(directory: &Path, file: &str) -> String {
@@ -15,9 +19,15 @@ fn read(directory: &Path, file: &str) -> String {
 
 #[test]
 fn a_new_project_is_whole_and_consistent() {
+    for language in [Language::Rust, Language::JavaScript, Language::Python] {
+        assert_whole(language);
+    }
+}
+
+fn assert_whole(language: Language) {
     let dir = TempDir::new().expect("a temporary directory");
     let directory = dir.path().join("deep/hello-world");
-    let created = new("hello-world", directory.clone()).expect("nothing is in the way");
+    let created = new_in(language, "hello-world", directory.clone()).expect("nothing is in the way");
     assert_eq!(created.directory, directory);
     for file in &created.files {
         let text = read(&directory, file.to_str().expect("plain"));
@@ -79,7 +89,10 @@ fn a_bad_name_or_sdk_leaves_nothing_behind() {
     let refused = new("No Name", path.clone()).expect_err("a space");
     assert!(matches!(refused, NewError::Name(_)));
     assert_eq!(refused.exit(), Exit::Usage);
-    let args = NewArgs { name: "hello".to_owned(), path: Some(path.clone()), sdk: Some(dir.path().to_owned()) };
+    let sdk = Some(dir.path().to_owned());
+    let args = NewArgs { name: "hello".to_owned(), path: Some(path.clone()), language: Language::Rust, sdk };
     assert!(matches!(create(&args), Err(NewError::Sdk(_))));
+    let args = NewArgs { language: Language::Python, ..args };
+    assert!(matches!(create(&args), Err(NewError::SdkOfOtherLanguage)));
     assert!(!path.exists());
 }
