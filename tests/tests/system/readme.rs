@@ -25,8 +25,8 @@ fn known_keys() -> BTreeSet<String> {
         let path = entry.expect("readable").path();
         let Ok(text) = fs::read_to_string(&path) else { continue };
         let text = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
-        // `faults.fields(item, &["a", "b"])`, and the one list that has a name.
-        let calls = text.split("faults.fields(").skip(1).filter_map(|rest| rest.split_once("&[")?.1.split_once(']'));
+        // `faults.fields(item, &["a", "b"])`, however it is broken into lines, and the one list that has a name.
+        let calls = text.split(".fields(").skip(1).filter_map(|rest| rest.split_once("&[")?.1.split_once(']'));
         let named = text.split("const KEYS: ").skip(1).filter_map(|rest| rest.split_once('=')?.1.split_once("];"));
         for (list, _) in calls.chain(named) {
             keys.extend(list.split('"').skip(1).step_by(2).map(str::to_owned));

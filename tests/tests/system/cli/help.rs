@@ -12,7 +12,6 @@ pub fn leaves() -> Vec<(String, Command)> {
             command.get_subcommands().filter(|below| below.get_name() != "help").cloned().collect();
         if below.is_empty() {
             found.push((words.trim().to_owned(), command));
-            continue;
         }
         waiting.extend(below.into_iter().map(|below| (format!("{words} {}", below.get_name()), below)));
     }

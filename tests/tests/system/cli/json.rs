@@ -9,7 +9,7 @@ use super::help::leaves;
 use crate::support::{Account, PROGRAM, Stage, action, guest, project, scratch, without_settings};
 
 /// Commands that are tried elsewhere, or print nothing that a program reads: why.
-const NOT_TRIED: [(&str, &str); 11] = [
+const NOT_TRIED: [(&str, &str); 10] = [
     ("completions", "prints what a shell reads"),
     ("dev", "runs until it is stopped"),
     ("deploy", "builds a project"),
@@ -18,7 +18,6 @@ const NOT_TRIED: [(&str, &str); 11] = [
     ("new", "writes files"),
     ("plugin build", "builds a crate"),
     ("plugin pull", "needs a registry"),
-    ("run watch", "follows a run"),
     ("logs", "follows runs"),
     ("serve", "runs until it is stopped"),
 ];
@@ -74,6 +73,7 @@ async fn what_prints_data_prints_json() {
     account.deploy(&project("broken", &json!({ "no": node("error(\"no\")") }))).await;
     let write = action(&json!({ "do": "storage", "operations": [{ "set": ["s", "a/b", "1"] }] }));
     account.deploy(&project("store", &json!({ "write": write }))).await;
+    account.deploy(&project("shop", &json!({ "same": node("[.]") }))).await;
     let run = account.run("shop", &json!(1)).await["run"].as_str().expect("a run").to_owned();
     let dead = account.start("broken", &json!(1)).await;
     assert_eq!(account.ended(&dead).await["state"], "dead");
@@ -91,6 +91,9 @@ async fn what_prints_data_prints_json() {
         tried("exit-codes", &[]),
         tried("runs", &[]),
         tried("run show", &[&run]),
+        tried("run watch", &[&run]),
+        tried("revisions", &["--project", "shop"]),
+        tried("rollback", &["--project", "shop"]),
         tried("run replay", &[&dead, "--revision", "same"]),
         tried("run cancel", &["--project", "shop"]),
         Try { input: "1", ..tried("send", &["main", "--project", "shop", "--wait"]) },
