@@ -9,13 +9,16 @@ use std::{
 use serde_json::Value;
 use trellis_model::{
     fault::Fault,
-    manifest::document::{Item, ItemKind},
+    manifest::document::{Item, ItemKind, pointer_join},
 };
 
 /// Largest file with a schema, in bytes: as much as a whole manifest.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Puts the schemas of triggers in that are given as files of the folder.
+/// What the names of published schemas begin with: those are no files.
+const PUBLISHED_PREFIX: &str = "trellis:";
+
+/// Puts the schemas of triggers and collections in that are given as files of the folder.
 ///
 /// # Returns
 /// What is wrong with those that could not be put in, at the places that name them.
@@ -24,13 +27,19 @@ pub fn include(document: &mut Item, dir: &Path) -> Vec<Fault> {
         Some(ItemKind::List(items)) => items.len(),
         _ => 0,
     };
-    let pointers = (0..triggers).map(|index| format!("/triggers/{index}/schema"));
-    pointers.filter_map(|pointer| include_one(document.find_mut(&pointer)?, dir)).collect()
+    let mut pointers: Vec<String> = (0..triggers).map(|index| format!("/triggers/{index}/schema")).collect();
+    if let Some(ItemKind::Table(entries)) = document.find("/collections").map(|item| &item.kind) {
+        pointers.extend(entries.iter().map(|entry| pointer_join("/collections", &entry.name) + "/schema"));
+    }
+    pointers.iter().filter_map(|pointer| include_one(document.find_mut(pointer)?, dir)).collect()
 }
 
 /// Puts one file in, if the item names one.
 fn include_one(item: &mut Item, dir: &Path) -> Option<Fault> {
     let ItemKind::Text(path) = &item.kind else { return None };
+    if path.starts_with(PUBLISHED_PREFIX) {
+        return None;
+    }
     match read(dir, path) {
         Ok(schema) => {
             *item = Item::of_value(&schema, &item.place.clone());
@@ -60,4 +69,41 @@ fn read(dir: &Path, path: &str) -> Result<Value, (String, String)> {
     serde_json::from_str(&text).map_err(|error| {
         (format!("the schema `{path}` is not JSON: {error}"), "mend the file at the place that is named".to_owned())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use trellis_model::manifest::document;
+
+    use super::*;
+
+    #[test]
+    fn files_of_the_folder_are_put_in_and_nothing_else_is_read() {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::write(dir.path().join("order.json"), r#"{ "type": "object" }"#).expect("ours");
+        fs::write(dir.path().join("broken.json"), "{").expect("ours");
+        let text = |schema: &str| {
+            format!("[[triggers]]\nschema = \"{schema}\"\n[collections.things]\nschema = \"{schema}\"\n")
+        };
+        let included = |schema: &str| {
+            let mut document = document::from_toml(&text(schema)).expect("TOML");
+            let faults = include(&mut document, dir.path());
+            (document.to_json(), faults)
+        };
+        let (json, faults) = included("order.json");
+        assert_eq!((&json["triggers"][0]["schema"]["type"], faults.len()), (&"object".into(), 0));
+        assert_eq!(json["collections"]["things"]["schema"]["type"], "object");
+        let (json, faults) = included("trellis:issue");
+        assert_eq!((&json["triggers"][0]["schema"], faults.len()), (&"trellis:issue".into(), 0), "a name, and no file");
+        for (schema, says) in [
+            ("none.json", "cannot read the schema"),
+            ("broken.json", "is not JSON"),
+            ("../order.json", "is no file of the project's folder"),
+            ("/etc/hostname", "is no file of the project's folder"),
+        ] {
+            let (_, faults) = included(schema);
+            assert_eq!(faults.len(), 2, "{schema}");
+            assert!(faults[0].message.contains(says) && faults[0].line == Some(2), "{faults:?}");
+        }
+    }
 }
