@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{Account, HostPlan, Outside, Stage, grants, node, project, reason};
 
 /// Calls every element of the event as an action.
-fn mapped(each: Value) -> Value {
+fn mapped(each: &Value) -> Value {
     json!({ "plugin": "misbehave", "inputs": { "in": "event" }, "each": each, "grants": { "storage": ["s:rw"] } })
 }
 
@@ -73,7 +73,7 @@ async fn elements_are_called_one_by_one_and_come_out_in_order() {
 async fn each_element_is_a_permit_an_attempt_and_a_transaction_of_its_own() {
     let stage = Stage::new().await;
     let account = stage.account("acme").await;
-    let mut nodes = mapped(json!({ "concurrency": 3 }));
+    let mut nodes = mapped(&json!({ "concurrency": 3 }));
     nodes["retry"] = json!({ "attempts": 3, "first": "10ms" });
     account.deploy(&project("adds", &json!({ "each": nodes }))).await;
     let add = json!({ "do": "storage", "operations": [{ "add": ["s", "count", 1] }] });
@@ -128,7 +128,7 @@ async fn limits_of_elements_and_of_what_they_come_to_hold() {
     let stage = Stage::with(settings).await;
     let account = stage.account("acme").await;
     account
-        .deploy(&project("bounded", &json!({ "each": mapped(json!({ "concurrency": 1, "elements_max": 99 })) })))
+        .deploy(&project("bounded", &json!({ "each": mapped(&json!({ "concurrency": 1, "elements_max": 99 })) })))
         .await;
     let bytes = |bytes: u32| json!({ "do": "emit-bytes", "bytes": bytes });
     let run = dead(&account, "bounded", &json!([bytes(1), bytes(1), bytes(1), bytes(1)])).await;
@@ -164,7 +164,7 @@ async fn a_host_that_is_killed_between_elements_repeats_none_that_was_committed(
     order["inputs"] = json!({ "in": "event#/orders" });
     order["config"]["url"] = json!(format!("{}/{{+/path}}", outside.url));
     let add = json!({ "do": "storage", "operations": [{ "add": ["s", "count", 1] }] });
-    let mut count = mapped(json!({ "concurrency": 2 }));
+    let mut count = mapped(&json!({ "concurrency": 2 }));
     count["inputs"] = json!({ "in": { "literal": vec![add; 4] } });
     account.deploy(&project("shop", &json!({ "order": order, "count": count }))).await;
     let orders = ["order/1", "hold/2", "order/3"].map(|path| json!({ "path": path }));

@@ -133,7 +133,8 @@ impl NodeCall {
                 metering: trellis_engine::Metering::default(),
             }))
         );
-        let called = context.callee.call(&transformer, place, self.call(context, limits, secrets));
+        // By itself: the call's future is the largest part of the run's, which would be moved with it.
+        let called = Box::pin(context.callee.call(&transformer, place, self.call(context, limits, secrets)));
         let report = giving_up(&mut start, called).await;
         fail_point!("call-after");
         CallEnd::Called(Box::new(report))
