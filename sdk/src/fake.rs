@@ -33,6 +33,7 @@ mod call;
 pub(crate) mod host;
 mod http;
 mod outbox;
+mod progress;
 mod records;
 mod storage;
 
@@ -43,6 +44,7 @@ use crate::{event::Event, log::Level};
 pub use call::{call, describe};
 pub use http::{Answer, HttpFake, answer, http, requests};
 pub use outbox::{Emitted, emitted};
+pub use progress::progress;
 pub use records::{CollectionFake, collection};
 pub use storage::{StorageFake, storage};
 
@@ -66,6 +68,7 @@ struct State {
     storage: storage::StorageState,
     records: records::RecordsState,
     outbox: outbox::OutboxState,
+    progress: Vec<(f64, String)>,
 }
 
 thread_local! {

@@ -35,6 +35,7 @@ pub use call::{Call, Event};
 pub use capabilities::{
     log::{LogLevel, LogLine, RunLog},
     outbox::EmittedEvent,
+    progress::{PROGRESS_TEXT_BYTES_MAX, ProgressReport, ProgressSink},
     storage::{Change, Entry, ListedKey, ReadVersion, Storage, StorageUnavailable, Write},
     wasi::WallClock,
 };

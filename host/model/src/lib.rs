@@ -15,6 +15,7 @@ pub mod schema;
 
 pub mod backoff;
 pub mod json;
+pub mod news;
 pub mod outbox;
 pub mod place;
 pub mod replay;

@@ -10,7 +10,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trellis_engine::Engine;
-use trellis_model::{AccountId, RevisionId, Shard, call_limits::CallLimits, run_limits::RunLimits};
+use trellis_model::{AccountId, RevisionId, RunId, Shard, call_limits::CallLimits, run_limits::RunLimits};
 use trellis_store::{Database, StoreError, notices::Notice};
 
 use self::listener::Listener;
@@ -35,6 +35,7 @@ use crate::{
     spreads::Spreads,
     targets::Targets,
     vault::{Keyring, Vault},
+    watch::Watches,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +69,7 @@ pub struct Host {
     pub clock: Clock,
     pub vault: Vault,
     pub budgets: Arc<CallBudgets>,
+    pub watches: Arc<Watches>,
     spreads: Arc<Spreads>,
     targets: Targets,
     lease: Arc<Lease>,
@@ -80,6 +82,7 @@ pub struct HostStop {
     database: Database,
     lease: Arc<Lease>,
     wakeups: Wakeups,
+    watches: Arc<Watches>,
     ingest: Task,
     running: Running,
     limiter: Task,
@@ -166,6 +169,9 @@ impl Host {
             let (lease, spreads) = (Arc::clone(&lease), Arc::clone(&spreads));
             Ingest::start(database.clone(), config.ingest, lease, ids.clone(), spreads, wakeups.clone(), stop)
         });
+        let (watches, teller) = Task::with_handle("teller", |stop| {
+            Watches::start(database.clone(), Arc::clone(&lease), clock.clone(), Arc::clone(&cancellations), stop)
+        });
         let targets = Targets::new(database.clone(), Arc::clone(&lease), clock.clone());
         let host = Arc::new(Self {
             database,
@@ -176,6 +182,7 @@ impl Host {
             clock,
             vault,
             budgets,
+            watches,
             spreads,
             targets,
             lease,
@@ -195,6 +202,7 @@ impl Host {
             database: host.database.clone(),
             lease: Arc::clone(&host.lease),
             wakeups: host.wakeups.clone(),
+            watches: Arc::clone(&host.watches),
             ingest: ingest_task,
             running,
             limiter: limiter_task,
@@ -203,6 +211,7 @@ impl Host {
                 Task::spawn("listener", |stop| host.listener().run(notices, stop)),
                 Task::spawn("targets", |stop| host.targets.clone().keep(stop)),
                 notifier,
+                teller,
                 Task::spawn("housekeeper", |stop| housekeeper.run(stop)),
                 Task::spawn("preparer", |stop| preparer.run(stop)),
             ],
@@ -222,7 +231,8 @@ impl Host {
         let (lease, spreads, wakeups) = (Arc::clone(&self.lease), Arc::clone(&self.spreads), self.wakeups.clone());
         let outbox = Outbox { ids, lease, spreads, wakeups };
         let (committer, committer_task) = Task::with_handle("committer", |give_up| {
-            Committer::start(self.database.clone(), Arc::clone(&self.lease), Arc::clone(&claims), outbox, give_up)
+            let (database, watches) = (self.database.clone(), Arc::clone(&self.watches));
+            Committer::start(database, Arc::clone(&self.lease), Arc::clone(&claims), outbox, watches, give_up)
         });
         let canceller = self.canceller(&committer);
         let context = self.run_context(committer, claims, config);
@@ -254,6 +264,7 @@ impl Host {
             claims,
             suspects: Suspects::new(config.runs_max),
             cancellations: Arc::clone(&self.cancellations),
+            watches: Arc::clone(&self.watches),
             lease: Arc::clone(&self.lease),
             clock: self.clock.clone(),
             budgets: Arc::clone(&self.budgets),
@@ -282,7 +293,13 @@ impl Host {
             spreads: Arc::clone(&self.spreads),
             budgets: Arc::clone(&self.budgets),
             wakeups: self.wakeups.clone(),
+            watches: Arc::clone(&self.watches),
         }
+    }
+
+    /// The shard that new jobs of an account with this id are put on.
+    pub fn shard_of(&self, account: AccountId, run: RunId) -> Shard {
+        Shard::of_part(account, run.part(self.spreads.of(account)))
     }
 
     /// Whether this host holds a live lease and is not about to stop: a place to send events to.
@@ -353,6 +370,7 @@ impl HostStop {
     /// without a run in flight are free at once, the others as theirs end.
     pub async fn leave(&self) {
         self.lease.leave();
+        self.watches.close();
         if let Err(error) = self.database.announce_leaving(self.lease.identity().host).await {
             tracing::warn!(%error, "other hosts are not told before this one has stopped");
         }

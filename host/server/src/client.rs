@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
-use crate::api::Problem;
+use crate::{api::Problem, event_stream::EventStream};
 
 /// Why the API did not give what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +108,8 @@ const PIECE_BYTES: usize = 64 * 1_024;
 
 /// Uploads and compilations take their time.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+/// A stream of events lasts as long as its host lets it: a day at most.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(86_400);
 
 impl Client {
     /// # Errors
@@ -230,6 +232,25 @@ impl Client {
     /// Sends a body as it is: the server says what is wrong with it.
     pub async fn send_raw<T: DeserializeOwned>(&self, method: Method, url: Url, body: Bytes) -> Result<T, ClientError> {
         self.answer(self.request(method, &url).header(header::CONTENT_TYPE, "application/json").body(body), url).await
+    }
+
+    /// Follows a stream of events, from behind the event `after` on. None: that was the last.
+    ///
+    /// # Errors
+    /// As everywhere: the host refuses, or cannot be reached.
+    pub async fn events(&self, path: &[&str], after: Option<&str>) -> Result<Option<EventStream>, ClientError> {
+        let url = self.url(path);
+        let mut request = self.request(Method::GET, &url).timeout(STREAM_TIMEOUT);
+        if let Some(after) = after {
+            request = request.header("last-event-id", after);
+        }
+        let unreachable = |source| ClientError::Unreachable { url: self.base.clone(), source };
+        let response = request.send().await.map_err(unreachable)?;
+        match response.status() {
+            StatusCode::NO_CONTENT => Ok(None),
+            status if status.is_success() => Ok(Some(EventStream::new(response))),
+            status => Err(refusal(url, status, &response.bytes().await.map_err(unreachable)?)),
+        }
     }
 
     /// The address of a path, each step encoded.

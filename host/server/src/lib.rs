@@ -14,6 +14,7 @@ mod credentials;
 pub mod postgres;
 
 pub mod client;
+pub mod event_stream;
 pub mod project;
 pub mod registry;
 mod tls;

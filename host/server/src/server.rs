@@ -246,6 +246,7 @@ fn api_config(config: &Config, base_url: &str) -> ApiConfig {
             cached_for: config.tokens.cached_for,
             cached_max: config.tokens.cached_max as usize,
         },
+        watch: config.watch.clone(),
         account_projects_max: config.uploads.account_projects_max,
         account_tokens_max: config.tokens.account_max.into(),
         base_url: base_url.to_owned(),

@@ -10,7 +10,7 @@ use crate::{
     storage::{self, Entry, Page, WriteOptions},
 };
 
-use super::{LogMessage, http::respond, with_state};
+use super::{LogMessage, http::respond, progress::bounded, with_state};
 
 pub(crate) fn fetch(request: http::Request) -> Result<http::Answer, http::Error> {
     respond(request)
@@ -82,4 +82,8 @@ pub(crate) fn record_query(collection: &str, selection: &Selection) -> Result<Ra
 #[expect(clippy::needless_pass_by_value, reason = "the real host takes it by value")]
 pub(crate) fn emit(grid: &str, json: String, attributes: Vec<(String, String)>) -> Result<(), outbox::Error> {
     with_state(|state| state.outbox.emit(grid, &json, attributes))
+}
+
+pub(crate) fn progress(fraction: f64, text: &str) {
+    with_state(|state| state.progress.push(bounded(fraction, text)));
 }

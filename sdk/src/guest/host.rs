@@ -12,6 +12,7 @@ use crate::{
 use super::bindings::{
     trellis::plugin::{
         outbox::{self as outbox_import, OutboxError},
+        progress as progress_import,
         records::{self as records_import, RecordsError},
         secrets::{self as secrets_import, SecretError},
         storage::{self as store_import, StorageError},
@@ -101,6 +102,10 @@ pub(crate) fn emit(grid: &str, json: String, attributes: Vec<(String, String)>) 
         OutboxError::Limit(name) => outbox::Error::Limit(name),
         OutboxError::HopLimit(reason) => outbox::Error::HopLimit(reason),
     })
+}
+
+pub(crate) fn progress(fraction: f64, text: &str) {
+    progress_import::report(fraction, text);
 }
 
 fn storage_error(error: StorageError) -> storage::Error {

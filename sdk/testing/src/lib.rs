@@ -27,6 +27,7 @@ mod report;
 
 mod clock;
 mod http;
+mod progress;
 mod storage;
 mod targets;
 
@@ -34,5 +35,7 @@ pub use http::{Reply, Request, Response};
 pub use plugin::Plugin;
 pub use report::{Event, Report};
 
-pub use trellis_engine::{Change, Failure, FailureKind, LogLevel, LogLine, Metering, TargetFull, Write};
+pub use trellis_engine::{
+    Change, Failure, FailureKind, LogLevel, LogLine, Metering, ProgressReport, TargetFull, Write,
+};
 pub use trellis_model::{call_limits::CallLimits, description::Description};

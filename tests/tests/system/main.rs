@@ -7,6 +7,7 @@ mod support;
 mod crash;
 mod dedupe;
 mod delays;
+mod each;
 mod faults;
 mod hosts;
 mod leases;
@@ -44,6 +45,7 @@ mod replay;
 mod retries;
 mod storage;
 mod stores;
+mod watch;
 
 mod cli;
 mod first_command;

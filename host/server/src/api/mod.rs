@@ -17,8 +17,10 @@ mod hooks;
 mod hops;
 mod limits;
 mod openapi;
+mod outcome;
 mod pace;
 mod page;
+mod places;
 mod plugins;
 mod problem;
 mod projects;
@@ -26,6 +28,7 @@ mod rate_limit;
 mod replay;
 mod request;
 mod route;
+mod run_events;
 mod runs;
 mod senders;
 mod shelter;
@@ -41,7 +44,9 @@ use axum::{Router, extract::Request};
 use trellis_model::token::{TokenKind, TokenText};
 use trellis_operator::Host;
 
-use self::{auth::TokenCache, signing_keys::SigningKeys, upload::UploadGate, wit::WitTurns};
+use crate::config::WatchConfig;
+
+use self::{auth::TokenCache, places::Places, signing_keys::SigningKeys, upload::UploadGate, wit::WitTurns};
 pub use self::{
     auth::TokenCacheLimits,
     openapi::{document, problem_statuses},
@@ -76,6 +81,8 @@ pub struct ApiConfig {
     /// Requests that are answered at the same time.
     pub requests_max: usize,
     pub token_cache: TokenCacheLimits,
+    /// Who waits for runs, and who watches them.
+    pub watch: WatchConfig,
     /// Projects of one account.
     pub account_projects_max: u32,
     /// Valid tokens of one account.
@@ -91,6 +98,10 @@ pub struct Api {
     tokens: TokenCache,
     signing_keys: SigningKeys,
     uploads: UploadGate,
+    /// Of requests that wait for the outcome of a run.
+    waits: Arc<Places>,
+    /// Of those who follow a run.
+    streams: Arc<Places>,
     wit_turns: WitTurns,
 }
 
@@ -99,7 +110,10 @@ impl Api {
         let tokens = TokenCache::new(host.database.clone(), config.token_cache);
         let signing_keys = SigningKeys::new(host.vault.clone());
         let uploads = UploadGate::new(config.upload.clone());
-        Arc::new(Self { host, config, tokens, signing_keys, uploads, wit_turns: WitTurns::new() })
+        let waits = Places::new(config.watch.waits_max, config.watch.account_waits_max);
+        let streams = Places::new(config.watch.streams_max, config.watch.account_streams_max);
+        let wit_turns = WitTurns::new();
+        Arc::new(Self { host, config, tokens, signing_keys, uploads, waits, streams, wit_turns })
     }
 }
 
@@ -112,6 +126,7 @@ pub fn routes() -> Vec<Route> {
         hooks::declared(),
         events::declared(),
         runs::declared(),
+        run_events::declared(),
         cancel::declared(),
         replay::declared(),
         plugins::declared(),

@@ -259,6 +259,12 @@ impl Route {
         self.answer(Answer { status, summary, body: Some(describe::<A>()), media: JSON })
     }
 
+    /// 200, and a stream of server-sent events with data of this type.
+    #[must_use]
+    pub fn answers_events<A: JsonSchema>(self, summary: &'static str) -> Self {
+        self.answer(Answer { status: 200, summary, body: Some(describe::<A>()), media: "text/event-stream" })
+    }
+
     /// It answers with text of this kind.
     #[must_use]
     pub fn answers_text(self, status: u16, media: &'static str, summary: &'static str) -> Self {

@@ -9,6 +9,7 @@ mod dev;
 mod doctor;
 mod exit_codes;
 mod limits;
+mod logs;
 pub mod new;
 mod plugin;
 mod replay;
@@ -17,6 +18,7 @@ mod send;
 mod serve;
 mod stores;
 mod token;
+mod watch;
 
 mod connection;
 mod failure;
@@ -70,7 +72,9 @@ enum Command {
     Send(send::SendArgs),
     /// List runs, newest first
     Runs(runs::RunsArgs),
-    /// Look at a run, cancel it, replay it
+    /// Show what the nodes of runs have logged
+    Logs(logs::LogsArgs),
+    /// Look at a run, watch it, cancel it, replay it
     #[command(subcommand)]
     Run(runs::RunCommand),
     /// Look into the stores of a project, and mend them
@@ -129,6 +133,7 @@ async fn run(command: Command, output: &mut Output, progress: &Progress) -> Comm
         Command::Deploy(args) => deploy::run(args, output, progress).await,
         Command::Send(args) => send::run(args, output, progress).await,
         Command::Runs(args) => runs::list(args, output).await,
+        Command::Logs(args) => logs::run(args, output).await,
         Command::Run(command) => runs::run(command, output, progress).await,
         Command::Account(command) => account::run(command, output).await,
         Command::Limits(args) => limits::run(args, output).await,

@@ -82,6 +82,18 @@ impl Progress {
         self.begin(label, "{spinner} {prefix} {bar:24} {pos}/{len} {wide_msg:.dim}", Some(total))
     }
 
+    /// Whether lines can change in their place.
+    pub fn is_live(&self) -> bool {
+        matches!(self.mode, ProgressMode::Bars)
+    }
+
+    /// A line that changes in its place, below those that are there.
+    pub fn row(&self) -> Row {
+        let bar = if self.is_live() { self.bars.add(ProgressBar::no_length()) } else { ProgressBar::hidden() };
+        bar.set_style(ProgressStyle::with_template("{prefix} {wide_msg:.dim}").expect("the template is valid"));
+        Row { bar }
+    }
+
     /// Does something that writes to the terminal itself, with the bars out of its way.
     pub fn suspend<R>(&self, write: impl FnOnce() -> R) -> R {
         match self.mode {
@@ -164,6 +176,25 @@ impl Task {
     }
 }
 
+/// A line that changes in its place.
+#[derive(Debug)]
+pub struct Row {
+    bar: ProgressBar,
+}
+
+impl Row {
+    pub fn set(&self, prefix: &str, text: &str) {
+        self.bar.set_prefix(prefix.to_owned());
+        self.bar.set_message(text.to_owned());
+        self.bar.tick();
+    }
+
+    /// It stays as it is.
+    pub fn keep(self) {
+        self.bar.abandon();
+    }
+}
+
 impl Drop for Task {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
@@ -175,6 +206,14 @@ fn short(time: Duration) -> String {
     match time.as_secs() {
         0..60 => format!("{:.1}s", time.as_secs_f64()),
         seconds => format!("{}m {:02}s", seconds / 60, seconds % 60),
+    }
+}
+
+#[cfg(test)]
+impl Progress {
+    /// For tests of those who are given one.
+    pub fn silent() -> Self {
+        Self::to(ProgressMode::Silent, io::sink())
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     failure::{CommandResult, Failure},
     output::{Exit, Output, Table, printable, printable_lines},
     progress::Progress,
-    replay,
+    replay, watch,
 };
 use crate::client::{Client, ClientError};
 
@@ -55,6 +55,8 @@ pub enum RunCommand {
         #[command(flatten)]
         connection: ConnectionArgs,
     },
+    /// Follow a run until it is over: each node as it stands
+    Watch(watch::WatchArgs),
     /// End a run, or all unfinished runs of a project
     #[command(
         after_help = "Examples:\n  trellis run cancel run_03ex1hh2y0000\n  trellis run cancel --all --grid order"
@@ -98,6 +100,9 @@ pub struct RunAnswer {
     pub event: Option<Value>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<NodeAnswer>,
+    /// Of a run that goes on: the nodes that are being called, as `trellis run watch` is told of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub running: Vec<Value>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -113,6 +118,12 @@ pub struct NodeAnswer {
     pub log: Vec<LogLine>,
     #[serde(default)]
     pub metering: Metering,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub element: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elements_total: Option<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elements: Vec<NodeAnswer>,
 }
 
 pub async fn list(args: RunsArgs, output: &mut Output) -> CommandResult {
@@ -155,10 +166,15 @@ pub fn first_line(error: &str) -> String {
 pub async fn run(command: RunCommand, output: &mut Output, progress: &Progress) -> CommandResult {
     let (run, connection) = match command {
         RunCommand::Show { run, connection } => (run, connection),
+        RunCommand::Watch(args) => return watch::run(args, output, progress).await,
         RunCommand::Cancel(args) => return cancel::run(args, output, progress).await,
         RunCommand::Replay(args) => return replay::run(args, output, progress).await,
     };
-    let answer = fetch(&connection.client(Path::new("."))?, &run).await?;
+    let client = connection.client(Path::new("."))?;
+    let mut answer = fetch(&client, &run).await?;
+    if answer.state == RunState::Running {
+        answer.running = watch::running(&client, &run).await;
+    }
     output.show(&answer, human)?;
     Ok(())
 }
@@ -267,6 +283,9 @@ pub fn human(run: &RunAnswer) -> String {
         text.push('\n');
         node_lines(&mut text, node);
     }
+    for node in &run.running {
+        let _ = write!(text, "\n▶ {}", watch::standing(node));
+    }
     text
 }
 
@@ -286,7 +305,12 @@ fn node_lines(text: &mut String, node: &NodeAnswer) {
         NodeState::Skipped => ('–', "skipped"),
         NodeState::Failed => ('✗', "failed"),
     };
-    let _ = write!(text, "{mark} {}  {state}", printable(&node.node));
+    let element = node.element.map(|element| format!("[{element}]")).unwrap_or_default();
+    let _ = write!(text, "{mark} {}{element}  {state}", printable(&node.node));
+    if let Some(total) = node.elements_total {
+        let done = node.elements.iter().filter(|one| one.state == NodeState::Succeeded).count();
+        let _ = write!(text, "  {done} of {total} elements");
+    }
     if node.attempts > 0 {
         let metering = &node.metering;
         let ms = |us: u64| us as f64 / 1_000.0;
@@ -322,4 +346,5 @@ fn node_lines(text: &mut String, node: &NodeAnswer) {
         let context = if line.context.is_empty() { String::new() } else { format!("{}: ", line.context) };
         let _ = writeln!(text, "    [{}] {}{}", line.level, printable(&context), printable(&line.message));
     }
+    node.elements.iter().for_each(|element| node_lines(text, element));
 }

@@ -21,6 +21,7 @@ mod run;
 mod sandbox;
 mod tokens;
 mod uploads;
+mod watch;
 
 mod print;
 mod reader;
@@ -49,6 +50,7 @@ pub use sandbox::SandboxConfig;
 pub use tokens::{OperatorToken, TokensConfig};
 pub use units::{ByteSize, parse_duration, show_duration};
 pub use uploads::UploadsConfig;
+pub use watch::WatchConfig;
 
 use self::{
     print::EffectiveSetting,
@@ -74,6 +76,7 @@ pub struct Config {
     pub tokens: TokensConfig,
     pub queue: QueueConfig,
     pub history: HistoryConfig,
+    pub watch: WatchConfig,
     pub run: RunConfig,
     pub limiter: LimiterConfig,
     pub sandbox: SandboxConfig,
@@ -134,6 +137,7 @@ impl Config {
             tokens: TokensConfig::read(&mut reader.section("tokens")),
             queue: QueueConfig::read(&mut reader.section("queue")),
             history: HistoryConfig::read(&mut reader.section("history")),
+            watch: WatchConfig::read(&mut reader.section("watch")),
             run: RunConfig::read(&mut reader.section("run")),
             limiter: LimiterConfig::read(&mut reader.section("limiter")),
             sandbox: SandboxConfig::read(reader),

@@ -4,6 +4,7 @@ mod account;
 mod api;
 mod command;
 mod database;
+mod events;
 mod guests;
 #[path = "../../../../host/engine/tests/engine/handmade.rs"]
 pub mod handmade;
@@ -25,6 +26,7 @@ pub use account::{Account, node, reason};
 pub use api::{Answer, Api};
 pub use command::command;
 pub use database::{Audit, Database, crash, private_postgres, private_postgres_with};
+pub use events::RunEvents;
 pub use guests::guest;
 pub use held::{HELD, deploy_held, deploy_held_as, held_run};
 pub use host::{Host, HostPlan, PROGRAM, without_settings};
