@@ -27,7 +27,7 @@ const TOP_LEVEL: [&str; 14] = [
 ];
 
 /// The packages whose dependencies are ruled: name, folder, and which packages of this workspace they may see.
-const MAY_SEE: [(&str, &str, &[&str]); 13] = [
+const MAY_SEE: [(&str, &str, &[&str]); 28] = [
     ("trellis-model", "host/model", &[]),
     ("trellis-store", "host/store", &["trellis-model"]),
     ("trellis-engine", "host/engine", &["trellis-model"]),
@@ -41,10 +41,25 @@ const MAY_SEE: [(&str, &str, &[&str]); 13] = [
     ("trellis-sdk-macros", "sdk/macros", &[]),
     ("trellis-build", "sdk/build", &[]),
     ("trellis-testing", "sdk/testing", &["trellis-model", "trellis-engine", "trellis-build"]),
+    ("branch", "plugins/branch", &["trellis-sdk", "expression"]),
+    ("changelog", "plugins/changelog", &["trellis-sdk", "service"]),
+    ("csv", "plugins/csv", &["trellis-sdk"]),
+    ("dedupe", "plugins/dedupe", &["trellis-sdk", "service"]),
+    ("email", "plugins/email", &["trellis-sdk", "service"]),
     ("expression", "plugins/expression", &["trellis-sdk"]),
     ("filter", "plugins/filter", &["trellis-sdk", "expression"]),
+    ("gather", "plugins/gather", &["trellis-sdk", "service"]),
+    ("github-sync", "plugins/github-sync", &["trellis-sdk", "service"]),
+    ("gitlab-sync", "plugins/gitlab-sync", &["trellis-sdk", "service"]),
     ("http-request", "plugins/http-request", &["trellis-sdk"]),
+    ("issue-rules", "plugins/issue-rules", &["trellis-sdk", "service", "expression"]),
+    ("join", "plugins/join", &["trellis-sdk"]),
     ("json-map", "plugins/json-map", &["trellis-sdk", "expression"]),
+    ("service", "plugins/service", &["trellis-sdk"]),
+    ("slack-message", "plugins/slack-message", &["trellis-sdk", "service"]),
+    ("split", "plugins/split", &["trellis-sdk", "service"]),
+    ("template", "plugins/template", &["trellis-sdk"]),
+    ("webhook-deliver", "plugins/webhook-deliver", &["trellis-sdk", "service"]),
 ];
 
 /// What the tests of any package may see besides: the builder of guests, and the harness.

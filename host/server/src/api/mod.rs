@@ -10,6 +10,8 @@ mod catalogue;
 mod credentials;
 mod cursor;
 mod dedupe;
+mod deploy;
+mod event_schema;
 mod events;
 mod gate;
 mod health;
@@ -27,6 +29,7 @@ mod projects;
 mod rate_limit;
 mod replay;
 mod request;
+mod revisions;
 mod route;
 mod run_events;
 mod runs;
@@ -132,6 +135,8 @@ pub fn routes() -> Vec<Route> {
         plugins::declared(),
         wit::declared(),
         projects::declared(),
+        deploy::declared(),
+        revisions::declared(),
         stores::declared(),
         tokens::declared(),
         credentials::declared(),

@@ -5,6 +5,7 @@ mod api;
 mod command;
 mod database;
 mod events;
+pub mod forge;
 mod guests;
 #[path = "../../../../host/engine/tests/engine/handmade.rs"]
 pub mod handmade;
@@ -27,7 +28,7 @@ pub use api::{Answer, Api};
 pub use command::command;
 pub use database::{Audit, Database, crash, private_postgres, private_postgres_with};
 pub use events::RunEvents;
-pub use guests::guest;
+pub use guests::{build_ready_made, guest, ready_made};
 pub use held::{HELD, deploy_held, deploy_held_as, held_run};
 pub use host::{Host, HostPlan, PROGRAM, without_settings};
 pub use janitor::scratch;
