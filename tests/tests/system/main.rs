@@ -44,6 +44,7 @@ mod commits;
 mod keyvalue;
 mod outbox;
 mod ready_made;
+mod records;
 mod replay;
 mod retries;
 mod storage;

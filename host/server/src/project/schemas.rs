@@ -9,13 +9,14 @@ use std::{
 use serde_json::Value;
 use trellis_model::{
     fault::Fault,
-    manifest::document::{Item, ItemKind},
+    manifest::document::{Item, ItemKind, pointer_join},
+    records::PUBLISHED_PREFIX,
 };
 
 /// Largest file with a schema, in bytes: as much as a whole manifest.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Puts the schemas of triggers in that are given as files of the folder.
+/// Puts the schemas of triggers and collections in that are given as files of the folder.
 ///
 /// # Returns
 /// What is wrong with those that could not be put in, at the places that name them.
@@ -24,13 +25,22 @@ pub fn include(document: &mut Item, dir: &Path) -> Vec<Fault> {
         Some(ItemKind::List(items)) => items.len(),
         _ => 0,
     };
-    let pointers = (0..triggers).map(|index| format!("/triggers/{index}/schema"));
-    pointers.filter_map(|pointer| include_one(document.find_mut(&pointer)?, dir)).collect()
+    let collections: Vec<String> = match document.find("/collections").map(|item| &item.kind) {
+        Some(ItemKind::Table(entries)) => entries.iter().map(|entry| entry.name.clone()).collect(),
+        _ => Vec::new(),
+    };
+    let of_triggers = (0..triggers).map(|index| format!("/triggers/{index}/schema"));
+    let of_collections = collections.iter().map(|name| format!("{}/schema", pointer_join("/collections", name)));
+    let pointers: Vec<String> = of_triggers.chain(of_collections).collect();
+    pointers.iter().filter_map(|pointer| include_one(document.find_mut(pointer)?, dir)).collect()
 }
 
 /// Puts one file in, if the item names one.
 fn include_one(item: &mut Item, dir: &Path) -> Option<Fault> {
     let ItemKind::Text(path) = &item.kind else { return None };
+    if path.starts_with(PUBLISHED_PREFIX) {
+        return None;
+    }
     match read(dir, path) {
         Ok(schema) => {
             *item = Item::of_value(&schema, &item.place.clone());
