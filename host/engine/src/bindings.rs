@@ -7,6 +7,7 @@ wasmtime::component::bindgen!({
     imports: {
         "trellis:plugin/web": async,
         "trellis:plugin/storage": async,
+        "trellis:plugin/records": async,
     },
     exports: { default: async },
 });
@@ -34,6 +35,6 @@ mod keyvalue_world {
 
 pub(crate) use self::{
     keyvalue_world::wasi::keyvalue,
-    trellis::plugin::{outbox, progress, secrets, storage, web},
+    trellis::plugin::{outbox, progress, records, secrets, storage, web},
     wasi::{config::store as config, logging::logging},
 };

@@ -21,6 +21,7 @@ use crate::{
         log::Log,
         outbox::{EmittedEvent, Outbox},
         progress::{Progress, ProgressSink},
+        records::{ManagedData, RecordsAccess},
         secrets::ReadableSecrets,
         storage::{Entry, ListedKey, Storage, StorageAccess, StorageUnavailable},
         wasi::{WallClock, Wasi},
@@ -73,6 +74,8 @@ pub struct Call {
     /// Those that the grants name. They are kept out of the report, whatever the guest does with them.
     pub secrets: Arc<Secrets>,
     pub storage: Arc<dyn Storage>,
+    /// The project's collections. Default: it has none.
+    pub records: ManagedData,
     pub outbound: Arc<dyn Outbound>,
     /// Holds requests to the limits of their targets; none: there are no targets.
     pub targets: Option<Arc<dyn TargetGate>>,
@@ -131,8 +134,20 @@ struct Guest {
 
 impl Guest {
     fn new(sandbox: &Sandbox, call: Call) -> (Self, events::Event, events::Json) {
-        let Call { account, event, config, limits, grants, secrets, storage, outbound, targets, progress, clock } =
-            call;
+        let Call {
+            account,
+            event,
+            config,
+            limits,
+            grants,
+            secrets,
+            storage,
+            records,
+            outbound,
+            targets,
+            progress,
+            clock,
+        } = call;
         let redactor = Arc::new(Redactor::new(Arc::clone(&secrets)));
         let log = Log::redacting(limits.log_bytes, Arc::clone(&redactor));
         let key = event.idempotency_key.clone();
@@ -147,6 +162,7 @@ impl Guest {
             http: Http::new(Arc::clone(&egress), log.clone()),
             web: Web::new(Arc::clone(&egress), log.clone()),
             storage: StorageAccess::new(storage, Arc::clone(&grants), &limits),
+            records: RecordsAccess::new(records, Arc::clone(&grants), &limits),
             secrets: ReadableSecrets::new(Arc::clone(&grants), secrets),
             outbox: Outbox::new(grants, &event.attributes, &limits),
             progress: Progress::new(progress, Arc::clone(&redactor)),
@@ -222,13 +238,15 @@ impl Guest {
             response_bytes: traffic.response_bytes,
             target_wait_us: microseconds(traffic.target_wait),
             storage_operations: capabilities.storage.operations(),
+            record_operations: capabilities.records.operations(),
             events_emitted: capabilities.outbox.count(),
             log_bytes: log.bytes(),
         };
         let outcome = match result {
             Ok(Emitted { emissions, events }) => {
                 let (reads, writes) = capabilities.storage.into_effects();
-                Outcome::Emitted(Effects { emissions, reads, writes, events })
+                let (record_reads, record_writes) = capabilities.records.into_effects();
+                Outcome::Emitted(Effects { emissions, reads, writes, record_reads, record_writes, events })
             }
             Err(Ended::Failed(failure)) => Outcome::Failed(failure),
             Err(Ended::Suspended(full)) => Outcome::Suspended(full),
@@ -266,6 +284,7 @@ pub(crate) async fn describe(
         grants: Arc::default(),
         secrets: Arc::default(),
         storage: Arc::new(Nothing),
+        records: ManagedData::default(),
         outbound: Arc::new(Nothing),
         targets: None,
         progress: None,

@@ -1,7 +1,7 @@
 //! Wasmtime: check, compile, cache, link, instantiate and call transformers.
 //!
 //! Takes hostile bytes and hostile guests, and gives back a report. Knows nothing of Postgres, grids, retries, rate limits
-//! or the HTTP API: what it needs from outside comes in through small traits ([`Storage`], [`Outbound`], [`TargetGate`], [`WallClock`]),
+//! or the HTTP API: what it needs from outside comes in through small traits ([`Storage`], [`Records`], [`Outbound`], [`TargetGate`], [`WallClock`]),
 //! which the operator and the test harness both implement.
 
 mod engine;
@@ -38,6 +38,10 @@ pub use capabilities::{
     log::{LogLevel, LogLine, RunLog},
     outbox::EmittedEvent,
     progress::{PROGRESS_TEXT_BYTES_MAX, ProgressReport, ProgressSink},
+    records::{
+        FoundPage, FoundRecord, ManagedData, PageSize, Record, RecordVersion, RecordWrite, Records, RecordsFailed,
+        laid_over,
+    },
     storage::{Change, Entry, ListedKey, ReadVersion, Storage, StorageUnavailable, Write},
     wasi::WallClock,
 };

@@ -11,6 +11,7 @@ use crate::{
     capabilities::{
         log::RunLog,
         outbox::EmittedEvent,
+        records::{RecordVersion, RecordWrite},
         storage::{ReadVersion, Write},
     },
     egress::targets::TargetFull,
@@ -48,6 +49,10 @@ pub struct Effects {
     pub reads: Vec<ReadVersion>,
     /// Sorted by store and key, at most one per key.
     pub writes: Vec<Write>,
+    /// Sorted by collection and key.
+    pub record_reads: Vec<RecordVersion>,
+    /// Sorted by collection and key, at most one per record.
+    pub record_writes: Vec<RecordWrite>,
     /// Events for other grids, in the order of the guest.
     pub events: Vec<EmittedEvent>,
 }
@@ -77,6 +82,7 @@ pub struct Metering {
     /// Waiting until targets had room, over all requests, in microseconds. Part of the wall time.
     pub target_wait_us: u64,
     pub storage_operations: u32,
+    pub record_operations: u32,
     /// Events emitted to grids of the project; of a call that failed, too.
     pub events_emitted: u32,
     /// Logged and printed, those that were thrown away included.

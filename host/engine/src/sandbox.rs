@@ -110,7 +110,7 @@ fn on_tick(cpu: &Arc<CpuBudget>) -> UpdateDeadline {
 /// What a guest may pass in one call must hold the largest output, write and event, or their own limits would never be
 /// reached.
 pub(crate) fn host_call_bytes(limits: &CallLimits) -> usize {
-    let largest = limits.output_bytes.max(limits.storage_write_bytes).max(limits.outbox_bytes);
+    let largest = limits.output_bytes.max(limits.storage_write_bytes).max(limits.record_bytes).max(limits.outbox_bytes);
     usize::try_from(HOST_CALL_BYTES_MIN.max(2 * largest)).unwrap_or(usize::MAX)
 }
 

@@ -100,7 +100,7 @@ call_limits! {
     storage_writes: u32 = 1_000, ceiling 10_000, "storage_writes" Count 0, 100_000;
     /// Keys read, those of lists included: the versions that the commit has to compare. 10,000: ten full pages.
     storage_reads: u32 = 10_000, ceiling 100_000, "storage_reads" Count 0, 100_000;
-    /// One key, or the prefix of a list, in bytes. 512: fits an index page of the database several times over.
+    /// One key of a store or a collection, or the prefix of a list, in bytes. 512: fits an index page of the database several times over.
     storage_key_bytes: u32 = 512, ceiling STORAGE_KEY_BYTES_HIGHEST, "storage_key_max" Bytes 1, STORAGE_KEY_BYTES_HIGHEST;
     /// Keys in one page of a list. 1,000: half a mebibyte of the longest ones.
     storage_page_keys: u32 = 1_000, ceiling 10_000, "storage_page_keys" Count 1, 100_000;
@@ -110,6 +110,21 @@ call_limits! {
     /// time that the database can still tell.
     storage_ttl_ms: u64 = STORAGE_TTL_MS_HIGHEST, ceiling STORAGE_TTL_MS_HIGHEST,
         "storage_ttl_max" Milliseconds 1, STORAGE_TTL_MS_HIGHEST;
+    /// Operations on records. 1,000: bounds one commit.
+    record_operations: u32 = 1_000, ceiling 10_000, "record_operations" Count 0, 1_000_000;
+    /// One record, JSON text, in bytes. 256 KiB: an issue with a long text several times over.
+    record_bytes: u64 = 256 * KIB, ceiling 4 * MIB, "record_max" Bytes KIB, 64 * MIB;
+    /// Bytes of records that wait for their commit. 4 MiB: bounds one commit.
+    record_write_bytes: u64 = 4 * MIB, ceiling 64 * MIB, "record_write_max" Bytes KIB, 256 * MIB;
+    /// Records written. 1,000: bounds one commit, which writes every index of each.
+    record_writes: u32 = 1_000, ceiling 10_000, "record_writes" Count 0, 100_000;
+    /// Records read, those that queries have found included: the versions that the commit has to compare. 10,000: ten full
+    /// pages.
+    record_reads: u32 = 10_000, ceiling 100_000, "record_reads" Count 0, 100_000;
+    /// Records in one page of a query. 1,000: as many as a call may write.
+    record_page: u32 = 1_000, ceiling 10_000, "record_page" Count 1, 100_000;
+    /// One page of a query, in bytes. 8 MiB: the host's memory holds all of it at once.
+    record_page_bytes: u64 = 8 * MIB, ceiling 64 * MIB, "record_page_max" Bytes KIB, 256 * MIB;
     /// Events emitted to grids of the project. 100: fanning out a page of results, not a table.
     outbox_events: u32 = 100, ceiling 1_000, "outbox_events" Count 0, 10_000;
     /// Emitted events together, in bytes. 1 MiB: as much as one event from outside may have.
@@ -129,7 +144,15 @@ call_limits! {
 impl CallLimits {
     /// The budget of `describe` at upload: no I/O is linked to anything, and a description is small.
     pub fn for_describe() -> Self {
-        Self { cpu_ms: 1_000, wall_ms: 5_000, requests: 0, storage_operations: 0, outbox_events: 0, ..Self::default() }
+        Self {
+            cpu_ms: 1_000,
+            wall_ms: 5_000,
+            requests: 0,
+            storage_operations: 0,
+            record_operations: 0,
+            outbox_events: 0,
+            ..Self::default()
+        }
     }
 }
 

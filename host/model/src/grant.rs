@@ -1,9 +1,10 @@
-//! What a node may use: outgoing HTTP by method, scheme, host, port and path; stores by name and mode; grids to emit to;
+//! What a node may use: outgoing HTTP by method, scheme, host, port and path; stores and collections by name and mode; grids to emit to;
 //! credentials that the host adds to its requests, and those that it may read.
 //!
 //! Says only what was granted. The operator's own policy (no private addresses, …) is the engine's egress guard.
 
 mod credential;
+mod records;
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::{Host, Url};
 
 pub use credential::{CredentialGrant, HeaderTemplate, InvalidCredentialGrant, Origin};
+pub use records::RecordsGrant;
 
 /// Credentials that one node may be granted: each is kept out of all that the node writes, which costs time and memory.
 pub const CREDENTIALS_MAX: usize = 32;
@@ -25,6 +27,8 @@ pub struct Grants {
     pub http: Vec<HttpGrant>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub storage: Vec<StorageGrant>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub records: Vec<RecordsGrant>,
     /// Grids of the project that the node may emit events to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub emit: Vec<String>,
@@ -45,6 +49,11 @@ impl Grants {
     /// The mode in which `store` was granted, if it was.
     pub fn storage_mode(&self, store: &str) -> Option<StorageMode> {
         self.storage.iter().filter(|grant| grant.store == store).map(|grant| grant.mode).max()
+    }
+
+    /// The mode in which a collection was granted, if it was.
+    pub fn records_mode(&self, collection: &str) -> Option<StorageMode> {
+        self.records.iter().filter(|grant| grant.collection == collection).map(|grant| grant.mode).max()
     }
 
     /// All credentials of the project that the node needs, each once.
@@ -113,6 +122,8 @@ pub enum InvalidGrant {
     Wildcard(String),
     #[error("`{0}` is no storage grant; write `store:r` or `store:rw`")]
     Storage(String),
+    #[error("`{0}` is no grant of records; write `collection:r` or `collection:rw`")]
+    Records(String),
 }
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
@@ -336,7 +347,7 @@ macro_rules! serde_as_text {
     )*};
 }
 
-serde_as_text!(HttpGrant, StorageGrant);
+serde_as_text!(HttpGrant, StorageGrant, RecordsGrant);
 
 #[cfg(test)]
 mod tests {
@@ -405,6 +416,8 @@ mod tests {
         }
         for text in ["cache", "cache:w", ":rw", "a b:r", "cache:rw "] {
             assert!(text.parse::<StorageGrant>().is_err(), "{text}");
+            assert!(text.parse::<RecordsGrant>().is_err(), "{text}");
         }
+        assert_eq!("issues:rw".parse::<RecordsGrant>().expect("valid").to_string(), "issues:rw");
     }
 }

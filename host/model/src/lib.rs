@@ -20,6 +20,7 @@ pub mod json;
 pub mod news;
 pub mod outbox;
 pub mod place;
+pub mod records;
 pub mod replay;
 pub mod results;
 pub mod retention;

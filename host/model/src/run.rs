@@ -261,6 +261,7 @@ pub struct Metering {
     /// Waiting within the call until a target had room, in microseconds, over all requests.
     pub target_wait_us: u64,
     pub storage_operations: u32,
+    pub record_operations: u32,
     /// Events emitted to grids of the project.
     pub events_emitted: u32,
     /// Logged and printed, what was thrown away included.
@@ -286,6 +287,7 @@ impl Metering {
             response_bytes: self.response_bytes.saturating_add(other.response_bytes),
             target_wait_us: self.target_wait_us.saturating_add(other.target_wait_us),
             storage_operations: self.storage_operations.saturating_add(other.storage_operations),
+            record_operations: self.record_operations.saturating_add(other.record_operations),
             events_emitted: self.events_emitted.saturating_add(other.events_emitted),
             log_bytes: self.log_bytes.saturating_add(other.log_bytes),
         }

@@ -22,6 +22,7 @@ use crate::{
         reader::Faults,
     },
     plan::{ResolvedPlugin, ResolvedPlugins, plan_grids},
+    records::collections_of,
     schema::{Misfit, Validator, fit::Budget},
 };
 
@@ -31,6 +32,7 @@ pub fn all_faults(document: &Item, manifest: &Manifest, read: Vec<Fault>, plugin
     let mut all = read;
     let planned = plan_grids(manifest, plugins).err().unwrap_or_default();
     add_new(document, &mut all, planned);
+    add_new(document, &mut all, collections_of(manifest).err().unwrap_or_default());
     add_new(document, &mut all, faults(manifest, plugins));
     fault::sort(&mut all);
     all

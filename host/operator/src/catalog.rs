@@ -18,6 +18,7 @@ use trellis_model::{
     fault::Fault,
     manifest::{Manifest, Target, Trigger, document},
     plan::{GridPlan, PlannedReply, ResolvedPlugin, plan_grids, plan_replies},
+    records::{Collections, collections_of},
     run::Event,
 };
 use trellis_store::{Database, StoreError, plugins::Plugin, projects::Revision};
@@ -38,6 +39,8 @@ pub struct LoadedRevision {
     pub project_name: String,
     pub triggers: Vec<Trigger>,
     pub targets: Arc<[Target]>,
+    /// Of managed data, as this revision declares them.
+    pub collections: Arc<Collections>,
     grids: HashMap<String, Arc<GridPlan>>,
     /// What triggers answer with, by their names.
     replies: BTreeMap<String, PlannedReply>,
@@ -288,6 +291,7 @@ fn load(
         .map_err(|faults| unusable(&faults))?;
     let grids = plan_grids(&manifest, &resolved).map_err(|faults| unusable(&faults))?;
     let replies = plan_replies(&manifest, &resolved).map_err(|faults| unusable(&faults))?;
+    let collections = collections_of(&manifest).map_err(|faults| unusable(&faults))?;
     let digests = stored.plugins.values().filter_map(|id| Some((*id, Digest(own(id)?.digest))));
     Ok(Arc::new(LoadedRevision {
         id: stored.id,
@@ -297,6 +301,7 @@ fn load(
         is_servable: has_keys || manifest.credential_uses().is_empty(),
         triggers: manifest.triggers,
         targets: manifest.targets.into(),
+        collections: Arc::new(collections),
         grids: grids.into_iter().map(|(name, plan)| (name, Arc::new(plan))).collect(),
         replies,
         digests: digests.collect(),

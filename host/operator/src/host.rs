@@ -5,7 +5,7 @@ mod listener;
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -23,6 +23,7 @@ use crate::{
     clock::Clock,
     committer::Committer,
     housekeeper::{self, Housekeeper},
+    indexer::Indexer,
     ingest::{Ingest, IngestConfig},
     lease::{Lease, LeaseConfig, LeaseKeeper, ShardChange},
     limiter::{Limiter, LimiterConfig},
@@ -75,6 +76,8 @@ pub struct Host {
     lease: Arc<Lease>,
     cancellations: Arc<Cancellations>,
     wakeups: Wakeups,
+    /// Wakes the indexer.
+    indexes_declared: Arc<Notify>,
 }
 
 /// What it takes to stop a host, in the order of use.
@@ -188,11 +191,13 @@ impl Host {
             lease,
             cancellations,
             wakeups,
+            indexes_declared: Arc::default(),
         });
 
         let running = host.start_running(ids, messages, shard_changes, config);
         let housekeeper =
             Housekeeper::new(host.database.clone(), Arc::clone(&host.lease), config.housekeeping_interval);
+        let indexer = Indexer::new(host.database.clone(), Arc::clone(&host.lease), Arc::clone(&host.indexes_declared));
         let preparer = Preparer {
             database: host.database.clone(),
             engine: host.engine.clone(),
@@ -214,6 +219,7 @@ impl Host {
                 teller,
                 Task::spawn("housekeeper", |stop| housekeeper.run(stop)),
                 Task::spawn("preparer", |stop| preparer.run(stop)),
+                Task::spawn("indexer", |stop| indexer.run(stop)),
             ],
         };
         Ok((host, stop))
@@ -316,6 +322,7 @@ impl Host {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn deployed(&self, account: AccountId, revision: RevisionId) -> Result<(), StoreError> {
+        self.indexes_declared.notify_one();
         let raised = self.catalog.adopt_deployed(account, revision).await?;
         let told = self.database.notify(&[Notice::Deployed(account, revision)]).await;
         self.wakeups.tell(Message::LookAtDue).await;

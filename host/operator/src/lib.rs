@@ -24,6 +24,7 @@ pub mod vault;
 pub mod committer;
 mod deaths;
 mod housekeeper;
+mod indexer;
 mod outbox;
 mod preparer;
 mod run_ids;

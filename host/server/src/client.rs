@@ -183,8 +183,10 @@ impl Client {
         headers: &[(&'static str, String)],
         body: Bytes,
     ) -> Result<Answered, ClientError> {
-        let mut request =
-            self.request(method, &url).header(header::CONTENT_TYPE, "application/octet-stream").body(body);
+        let mut request = self.request(method, &url).body(body);
+        if headers.iter().all(|(name, _)| *name != "content-type") {
+            request = request.header(header::CONTENT_TYPE, "application/octet-stream");
+        }
         for (name, value) in headers {
             request = request.header(*name, value);
         }

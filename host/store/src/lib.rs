@@ -11,6 +11,7 @@ mod patient_pool;
 pub mod account_change;
 pub mod accounts;
 pub mod call_limits;
+pub mod collections;
 pub mod components;
 pub mod credentials;
 pub mod limits;
@@ -34,6 +35,7 @@ pub mod waiting;
 
 pub mod commit;
 pub mod keyvalue;
+pub mod records;
 pub mod replays;
 pub mod run_list;
 pub mod runs;

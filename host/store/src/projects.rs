@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::{Postgres, Transaction};
 use trellis_model::{AccountId, PluginId, ProjectId, RevisionId};
 
-use crate::{Database, Result, StoreError, patient_pool::answered};
+use crate::{Database, Result, StoreError, collections, patient_pool::answered};
 
 /// One immutable deployment.
 #[derive(Clone, Debug)]
@@ -97,6 +97,7 @@ impl Database {
         .bind(new.made_from.map(|revision| revision.0))
         .fetch_one(&mut *transaction)
         .await?;
+        collections::declare(&mut transaction, account, project, new.manifest).await?;
         // Never goes back: of two deployments at the same time the later one stays.
         sqlx::query(
             "update project set current_revision_id = $3

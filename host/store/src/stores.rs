@@ -29,7 +29,7 @@ pub enum Expected {
 }
 
 impl Expected {
-    fn is_met_by(self, version: Option<i64>) -> bool {
+    pub(crate) fn is_met_by(self, version: Option<i64>) -> bool {
         match self {
             Self::Anything => true,
             Self::Absent => version.is_none(),

@@ -28,6 +28,7 @@ mod report;
 mod clock;
 mod http;
 mod progress;
+mod records;
 mod storage;
 mod targets;
 
@@ -36,6 +37,6 @@ pub use plugin::Plugin;
 pub use report::{Event, Report};
 
 pub use trellis_engine::{
-    Change, Failure, FailureKind, LogLevel, LogLine, Metering, ProgressReport, TargetFull, Write,
+    Change, Failure, FailureKind, LogLevel, LogLine, Metering, ProgressReport, RecordWrite, TargetFull, Write,
 };
 pub use trellis_model::{call_limits::CallLimits, description::Description};

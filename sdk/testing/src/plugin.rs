@@ -21,6 +21,7 @@ use crate::{
     component,
     http::{FakeHttp, Mock, Reply},
     progress::Reported,
+    records::FakeRecords,
     report::Report,
     storage::FakeStorage,
     targets::{FakeTargets, FullTarget},
@@ -40,6 +41,7 @@ pub struct Plugin {
     mocks: Vec<Mock>,
     storage: Arc<FakeStorage>,
     stores: Vec<StorageGrant>,
+    records: FakeRecords,
     /// Grids that the plugin may emit to.
     grids: Vec<String>,
     /// Those that a host would add to requests.
@@ -85,6 +87,7 @@ impl Plugin {
             mocks: Vec::new(),
             storage: Arc::default(),
             stores: Vec::new(),
+            records: FakeRecords::default(),
             grids: Vec::new(),
             credentials: Vec::new(),
             readable: Vec::new(),
@@ -128,6 +131,30 @@ impl Plugin {
         match format!("{store}:rw").parse::<StorageGrant>() {
             Ok(grant) => self.stores.push(grant),
             Err(error) => panic!("{error}"),
+        }
+        self
+    }
+
+    /// Declares a collection of managed data, as a manifest does, and lets the plugin read and write it:
+    /// `.collection("issues", json!({ "schema": "trellis:issue", "indexes": { "state": "/state" } }))`. Panics with all faults
+    /// of the definition.
+    #[must_use]
+    #[track_caller]
+    pub fn collection(mut self, name: &str, definition: impl Into<Value>) -> Self {
+        if let Err(faults) = self.records.declare(name, definition.into()) {
+            panic!("{faults}");
+        }
+        self
+    }
+
+    /// Puts committed records, keys and JSON, into a collection that was declared. Panics if one does not fit its schema.
+    #[must_use]
+    #[track_caller]
+    pub fn records<'a>(self, collection: &str, records: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
+        for (key, record) in records {
+            if let Err(error) = self.records.set(collection, key, &record) {
+                panic!("{error}");
+            }
         }
         self
     }
@@ -232,6 +259,11 @@ impl Plugin {
         self.storage.value(store, key)
     }
 
+    /// A committed record: one that the test put there, or a successful call.
+    pub fn recorded(&self, collection: &str, key: &str) -> Option<Value> {
+        self.records.value(collection, key)
+    }
+
     /// Calls the plugin once with one input.
     #[track_caller]
     pub fn call(&self, port: &str, json: impl Into<Value>) -> Report {
@@ -263,6 +295,7 @@ impl Plugin {
             grants: Arc::new(self.effective_grants()),
             secrets: Arc::new(Secrets::new(self.secrets.clone())),
             storage: Arc::clone(&self.storage) as Arc<dyn Storage>,
+            records: self.records.data(),
             outbound: Arc::clone(http) as Arc<dyn Outbound>,
             targets: (!self.full_targets.is_empty())
                 .then(|| Arc::new(FakeTargets(self.full_targets.clone())) as Arc<dyn TargetGate>),
@@ -278,6 +311,7 @@ impl Plugin {
             ..Grants::default()
         };
         Grants {
+            records: self.records.grants(),
             emit: self.grids.clone(),
             credential: self.credentials.clone(),
             secret: self.readable.clone(),
@@ -303,10 +337,11 @@ impl Plugin {
 
     #[track_caller]
     fn commit(&self, report: &CallReport) {
-        if let Outcome::Emitted(effects) = &report.outcome
-            && let Err(error) = self.storage.commit(&effects.writes)
-        {
-            panic!("{error}");
+        if let Outcome::Emitted(effects) = &report.outcome {
+            if let Err(error) = self.storage.commit(&effects.writes) {
+                panic!("{error}");
+            }
+            self.records.commit(&effects.record_writes);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use trellis_engine::{
-    CallReport, Change, Effects, EmittedEvent, Failure, FailureKind, LogLine, Metering, Outcome, ProgressReport,
+    CallReport, Change, EmittedEvent, Failure, FailureKind, LogLine, Metering, Outcome, ProgressReport, RecordWrite,
     TargetFull, Write,
 };
 
@@ -27,6 +27,8 @@ pub struct Report {
     pub requests: Vec<Request>,
     /// What the call wrote, by store and key. Empty for a call that failed.
     pub writes: Vec<Write>,
+    /// What the call wrote of managed data, by collection and key. Empty for a call that failed.
+    pub record_writes: Vec<RecordWrite>,
     /// Events that the call emitted to other grids, in order. Empty for a call that failed.
     pub events: Vec<Event>,
     /// Whether any request other than GET and HEAD was about to be sent.
@@ -47,20 +49,21 @@ impl Report {
     pub(crate) fn new(report: CallReport, requests: Vec<Request>) -> Self {
         let CallReport { outcome, log, outside_effect, metering } = report;
         let mut suspended = None;
-        let (emissions, writes, events, failure) = match outcome {
-            Outcome::Emitted(Effects { emissions, writes, events, .. }) => {
-                let emissions = emissions.into_iter().map(|emission| {
+        let (mut emissions, mut writes, mut record_writes, mut events) = (BTreeMap::new(), vec![], vec![], vec![]);
+        let mut failure = None;
+        match outcome {
+            Outcome::Emitted(effects) => {
+                let emitted = effects.emissions.into_iter().map(|emission| {
                     let value = serde_json::from_str(emission.json.get()).expect("the engine emits only JSON");
                     (emission.port, value)
                 });
-                (emissions.collect(), writes, events.into_iter().map(event).collect(), None)
+                emissions = emitted.collect();
+                (writes, record_writes) = (effects.writes, effects.record_writes);
+                events = effects.events.into_iter().map(event).collect();
             }
-            Outcome::Failed(failure) => (BTreeMap::new(), Vec::new(), Vec::new(), Some(failure)),
-            Outcome::Suspended(full) => {
-                suspended = Some(full);
-                (BTreeMap::new(), Vec::new(), Vec::new(), None)
-            }
-        };
+            Outcome::Failed(failed) => failure = Some(failed),
+            Outcome::Suspended(full) => suspended = Some(full),
+        }
         Self {
             emissions,
             failure,
@@ -69,6 +72,7 @@ impl Report {
             progress: Vec::new(),
             requests,
             writes,
+            record_writes,
             events,
             outside_effect,
             metering,
@@ -142,6 +146,21 @@ impl Report {
         }
     }
 
+    /// The record that the call has written, if it wrote one.
+    pub fn put_record(&self, collection: &str, key: &str) -> Option<Value> {
+        let json = self.record_write(collection, key)?.json.as_ref()?;
+        Some(serde_json::from_str(json).expect("the engine takes only JSON"))
+    }
+
+    /// Whether the call has deleted this record.
+    pub fn has_deleted_record(&self, collection: &str, key: &str) -> bool {
+        self.record_write(collection, key).is_some_and(|write| write.json.is_none())
+    }
+
+    fn record_write(&self, collection: &str, key: &str) -> Option<&RecordWrite> {
+        self.record_writes.iter().find(|write| write.collection == collection && write.key == key)
+    }
+
     /// The data of the events that were emitted to a grid, in order.
     pub fn emitted_to(&self, grid: &str) -> Vec<&Value> {
         self.events.iter().filter(|event| event.grid == grid).map(|event| &event.data).collect()
@@ -159,6 +178,10 @@ impl Report {
         }
         for write in &self.writes {
             story.push_str(&format!("write: {} {}: {:?}\n", write.store, write.key, write.change));
+        }
+        for write in &self.record_writes {
+            let json = write.json.as_deref().unwrap_or("deleted");
+            story.push_str(&format!("record: {} {}: {json}\n", write.collection, write.key));
         }
         for event in &self.events {
             story.push_str(&format!("event: {} {} {:?}\n", event.grid, event.data, event.attributes));

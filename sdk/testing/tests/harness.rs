@@ -249,3 +249,36 @@ fn reported_progress_is_in_the_report() {
     let seen: Vec<_> = report.progress.iter().map(|one| (one.fraction, one.text.as_str())).collect();
     assert_eq!(seen, [(0.25, "a quarter"), (1.0, "done")]);
 }
+
+#[test]
+fn records_are_declared_put_there_found_and_committed() {
+    let plugin = plugin()
+        .collection("issues", json!({ "indexes": { "state": "/state" }, "schema": { "required": ["state"] } }))
+        .records("issues", [("1", json!({ "state": "open" })), ("2", json!({ "state": "closed" }))]);
+    let open = json!({ "query": { "collection": "issues", "filter": [["state", "equal", "open"]] } });
+    let operations =
+        json!([open, { "put": ["issues", "3", { "state": "open" }] }, { "delete": ["issues", "1"] }, open]);
+    let report = plugin.call("in", json!({ "do": "records", "operations": operations }));
+    let answers = report.emitted("out");
+    assert_eq!((&answers[0], &answers[3]), (&json!([[["1", 1]], null]), &json!([[["3", 0]], null])));
+    assert_eq!(report.put_record("issues", "3"), Some(json!({ "state": "open" })));
+    assert!(report.has_deleted_record("issues", "1") && report.put_record("issues", "1").is_none());
+    assert_eq!((plugin.recorded("issues", "1"), plugin.recorded("issues", "3").is_some()), (None, true));
+
+    let fails = json!({ "do": "records-then-panic", "operations": [{ "delete": ["issues", "3"] }] });
+    plugin.call("in", fails).assert_failed(FailureKind::Trapped, "after the records");
+    assert!(plugin.recorded("issues", "3").is_some(), "nothing of a failed call is committed");
+}
+
+#[test]
+#[should_panic(expected = "record `1` does not fit collection `issues`: at ``: `state` is missing")]
+fn a_record_that_does_not_fit_its_collection_is_a_mistake_of_the_test() {
+    let collection = json!({ "schema": { "required": ["state"] } });
+    let _plugin = plugin().collection("issues", collection).records("issues", [("1", json!({}))]);
+}
+
+#[test]
+#[should_panic(expected = "did you mean `trellis:issue`?")]
+fn a_collection_that_no_manifest_could_declare_is_a_mistake_of_the_test() {
+    let _plugin = plugin().collection("issues", json!({ "schema": "trellis:isue" }));
+}

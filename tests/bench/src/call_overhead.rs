@@ -8,7 +8,8 @@ use std::{
 use anyhow::{Context as _, anyhow, ensure};
 use bytes::Bytes;
 use trellis_engine::{
-    Call, Engine, EngineConfig, Entry, Event, ListedKey, Outbound, Outcome, Storage, StorageUnavailable, Transformer,
+    Call, Engine, EngineConfig, Entry, Event, ListedKey, ManagedData, Outbound, Outcome, Storage, StorageUnavailable,
+    Transformer,
 };
 use trellis_model::{AccountId, call_limits::CallLimits};
 
@@ -142,6 +143,7 @@ impl ThroughEngine {
             grants: Arc::default(),
             secrets: Arc::default(),
             storage: Arc::clone(&self.storage) as Arc<dyn Storage>,
+            records: ManagedData::default(),
             outbound: Arc::clone(&self.outbound),
             targets: None,
             progress: None,

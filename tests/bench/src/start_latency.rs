@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use serde_json::json;
-use trellis_engine::{Call, Event, Outcome, Transformer};
+use trellis_engine::{Call, Event, ManagedData, Outcome, Transformer};
 use trellis_model::{AccountId, RunId, call_limits::CallLimits};
 
 use crate::{
@@ -72,6 +72,7 @@ fn call(subject: &Subject) -> Call {
         grants: Arc::default(),
         secrets: Arc::default(),
         storage: Arc::new(NoStorage),
+        records: ManagedData::default(),
         outbound: subject.server.host.engine.outbound(AccountId(1)),
         targets: None,
         progress: None,

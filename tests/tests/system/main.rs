@@ -46,6 +46,7 @@ mod keyvalue;
 mod outbox;
 mod polyglot;
 mod ready_made;
+mod records;
 mod replay;
 mod retries;
 mod storage;

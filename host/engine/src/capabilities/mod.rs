@@ -9,6 +9,7 @@ pub(crate) mod keyvalue;
 pub mod log;
 pub mod outbox;
 pub mod progress;
+pub mod records;
 pub(crate) mod secrets;
 mod stdio;
 pub mod storage;
@@ -28,6 +29,7 @@ pub(crate) struct Capabilities {
     pub web: web::Web,
     /// Of `wasi:keyvalue` as well.
     pub storage: storage::StorageAccess,
+    pub records: records::RecordsAccess,
     pub outbox: outbox::Outbox,
     pub secrets: secrets::ReadableSecrets,
     pub progress: progress::Progress,
@@ -42,6 +44,7 @@ impl Capabilities {
         web::add_to_linker(linker)?;
         storage::add_to_linker(linker)?;
         keyvalue::add_to_linker(linker)?;
+        records::add_to_linker(linker)?;
         outbox::add_to_linker(linker)?;
         secrets::add_to_linker(linker)?;
         progress::add_to_linker(linker)

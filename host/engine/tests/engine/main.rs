@@ -13,6 +13,7 @@ mod isolation;
 mod keyvalue;
 mod limits;
 mod outbox;
+mod records;
 mod secrets;
 mod storage;
 mod support;

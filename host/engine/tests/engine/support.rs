@@ -9,8 +9,8 @@ use std::{
 use bytes::Bytes;
 use serde_json::Value;
 use trellis_engine::{
-    Call, CallReport, Digest, Effects, Engine, EngineConfig, Entry, Event, Failure, FailureKind, ListedKey, Outbound,
-    Outcome, Secrets, Storage, StorageUnavailable, Transformer,
+    Call, CallReport, Digest, Effects, Engine, EngineConfig, Entry, Event, Failure, FailureKind, ListedKey,
+    ManagedData, Outbound, Outcome, Secrets, Storage, StorageUnavailable, Transformer,
 };
 use trellis_model::{AccountId, call_limits::CallLimits, grant::Grants};
 
@@ -68,6 +68,7 @@ pub struct Fixture {
     pub grants: Grants,
     pub secrets: Secrets,
     pub storage: Arc<dyn Storage>,
+    pub records: ManagedData,
     pub outbound: Option<Arc<dyn Outbound>>,
     pub config: Arc<str>,
     pub attributes: Vec<(String, String)>,
@@ -90,6 +91,7 @@ impl Fixture {
             grants: Grants::default(),
             secrets: Secrets::default(),
             storage: Arc::new(Committed::default()),
+            records: ManagedData::default(),
             outbound: None,
             config: "{}".into(),
             attributes: vec![("trigger".to_owned(), "tasks".to_owned())],
@@ -127,6 +129,7 @@ impl Fixture {
             grants: Arc::new(self.grants.clone()),
             secrets: Arc::new(self.secrets.clone()),
             storage: Arc::clone(&self.storage),
+            records: self.records.clone(),
             outbound: self.outbound.clone().unwrap_or_else(|| self.engine.outbound(AccountId(1))),
             targets: None,
             progress: None,

@@ -5,16 +5,19 @@ use super::{
     document::{Item, ItemKind},
     reader::Faults,
 };
-use crate::grant::{CREDENTIALS_MAX, CredentialGrant, Grants, HeaderTemplate, HttpGrant, Origin, StorageGrant};
+use crate::grant::{
+    CREDENTIALS_MAX, CredentialGrant, Grants, HeaderTemplate, HttpGrant, Origin, RecordsGrant, StorageGrant,
+};
 
 /// Grants of one kind of one node.
 const GRANTS_MAX: usize = 64;
 
 pub(super) fn read(faults: &mut Faults, item: &Item) -> Grants {
-    let fields = faults.fields(item, &["http", "storage", "emit", "credential", "secret"]);
+    let fields = faults.fields(item, &["http", "storage", "records", "emit", "credential", "secret"]);
     let http: Vec<HttpGrant> = fields.optional("http").map(|item| read_list(faults, item)).unwrap_or_default();
     let grants = Grants {
         storage: fields.optional("storage").map(|item| read_list::<StorageGrant>(faults, item)).unwrap_or_default(),
+        records: fields.optional("records").map(|item| read_list::<RecordsGrant>(faults, item)).unwrap_or_default(),
         emit: fields.optional("emit").map(|item| read_list(faults, item)).unwrap_or_default(),
         credential: fields.optional("credential").map(|item| read_credentials(faults, item, &http)).unwrap_or_default(),
         secret: fields.optional("secret").map(|item| read_secrets(faults, item)).unwrap_or_default(),

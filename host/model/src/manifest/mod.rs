@@ -14,6 +14,7 @@ pub mod origin;
 pub mod reader;
 pub mod variables;
 
+mod collections;
 mod credential_uses;
 mod dedupe;
 mod each;
@@ -36,7 +37,7 @@ pub use reply::{Reply, ReplyFrom};
 pub use targets::{InvalidTargetHosts, Target, TargetHosts};
 pub use triggers::{HttpTrigger, OnLimit, Trigger, TriggerAuth};
 
-use crate::{description::check_name, fault::Fault, place::GridOrder};
+use crate::{description::check_name, fault::Fault, place::GridOrder, records::CollectionDefinition};
 use document::Item;
 use reader::Faults;
 
@@ -56,6 +57,8 @@ pub struct Manifest {
     pub grids: BTreeMap<String, GridDefinition>,
     /// What `trellis dev` adds. Nothing else heeds it.
     pub dev: dev::DevDefinition,
+    /// Of managed data.
+    pub collections: BTreeMap<String, CollectionDefinition>,
 }
 
 /// A directed acyclic graph of nodes, as written.
@@ -126,7 +129,8 @@ impl Manifest {
     /// Reads a document with faults as well: what is left of it can be checked further, so that a person sees all at once.
     pub fn read_as_far_as_possible(document: &Item) -> (Self, Vec<Fault>) {
         let mut faults = Faults::default();
-        let fields = faults.fields(document, &["project", "plugins", "triggers", "targets", "grids", "dev"]);
+        let fields =
+            faults.fields(document, &["project", "plugins", "triggers", "targets", "grids", "collections", "dev"]);
         let project = fields.required(&mut faults, "project", "add `[project]` with a `name`");
         let manifest = Self {
             project: read_project(&mut faults, project),
@@ -135,6 +139,10 @@ impl Manifest {
             triggers: fields.optional("triggers").map(|item| triggers::read(&mut faults, item)).unwrap_or_default(),
             targets: fields.optional("targets").map(|item| targets::read(&mut faults, item)).unwrap_or_default(),
             dev: fields.optional("dev").map(|item| dev::read(&mut faults, item)).unwrap_or_default(),
+            collections: fields
+                .optional("collections")
+                .map(|item| collections::read(&mut faults, item))
+                .unwrap_or_default(),
         };
         check_references(&mut faults, document, &manifest);
         (manifest, faults.into_vec())
@@ -212,6 +220,12 @@ fn check_references(faults: &mut Faults, document: &Item, manifest: &Manifest) {
                     faults.push(unknown(document, &pointer, "grid", grid, &sections.grids));
                 }
             }
+            for (index, grant) in node.grants.records.iter().enumerate() {
+                if !sections.collections.contains(&grant.collection.as_str()) {
+                    let pointer = format!("/grids/{grid_name}/nodes/{node_name}/grants/records/{index}");
+                    faults.push(unknown(document, &pointer, "collection", &grant.collection, &sections.collections));
+                }
+            }
         }
     }
     if let Some(event) =
@@ -232,6 +246,7 @@ struct Sections<'i> {
     plugins: Vec<&'i str>,
     grids: Vec<&'i str>,
     triggers: Vec<&'i str>,
+    collections: Vec<&'i str>,
 }
 
 impl<'i> Sections<'i> {
@@ -250,7 +265,7 @@ impl<'i> Sections<'i> {
             Some(document::ItemKind::List(items)) => items.iter().take(SECTIONS_MAX).filter_map(name_of).collect(),
             _ => Vec::new(),
         };
-        Self { plugins: names("/plugins"), grids: names("/grids"), triggers }
+        Self { plugins: names("/plugins"), grids: names("/grids"), triggers, collections: names("/collections") }
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use trellis_engine::{Call, CallReport, Event, FailureKind, LoadError, LogLevel, RunLog, Secrets, UploadError};
+use trellis_engine::{
+    Call, CallReport, Event, FailureKind, LoadError, LogLevel, ManagedData, RunLog, Secrets, UploadError,
+};
 use trellis_model::{
     Queue, RunId,
     call_limits::CallLimits,
@@ -11,7 +13,10 @@ use trellis_model::{
 };
 use trellis_store::fail_point;
 
-use super::{LEASE_PAUSE, context::RunContext, execution::CallVoice, first_permit::FirstPermit, storage::CallStorage};
+use super::{
+    LEASE_PAUSE, context::RunContext, execution::CallVoice, first_permit::FirstPermit, records::CallRecords,
+    storage::CallStorage,
+};
 use crate::{
     catalog::LoadedRevision,
     limiter::Permit,
@@ -39,6 +44,7 @@ pub struct NodeCall {
     pub inputs: Inputs,
     pub attributes: Arc<Vec<(String, String)>>,
     pub storage: Arc<CallStorage>,
+    pub records: Arc<CallRecords>,
     /// The node's place in the line before a target, if it has one.
     pub waiting: Option<TargetWait>,
     /// Calls in a row before this one that the host could not make.
@@ -194,6 +200,10 @@ impl NodeCall {
             grants: Arc::clone(&node.grants),
             secrets,
             storage: Arc::clone(&self.storage) as Arc<dyn trellis_engine::Storage>,
+            records: ManagedData {
+                collections: Arc::clone(&self.revision.collections),
+                records: Arc::clone(&self.records) as Arc<dyn trellis_engine::Records>,
+            },
             outbound: context.engine.outbound(self.queue.account),
             targets: context.targets.gate(
                 self.caller(context),
@@ -267,6 +277,7 @@ pub fn metering(metering: &trellis_engine::Metering) -> Metering {
         response_bytes: metering.response_bytes,
         target_wait_us: metering.target_wait_us,
         storage_operations: metering.storage_operations,
+        record_operations: metering.record_operations,
         events_emitted: metering.events_emitted,
         log_bytes: metering.log_bytes,
     }

@@ -32,6 +32,7 @@ use super::{
     context::RunContext,
     first_permit::FirstPermit,
     outbox::emitted_jobs,
+    records::CallRecords,
     storage::{CallStorage, Pending},
 };
 use crate::{cancellations::Flight, catalog::LoadedRevision, starts::Start};
@@ -196,12 +197,10 @@ impl<'c> Execution<'c> {
     fn node_call(&self, step: Step, inputs: Inputs) -> NodeCall {
         let before = self.progress.result(step);
         let voice = self.voice(step);
-        let storage = CallStorage::new(
-            self.context.database.clone(),
-            self.job.account,
-            self.job.project,
-            self.pending.snapshot(),
-        );
+        let (database, account, project) = (&self.context.database, self.job.account, self.job.project);
+        let storage = Arc::new(CallStorage::new(database.clone(), account, project, self.pending.snapshot()));
+        let snapshot = self.pending.records_snapshot();
+        let records = CallRecords::new(database.clone(), account, project, snapshot, Arc::clone(&storage));
         NodeCall {
             generation: self.generation,
             queue: self.job.queue(),
@@ -213,7 +212,8 @@ impl<'c> Execution<'c> {
             attempt: self.progress.attempts(step) + 1,
             inputs,
             attributes: Arc::clone(&self.attributes),
-            storage: Arc::new(storage),
+            storage,
+            records: Arc::new(records),
             waiting: before.and_then(|result| result.waiting.clone()),
             held_up: before.map_or(0, |result| result.held_up),
             uncompiled: before.map_or(0, |result| result.uncompiled),
@@ -272,7 +272,7 @@ impl<'c> Execution<'c> {
         if let Some(reason) = self.too_much_of_elements(call, &effects) {
             return self.fail(call, reason, None, log, metering);
         }
-        if self.pending.merge(&call.storage.snapshot, call.storage.take_overlaid_reads(), &effects).is_err() {
+        if self.pending.merge_all(&call.storage, &call.records, &effects).is_err() {
             if report.outside_effect {
                 self.fail(call, conflict(), None, log, metering);
             }

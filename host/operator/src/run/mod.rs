@@ -17,6 +17,7 @@ mod execution;
 mod first_permit;
 mod move_up;
 mod outbox;
+mod records;
 mod secrets;
 mod storage;
 mod suspects;

@@ -19,6 +19,8 @@ use trellis_store::{
     jobs::NewJob,
 };
 
+use super::records::{self, CallRecords, RecordsSnapshot};
+
 /// Store and key.
 type Key = (String, String);
 
@@ -28,6 +30,8 @@ pub struct Pending {
     effects: Effects,
     /// Writes of this run that were here and are committed by now.
     writes_committed: usize,
+    /// The same of writes of records.
+    record_writes_committed: usize,
 }
 
 /// A node's reads were overtaken by another node of the same run.
@@ -37,6 +41,7 @@ pub struct Overtaken;
 impl Pending {
     pub fn take(&mut self) -> Effects {
         self.writes_committed += self.effects.writes.len();
+        self.record_writes_committed += self.effects.record_writes.len();
         std::mem::take(&mut self.effects)
     }
 
@@ -54,6 +59,31 @@ impl Pending {
         Snapshot { overlay: Arc::new(overlay), writes_committed: self.writes_committed, writes_seen }
     }
 
+    /// The same for records.
+    pub fn records_snapshot(&self) -> RecordsSnapshot {
+        RecordsSnapshot::of(&self.effects.record_writes, self.record_writes_committed)
+    }
+
+    /// Adds what a call has read and written of stores and records: all of it, or nothing.
+    ///
+    /// # Errors
+    /// As of [`Pending::merge`], for both.
+    pub fn merge_all(
+        &mut self,
+        storage: &CallStorage,
+        records: &CallRecords,
+        effects: &trellis_engine::Effects,
+    ) -> Result<(), Overtaken> {
+        let (writes, committed) = (&self.effects.record_writes, self.record_writes_committed);
+        if records.snapshot.is_overtaken(writes, committed, &records.take_overlaid(), &effects.record_reads) {
+            return Err(Overtaken);
+        }
+        self.merge(&storage.snapshot, storage.take_overlaid_reads(), effects)?;
+        self.effects.record_reads.extend(records.snapshot.committed_reads(&effects.record_reads));
+        self.effects.record_writes.extend(effects.record_writes.iter().map(records::write));
+        Ok(())
+    }
+
     /// Adds what a call has emitted, once what it has read and written is merged.
     pub fn emit(&mut self, events: Vec<NewJob>) {
         self.effects.events.extend(events);
@@ -64,7 +94,7 @@ impl Pending {
     /// # Errors
     /// A node that ran at the same time wrote what this call had read, or what it had read of earlier nodes was committed
     /// meanwhile and may have been changed by others since: the call's effects are void.
-    pub fn merge(
+    fn merge(
         &mut self,
         snapshot: &Snapshot,
         overlaid: OverlaidReads,
@@ -298,6 +328,8 @@ mod tests {
             emissions: Vec::new(),
             reads: reads.iter().map(read).collect(),
             writes: writes.iter().map(write).collect(),
+            record_reads: Vec::new(),
+            record_writes: Vec::new(),
             events: Vec::new(),
         }
     }

@@ -181,6 +181,12 @@ pub const KINDS: &[ProblemKind] = &[
         "Try again after `Retry-After`, events with the same `Idempotency-Key`.",
     ),
     kind(
+        "unfit-record",
+        "the record does not fit the schema of its collection",
+        "The project's manifest declares a schema for the collection, and the body does not fit it. `faults` lists what does not, each with its place in the body. Nothing was written.",
+        "Send what the schema asks for, or change it in the manifest under `[collections.NAME]` and deploy.",
+    ),
+    kind(
         "unsupported-media-type",
         "the body is not of a kind that is taken here",
         "`Content-Type` or `Content-Encoding` says something that this route does not take.",

@@ -7,6 +7,7 @@ mod auth;
 mod call_limits;
 mod cancel;
 mod catalogue;
+mod collections;
 mod credentials;
 mod cursor;
 mod dedupe;
@@ -33,6 +34,7 @@ mod revisions;
 mod route;
 mod run_events;
 mod runs;
+mod schemas;
 mod senders;
 mod serve;
 mod shelter;
@@ -138,6 +140,8 @@ pub fn routes() -> Vec<Route> {
         projects::declared(),
         deploy::declared(),
         revisions::declared(),
+        collections::declared(),
+        schemas::declared(),
         stores::declared(),
         tokens::declared(),
         credentials::declared(),

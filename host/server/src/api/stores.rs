@@ -3,7 +3,7 @@
 //! A key is what follows the store's name in the address, with its slashes. What an account's calls may write is what may be
 //! written here: the same limits on key, value and time to live hold.
 
-mod conditions;
+pub(super) mod conditions;
 
 use std::{sync::Arc, time::Duration};
 

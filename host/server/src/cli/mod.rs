@@ -12,6 +12,7 @@ mod limits;
 mod logs;
 pub mod new;
 mod plugin;
+mod records;
 mod replay;
 mod revisions;
 mod runs;
@@ -82,6 +83,9 @@ enum Command {
     /// Look at a run, watch it, cancel it, replay it
     #[command(subcommand)]
     Run(runs::RunCommand),
+    /// Look into the collections of a project, and mend their records
+    #[command(subcommand)]
+    Records(records::RecordsCommand),
     /// Look into the stores of a project, and mend them
     #[command(subcommand)]
     Stores(stores::StoresCommand),
@@ -149,6 +153,7 @@ async fn run(command: Command, output: &mut Output, progress: &Progress) -> Comm
         Command::Credentials(command) => credential::run_keys(command, output).await,
         Command::Migrate(args) => serve::migrate(args, output).await,
         Command::Doctor(args) => doctor::run(args, output).await,
+        Command::Records(command) => records::run(command, output).await,
         Command::Stores(command) => stores::run(command, output).await,
         Command::Completions { shell } => completions(shell),
         Command::ExitCodes => exit_codes::run(output),

@@ -331,6 +331,9 @@ fn node_lines(text: &mut String, node: &NodeAnswer) {
         if metering.storage_operations > 0 {
             let _ = write!(text, ", {} storage operations", metering.storage_operations);
         }
+        if metering.record_operations > 0 {
+            let _ = write!(text, ", {} record operations", metering.record_operations);
+        }
         if metering.log_bytes > 0 {
             let _ = write!(text, ", {} bytes logged", metering.log_bytes);
         }

@@ -10,13 +10,11 @@ use serde_json::Value;
 use trellis_model::{
     fault::Fault,
     manifest::document::{Item, ItemKind, pointer_join},
+    records::PUBLISHED_PREFIX,
 };
 
 /// Largest file with a schema, in bytes: as much as a whole manifest.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-
-/// What the names of published schemas begin with: those are no files.
-const PUBLISHED_PREFIX: &str = "trellis:";
 
 /// Puts the schemas of triggers and collections in that are given as files of the folder.
 ///

@@ -7,10 +7,12 @@ mod cancel;
 mod conclude;
 mod fence;
 mod outbox;
+mod records;
 mod storage;
 
 use std::time::Duration;
 
+use sqlx::PgConnection;
 use trellis_model::{AccountId, ClaimId, Lane, ProjectId, RunId, Shard, run::RunState, run_limits::PendingSize};
 use uuid::Uuid;
 
@@ -50,13 +52,21 @@ pub struct Effects {
     pub reads: Vec<ReadVersion>,
     /// In the order they were made.
     pub writes: Vec<Write>,
+    /// Committed versions of records that were read; 0 for those that were absent.
+    pub record_reads: Vec<RecordVersion>,
+    /// In the order they were made.
+    pub record_writes: Vec<RecordWrite>,
     /// In the order they were emitted.
     pub events: Vec<NewJob>,
 }
 
 impl Effects {
     pub fn is_empty(&self) -> bool {
-        self.reads.is_empty() && self.writes.is_empty() && self.events.is_empty()
+        self.reads.is_empty()
+            && self.writes.is_empty()
+            && self.record_reads.is_empty()
+            && self.record_writes.is_empty()
+            && self.events.is_empty()
     }
 
     /// How much it is.
@@ -67,10 +77,12 @@ impl Effects {
         };
         let reads: usize = self.reads.iter().map(|read| read.store.len() + read.key.len()).sum();
         let writes: usize = self.writes.iter().map(|write| write.store.len() + write.key.len() + value(write)).sum();
+        let record_reads: usize = self.record_reads.iter().map(|read| read.collection.len() + read.key.len()).sum();
+        let record_writes: usize = self.record_writes.iter().map(RecordWrite::size_bytes).sum();
         let events: usize = self.events.iter().map(|event| event.payload.len()).sum();
         PendingSize {
-            keys: self.reads.len() + self.writes.len(),
-            bytes: reads + writes + events,
+            keys: self.reads.len() + self.writes.len() + self.record_reads.len() + self.record_writes.len(),
+            bytes: reads + writes + record_reads + record_writes + events,
             events: self.events.len(),
         }
     }
@@ -99,6 +111,27 @@ pub enum WriteKind {
     Delete,
     /// Adds to a decimal integer; absent counts as 0.
     Add(i64),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordVersion {
+    pub collection: String,
+    pub key: String,
+    pub version: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordWrite {
+    pub collection: String,
+    pub key: String,
+    /// JSON text; none: the record is deleted.
+    pub data: Option<String>,
+}
+
+impl RecordWrite {
+    fn size_bytes(&self) -> usize {
+        self.collection.len() + self.key.len() + self.data.as_ref().map_or(0, String::len)
+    }
 }
 
 /// How the run goes on after this commit.
@@ -164,6 +197,12 @@ pub enum CommitOutcome {
     Fenced,
     /// An earlier sending of this very commit was written, but its answer lost. Told as `Committed`.
     Repeated,
+}
+
+/// Lets the writers of a project take turns, until the end of the transaction. Stores and records have one lock, so that who
+/// writes both never waits for somebody who waits for them.
+pub(crate) async fn lock_project(connection: &mut PgConnection, project: ProjectId) -> Result<()> {
+    storage::lock(connection, vec![project.0]).await
 }
 
 impl Database {

@@ -1,5 +1,5 @@
 //! The storage part of a commit: check what was read, then apply what was written, run by run in memory and key by key in
-//! one statement.
+//! one statement. Records, whose part is a module of its own, are checked and applied with it: both or neither.
 //!
 //! Writers of one project take turns (an advisory lock for the transaction), so that between the check and the write
 //! nothing can come, not even a key that did not exist.
@@ -12,7 +12,7 @@ use std::{
 use sqlx::PgConnection;
 use trellis_model::{AccountId, ProjectId, RunId, call_limits::STORAGE_TTL_MS_HIGHEST};
 
-use super::{CommitOutcome, Conclusion, RunCommit, WriteKind};
+use super::{CommitOutcome, Conclusion, RunCommit, WriteKind, records::Sheet};
 use crate::{Result, fail_point};
 
 /// Account, project, store, key.
@@ -59,21 +59,32 @@ pub(super) async fn apply(
     lock_projects(connection, &live, commits).await?;
     let applied = already_applied(connection, &live, commits).await?;
     let mut cells = load(connection, &live, commits).await?;
+    let mut records = Sheet::load(connection, &live, commits).await?;
     for index in live {
         let commit = &commits[index];
         outcomes[index] = if applied.contains(&(commit.account, commit.run)) {
             CommitOutcome::Repeated
-        } else {
+        } else if records.is_current(commit) {
             apply_in_memory(commit, &mut cells)
+        } else {
+            CommitOutcome::Conflict
         };
+        if outcomes[index] == CommitOutcome::Committed {
+            records.apply(commit);
+        }
     }
-    write_back(connection, cells).await
+    write_back(connection, cells).await?;
+    records.write_back(connection).await
 }
 
 async fn lock_projects(connection: &mut PgConnection, live: &[usize], commits: &[RunCommit]) -> Result<()> {
     let projects: BTreeSet<i64> = live.iter().map(|&index| commits[index].project.0).collect();
+    lock(connection, projects.into_iter().collect()).await
+}
+
+/// The turn of these projects' writers, until the end of the transaction.
+pub(super) async fn lock(connection: &mut PgConnection, projects: Vec<i64>) -> Result<()> {
     // In one order everywhere, so that two hosts never wait for each other.
-    let projects: Vec<i64> = projects.into_iter().collect();
     sqlx::query(
         "select pg_advisory_xact_lock(hashtextextended('trellis.keyvalue', project))
          from (select unnest($1::bigint[]) as project order by 1) as ordered",

@@ -8,7 +8,7 @@ use crate::{
         exports::trellis::plugin::transformer::{Emission, Event, Failure},
         trellis::plugin::{events::Retry, progress},
     },
-    hostile, http, outbox, secret, store, wasi,
+    hostile, http, outbox, records, secret, store, wasi,
 };
 
 #[derive(Deserialize)]
@@ -94,6 +94,14 @@ pub enum Action {
     /// Storage, then a failure: nothing may remain.
     StorageThenPanic {
         operations: Vec<store::Operation>,
+    },
+
+    Records {
+        operations: Vec<records::Operation>,
+    },
+    /// Records, then a failure: nothing may remain.
+    RecordsThenPanic {
+        operations: Vec<records::Operation>,
     },
 
     /// Emits events to grids.
@@ -216,6 +224,12 @@ impl Action {
             Self::StorageThenPanic { operations } => {
                 store::perform(operations);
                 panic!("after the writes")
+            }
+
+            Self::Records { operations } => records::perform(operations),
+            Self::RecordsThenPanic { operations } => {
+                records::perform(operations);
+                panic!("after the records")
             }
 
             Self::Outbox { events } => outbox::emit(&events),

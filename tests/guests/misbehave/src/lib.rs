@@ -10,6 +10,7 @@ mod action;
 mod hostile;
 mod http;
 mod outbox;
+mod records;
 mod secret;
 mod store;
 mod wasi;

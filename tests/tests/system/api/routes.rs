@@ -15,11 +15,14 @@ const PAYLOAD: &str = "payload-of-the-owner-alone";
 const CONFIG: &str = "config-of-the-owner-alone";
 const TOKEN_NAME: &str = "token-of-the-owner-alone";
 const STORED: &str = "\"stored-by-the-owner-alone\"";
+const RECORDED: &str = "recorded-by-the-owner-alone";
 
 fn vault(name: &str) -> Value {
     let expression = format!("if . == \"{CONFIG}\" then 1 else . end");
     let node = json!({ "plugin": "json-map", "inputs": { "in": "event" }, "config": { "expression": expression } });
-    project(name, &json!({ "same": node }))
+    let mut vault = project(name, &json!({ "same": node }));
+    vault["collections"] = json!({ "things": {} });
+    vault
 }
 
 /// What the names in paths stand for.
@@ -38,6 +41,8 @@ fn names(project: &str, run: &str, plugin_version: &str, token: &str, account: &
         ("revision", "9000000000"),
         ("problem", "not-found"),
         ("store", "s"),
+        ("collection", "things"),
+        ("schema", "issue"),
         ("key", "key-of-the-owner-alone"),
         ("path", "events"),
     ]
@@ -169,7 +174,9 @@ impl Owner {
         let names = names("vault", &run, version, &token_id, "owner");
         let entry = format!("/v1/projects/vault/stores/s/{}", names["key"]);
         account.api.send(Method::PUT, &entry, "text/plain", STORED.into()).await.expect(201);
-        let own = own.into_iter().chain([STORED.to_owned()]).collect();
+        let record = format!("/v1/projects/vault/collections/things/records/{}", names["key"]);
+        account.api.put(&record, &json!(RECORDED)).await.expect(201);
+        let own = own.into_iter().chain([STORED.to_owned(), RECORDED.to_owned()]).collect();
         Self { account, own, names }
     }
 
@@ -179,7 +186,8 @@ impl Owner {
         let run = &self.names["run"];
         let entry = format!("/v1/projects/vault/stores/s/{}", self.names["key"]);
         let run = format!("/v1/runs/{run}");
-        for path in ["/v1/projects/vault", "/v1/runs?project=vault", &run, "/v1/plugins", &entry] {
+        let records = "/v1/projects/vault/collections/things";
+        for path in ["/v1/projects/vault", "/v1/runs?project=vault", &run, "/v1/plugins", &entry, records] {
             seen.push(self.account.api.get(path).await.expect(200));
         }
         let tokens = self.account.api.get("/v1/tokens").await.expect(200);
@@ -212,7 +220,8 @@ impl Owner {
             // A stranger has a project of this name by then: its own.
             let makes_its_own = route.path == "/v1/projects/{project}" && method == Method::PUT
                 || route.path.starts_with("/v1/projects/{project}/credentials")
-                || route.path.starts_with("/v1/projects/{project}/stores");
+                || route.path.starts_with("/v1/projects/{project}/stores")
+                || route.path.starts_with("/v1/projects/{project}/collections");
             let is_named_in_body = route.path == "/v1/runs/cancel"
                 || route.path == "/v1/runs/replay"
                 || route.path == "/v1/tokens" && method == Method::POST;

@@ -20,7 +20,7 @@ pub fn leaves() -> Vec<(String, Command)> {
 }
 
 /// Commands whose arguments are best shown by an example.
-const WITH_EXAMPLES: [&str; 15] = [
+const WITH_EXAMPLES: [&str; 18] = [
     "account create",
     "account set",
     "completions",
@@ -30,6 +30,9 @@ const WITH_EXAMPLES: [&str; 15] = [
     "plugin unyank",
     "plugin wit",
     "plugin yank",
+    "records get",
+    "records put",
+    "records query",
     "run cancel",
     "run replay",
     "send",

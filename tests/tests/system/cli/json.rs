@@ -72,7 +72,9 @@ async fn what_prints_data_prints_json() {
     let shop = account.deploy(&project("shop", &json!({ "same": node(".") }))).await;
     account.deploy(&project("broken", &json!({ "no": node("error(\"no\")") }))).await;
     let write = action(&json!({ "do": "storage", "operations": [{ "set": ["s", "a/b", "1"] }] }));
-    account.deploy(&project("store", &json!({ "write": write }))).await;
+    let mut store = project("store", &json!({ "write": write }));
+    store["collections"] = json!({ "things": { "indexes": { "n": "/n" } } });
+    account.deploy(&store).await;
     account.deploy(&project("shop", &json!({ "same": node("[.]") }))).await;
     let run = account.run("shop", &json!(1)).await["run"].as_str().expect("a run").to_owned();
     let dead = account.start("broken", &json!(1)).await;
@@ -115,6 +117,11 @@ async fn what_prints_data_prints_json() {
         tried("stores ls", &in_store),
         tried("stores ls", &["s", "--project", "store", "--prefix", "a/"]),
         tried("stores rm", &["s", "a/b", "--project", "store"]),
+        Try { input: "{\"n\":1}", ..tried("records put", &["things", "a/b", "--project", "store"]) },
+        tried("records get", &["things", "a/b", "--project", "store"]),
+        tried("records ls", &in_store),
+        tried("records query", &["things", "--where", "n=1", "--order", "n", "--project", "store"]),
+        tried("records rm", &["things", "a/b", "--project", "store"]),
         tried("token create", &["--name", "json"]),
         tried("token ls", &[]),
         tried("token rotate", &["3"]),
