@@ -41,7 +41,7 @@ pub enum Outcome {
 }
 
 /// What a successful call wants: to be committed together, or not at all.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Effects {
     /// At most one per port, in the order of the guest. Ports without one stay empty.
     pub emissions: Vec<Emission>,

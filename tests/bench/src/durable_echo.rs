@@ -100,7 +100,7 @@ fn echo(call: Call) -> CallReport {
     let outcome = match echoed {
         Ok(json) => {
             let emissions = vec![Emission { port: "out".to_owned(), json }];
-            Outcome::Emitted(Effects { emissions, reads: Vec::new(), writes: Vec::new(), events: Vec::new() })
+            Outcome::Emitted(Effects { emissions, ..Effects::default() })
         }
         Err(error) => {
             Outcome::Failed(Failure { kind: FailureKind::InvalidInput, message: error.to_string(), after_ms: None })

@@ -27,7 +27,7 @@ fn with_things(name: &str, nodes: &Value) -> Value {
 
 /// Keys and records that a query by hand finds, all pages.
 async fn found(account: &Account, project: &str, query: &[(&str, &str)]) -> Vec<(String, Value)> {
-    let (mut found, mut after) = (Vec::new(), None);
+    let (mut found, mut after) = (Vec::new(), None::<String>);
     loop {
         let mut address = reqwest::Url::parse("http://host/").expect("an address");
         address.set_path(&format!("/v1/projects/{project}/collections/things"));
