@@ -13,6 +13,7 @@ pub mod manifest;
 pub mod plan;
 
 pub mod backoff;
+pub mod fixture;
 pub mod json;
 pub mod outbox;
 pub mod place;
