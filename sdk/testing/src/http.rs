@@ -18,9 +18,11 @@ use trellis_model::grant::HttpGrant;
 pub struct Request {
     /// Upper case.
     pub method: String,
+    /// The whole address, with its query.
     pub url: String,
     /// Names in lower case. With `idempotency-key` on requests that change something.
     pub headers: Vec<(String, String)>,
+    /// As it would have gone out; empty for a request without one.
     pub body: Vec<u8>,
 }
 
@@ -90,11 +92,19 @@ impl Response {
         response
     }
 
+    /// An answer with a text. Panics if `status` is none.
     #[track_caller]
     pub fn text(status: u16, body: impl Into<String>) -> Self {
         Self::bytes(status, body.into()).header("content-type", "text/plain; charset=utf-8")
     }
 
+    /// An answer with a body of JSON. Panics if `status` is none, or the body cannot be JSON.
+    ///
+    /// ```
+    /// use trellis_testing::Response;
+    ///
+    /// let busy = Response::json(429, ["try again"]).header("retry-after", "30");
+    /// ```
     #[track_caller]
     pub fn json(status: u16, body: impl Serialize) -> Self {
         let body = serde_json::to_vec(&body).unwrap_or_else(|error| panic!("the mock's body cannot be JSON: {error}"));
@@ -169,27 +179,38 @@ pub(crate) struct FakeHttp {
     mocks: Vec<Mock>,
     requests: Mutex<Vec<Request>>,
     answered: Mutex<Vec<usize>>,
+    unanswered: Mutex<Vec<Unanswered>>,
+}
+
+/// A request that no mock answers; the URL without its query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unanswered {
+    pub method: String,
+    pub url: String,
 }
 
 impl FakeHttp {
     pub fn new(mocks: Vec<Mock>) -> Self {
         let answered = Mutex::new(vec![0; mocks.len()]);
-        Self { mocks, requests: Mutex::default(), answered }
+        Self { mocks, requests: Mutex::default(), answered, unanswered: Mutex::default() }
     }
 
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub fn unanswered(&self) -> Vec<Unanswered> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The mock that was added last wins, so that a test can refine what others set up.
     fn response(&self, request: &Request, url: &url::Url) -> Response {
         let matching = self.mocks.iter().enumerate().rev().find(|(_, mock)| mock.pattern.allows(&request.method, url));
         let Some((place, mock)) = matching else {
-            let text = format!(
-                "the test has no mock for {method} {url}; add `.http_mock(\"{method}\", \"{url}\", …)`",
-                method = request.method,
-                url = &url[..url::Position::AfterPath],
-            );
+            let (method, url) = (request.method.clone(), url[..url::Position::AfterPath].to_owned());
+            let text =
+                format!("the test has no mock for {method} {url}; add `.http_mock(\"{method}\", \"{url}\", …)`");
+            self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).push(Unanswered { method, url });
             return Response { answer: Err(SendError::Transport(text)), delay: Duration::ZERO };
         };
         let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);

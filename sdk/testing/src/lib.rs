@@ -21,18 +21,27 @@
 //! What a test mocks or puts into a store counts as granted, until the test says with [`Plugin::grants`] what is. Knows
 //! nothing of grids, retries and commits: one call is one call.
 
+#![deny(missing_docs)]
+
 mod component;
+mod fixture;
 mod plugin;
 mod report;
+mod snapshot;
 
 mod clock;
 mod http;
 mod storage;
 mod targets;
 
+pub use fixture::{Fixture, NodeReplay, Replay};
 pub use http::{Reply, Request, Response};
 pub use plugin::Plugin;
 pub use report::{Event, Report};
 
 pub use trellis_engine::{Change, Failure, FailureKind, LogLevel, LogLine, Metering, TargetFull, Write};
-pub use trellis_model::{call_limits::CallLimits, description::Description};
+pub use trellis_model::{
+    call_limits::CallLimits,
+    description::Description,
+    fixture::{Change as OutcomeChange, Comparison},
+};

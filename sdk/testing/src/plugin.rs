@@ -1,5 +1,7 @@
 //! A plugin under test, with the world that its calls find.
 
+mod replay;
+
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -19,7 +21,7 @@ use trellis_model::{
 use crate::{
     clock::FixedClock,
     component,
-    http::{FakeHttp, Mock, Reply},
+    http::{FakeHttp, Mock, Reply, Unanswered},
     report::Report,
     storage::FakeStorage,
     targets::{FakeTargets, FullTarget},
@@ -30,6 +32,8 @@ use crate::{
 /// Each method takes the plugin and gives it back, so that a test reads as one sentence. Calls do not use it up: a second
 /// call finds what the first one stored.
 pub struct Plugin {
+    /// Its crate's, if it was built from one.
+    name: Option<String>,
     transformer: Arc<Transformer>,
     event: Event,
     config: Value,
@@ -57,7 +61,7 @@ impl Plugin {
     pub fn build(folder: impl AsRef<Path>) -> Self {
         let folder = folder.as_ref();
         match component::of_crate(folder) {
-            Ok(transformer) => Self::of(transformer),
+            Ok(built) => Self::of(built.transformer, Some(built.name)),
             Err(error) => panic!("cannot build the plugin in {}: {error}", folder.display()),
         }
     }
@@ -66,16 +70,17 @@ impl Plugin {
     #[track_caller]
     pub fn from_bytes(component: impl Into<Vec<u8>>) -> Self {
         match component::load(Bytes::from(component.into()), None) {
-            Ok(transformer) => Self::of(transformer),
+            Ok(transformer) => Self::of(transformer, None),
             Err(error) => panic!("{error}"),
         }
     }
 
-    fn of(transformer: Arc<Transformer>) -> Self {
+    fn of(transformer: Arc<Transformer>, name: Option<String>) -> Self {
         let run = "run_0000000000001".to_owned();
         let node = "node".to_owned();
         let idempotency_key = format!("{run}-{node}");
         Self {
+            name,
             transformer,
             event: Event { run, node, attempt: 1, idempotency_key, attributes: Vec::new(), inputs: Vec::new() },
             config: Value::Object(serde_json::Map::new()),
@@ -242,12 +247,18 @@ impl Plugin {
     #[track_caller]
     pub fn call_with<'a>(&self, inputs: impl IntoIterator<Item = (&'a str, Value)>) -> Report {
         let inputs: Vec<(&str, Value)> = inputs.into_iter().collect();
-        self.check_inputs(&inputs);
+        self.call_once(&inputs).0
+    }
+
+    /// The report, and the requests that nothing answered.
+    #[track_caller]
+    fn call_once(&self, inputs: &[(&str, Value)]) -> (Report, Vec<Unanswered>) {
+        self.check_inputs(inputs);
         let http = Arc::new(FakeHttp::new(self.mocks.clone()));
-        let call = self.prepare(&inputs, &http);
+        let call = self.prepare(inputs, &http);
         let report = component::block_on(self.transformer.call(call));
         self.commit(&report);
-        Report::new(report, http.requests())
+        (Report::new(report, http.requests()), http.unanswered())
     }
 
     fn prepare(&self, inputs: &[(&str, Value)], http: &Arc<FakeHttp>) -> Call {

@@ -81,8 +81,8 @@ fn outcome(result: &NodeResult) -> Result<Outcome, String> {
             if let Some((port, _)) = result.outputs.iter().find(|(_, json)| is_omitted(json)) {
                 return Err(format!("its output `{port}` was too large to be kept in history"));
             }
-            let parse = |(port, json): (&String, &Box<RawValue>)| Ok((port.clone(), serde_json::from_str(json.get())?));
-            let ports: Result<BTreeMap<String, Value>, serde_json::Error> = result.outputs.iter().map(parse).collect();
+            let ports = result.outputs.iter().map(|(port, json)| Ok((port.clone(), serde_json::from_str(json.get())?)));
+            let ports: Result<BTreeMap<String, Value>, serde_json::Error> = ports.collect();
             ports.map(Outcome::Emitted).map_err(|error| format!("its outputs are not readable: {error}"))
         }
         (NodeState::Failed, Some(reason)) => Ok(Outcome::Failed(reason.clone())),

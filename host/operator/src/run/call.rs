@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use trellis_engine::{Call, CallReport, Event, FailureKind, LoadError, LogLevel, RunLog, Secrets, UploadError};
+use trellis_engine::{Call, CallReport, Event, LoadError, LogLevel, RunLog, Secrets, UploadError};
 use trellis_model::{
     Queue, RunId,
     call_limits::CallLimits,
@@ -94,7 +94,7 @@ impl NodeCall {
             "call-host-short",
             CallEnd::Called(Box::new(CallReport {
                 outcome: trellis_engine::Outcome::Failed(trellis_engine::Failure {
-                    kind: FailureKind::Unavailable,
+                    kind: trellis_engine::FailureKind::Unavailable,
                     message: "asked for memory when all memory of the host for guests was in use".to_owned(),
                     after_ms: None,
                 }),
@@ -178,21 +178,6 @@ fn load_reason(error: &LoadError) -> Reason {
         LoadError::WrongDigest { .. } | LoadError::Upload(UploadError::Faults(_)) => ReasonKind::Permanent,
     };
     Reason { kind, message: error.to_string() }
-}
-
-pub fn reason(failure: &trellis_engine::Failure) -> Reason {
-    let kind = match failure.kind {
-        FailureKind::InvalidInput => ReasonKind::InvalidInput,
-        FailureKind::InvalidConfig => ReasonKind::InvalidConfig,
-        FailureKind::Permanent => ReasonKind::Permanent,
-        FailureKind::Retryable => ReasonKind::Retryable,
-        FailureKind::Trapped => ReasonKind::Trap,
-        FailureKind::TimedOut => ReasonKind::Timeout,
-        FailureKind::LimitExceeded => ReasonKind::Limit,
-        FailureKind::Unavailable => ReasonKind::Host,
-    };
-    // Postgres text holds no NUL.
-    Reason { kind, message: failure.message.replace('\0', "\u{fffd}") }
 }
 
 pub fn log_lines(log: RunLog) -> Vec<LogLine> {
