@@ -28,7 +28,10 @@ use crate::{
     limiter::{Limiter, LimiterConfig},
     outbox::Outbox,
     preparer::Preparer,
-    run::{Callee, Conflicts, RunContext, Suspects, move_up},
+    run::{
+        Callee, Conflicts, RunContext, Suspects, move_up,
+        shadow::{ShadowLimits, Shadows},
+    },
     run_ids::RunIds,
     scheduler::{Message, RunStarter, Scheduler, Wakeups},
     slots::Slots,
@@ -51,6 +54,8 @@ pub struct HostConfig {
     /// Runs in flight at most, waiting ones included.
     pub runs_max: usize,
     pub callee: Callee,
+    /// How much of trying candidates there may be.
+    pub shadow_limits: ShadowLimits,
     /// Between two looks at what has had its time.
     pub housekeeping_interval: Duration,
 }
@@ -68,6 +73,8 @@ pub struct Host {
     pub clock: Clock,
     pub vault: Vault,
     pub budgets: Arc<CallBudgets>,
+    pub shadows: Shadows,
+    slots: Slots,
     spreads: Arc<Spreads>,
     targets: Targets,
     lease: Arc<Lease>,
@@ -167,6 +174,18 @@ impl Host {
             Ingest::start(database.clone(), config.ingest, lease, ids.clone(), spreads, wakeups.clone(), stop)
         });
         let targets = Targets::new(database.clone(), Arc::clone(&lease), clock.clone());
+        let slots = Slots::default();
+        let shadows = Shadows {
+            database: database.clone(),
+            engine: engine.clone(),
+            limiter: limiter.clone(),
+            lease: Arc::clone(&lease),
+            slots: slots.clone(),
+            vault: vault.clone(),
+            budgets: Arc::clone(&budgets),
+            limits: config.shadow_limits,
+            gate: Shadows::gate(config.shadow_limits),
+        };
         let host = Arc::new(Self {
             database,
             engine,
@@ -176,6 +195,8 @@ impl Host {
             clock,
             vault,
             budgets,
+            shadows,
+            slots,
             spreads,
             targets,
             lease,
@@ -246,7 +267,7 @@ impl Host {
             catalog: Arc::clone(&self.catalog),
             limiter: self.limiter.clone(),
             first_permits: Arc::default(),
-            slots: Slots::default(),
+            slots: self.slots.clone(),
             targets: self.targets.clone(),
             vault: self.vault.clone(),
             committer,

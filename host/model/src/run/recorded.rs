@@ -185,10 +185,7 @@ mod tests {
         let b = calls.iter().find(|call| other.nodes[call.node].name == "b").expect("b is in both");
         assert!(b.inputs.contains(&("in".to_owned(), r#"{"n":7}"#.to_owned())), "{:?}", b.inputs);
         let reasons: Vec<_> = uncalled.iter().map(|one| (one.node.as_str(), one.reason.as_str())).collect();
-        assert_eq!(
-            reasons,
-            [("d", "the run did not call it"), ("c", "the revision that is tried has no such node")]
-        );
+        assert_eq!(reasons, [("d", "the run did not call it"), ("c", "the revision that is tried has no such node")]);
     }
 
     #[test]

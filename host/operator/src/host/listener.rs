@@ -92,6 +92,10 @@ impl Listener {
                 self.limiter.note_throttled(Queue { shard, account }, until_ms).await;
                 Ok(())
             }
+            Notice::Taken(account, shard) => {
+                self.limiter.count(Queue { shard, account }).await;
+                Ok(())
+            }
             Notice::Balance => {
                 self.lease.look();
                 Ok(())

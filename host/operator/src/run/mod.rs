@@ -18,6 +18,7 @@ mod first_permit;
 mod move_up;
 mod outbox;
 mod secrets;
+pub mod shadow;
 mod storage;
 mod suspects;
 

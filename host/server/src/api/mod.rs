@@ -10,6 +10,7 @@ mod credentials;
 mod cursor;
 mod dedupe;
 mod events;
+mod fixture;
 mod gate;
 mod health;
 mod hooks;
@@ -22,11 +23,13 @@ mod plugins;
 mod problem;
 mod projects;
 mod rate_limit;
+mod recorded;
 mod replay;
 mod request;
 mod route;
 mod runs;
 mod senders;
+mod shadow;
 mod shelter;
 mod signing_keys;
 mod tokens;
@@ -70,6 +73,8 @@ pub struct ApiConfig {
     pub request_timeout: Duration,
     /// How fast bodies must come.
     pub body_pace: Pace,
+    /// What one fixture may hold, in bytes of JSON.
+    pub fixture_bytes_max: usize,
     /// Requests that are answered at the same time.
     pub requests_max: usize,
     pub token_cache: TokenCacheLimits,
@@ -109,6 +114,8 @@ pub fn routes() -> Vec<Route> {
         runs::declared(),
         cancel::declared(),
         replay::declared(),
+        fixture::declared(),
+        shadow::declared(),
         plugins::declared(),
         projects::declared(),
         tokens::declared(),

@@ -140,10 +140,15 @@ pub async fn show(
     Extension(caller): Extension<Caller>,
     PathOf(run): PathOf<String>,
 ) -> Result<Json<RunView>, Problem> {
-    let detail = api.host.database.run(caller.account()?, id(&run)?).await?;
+    view(find(&api, &caller, &run).await?).map(Json)
+}
+
+/// A run of the caller's, whole.
+pub async fn find(api: &Api, caller: &Caller, run: &str) -> Result<RunDetail, Problem> {
+    let detail = api.host.database.run(caller.account()?, id(run)?).await?;
     match detail.filter(|detail| caller.may_see(detail.summary.project)) {
-        Some(detail) => view(detail).map(Json),
-        None => Err(not_kept(&api, caller.account()?, &run).await?.unwrap_or_else(|| unknown(&run))),
+        Some(detail) => Ok(detail),
+        None => Err(not_kept(api, caller.account()?, run).await?.unwrap_or_else(|| unknown(run))),
     }
 }
 

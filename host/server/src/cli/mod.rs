@@ -6,7 +6,9 @@ mod cancel;
 mod credential;
 mod deploy;
 mod dev;
+mod diff;
 mod doctor;
+mod export;
 mod limits;
 pub mod new;
 mod plugin;
@@ -65,7 +67,7 @@ enum Command {
     Send(send::SendArgs),
     /// List runs, newest first
     Runs(runs::RunsArgs),
-    /// Look at a run, cancel it, replay it
+    /// Look at a run, cancel it, replay it, try a candidate on it
     #[command(subcommand)]
     Run(runs::RunCommand),
     /// Make accounts

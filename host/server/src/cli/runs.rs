@@ -9,6 +9,7 @@ use trellis_model::run::{LogLine, Metering, NodeState, Reason, RunState};
 use super::{
     cancel,
     connection::ConnectionArgs,
+    diff, export,
     failure::{CommandResult, Failure},
     output::{Exit, Output, Table, printable, printable_lines},
     progress::Progress,
@@ -59,6 +60,10 @@ pub enum RunCommand {
     Cancel(cancel::CancelArgs),
     /// Make a new run of one that is over, or of all dead letters of a project
     Replay(replay::ReplayArgs),
+    /// Write a run that is over as a fixture for tests
+    Export(export::ExportArgs),
+    /// Call the nodes of a run once more on a candidate, without effects, and show what differs
+    Diff(diff::DiffArgs),
 }
 
 /// A page of runs.
@@ -151,6 +156,8 @@ pub async fn run(command: RunCommand, output: &mut Output, progress: &Progress) 
         RunCommand::Show { run, connection } => (run, connection),
         RunCommand::Cancel(args) => return cancel::run(args, output, progress).await,
         RunCommand::Replay(args) => return replay::run(args, output, progress).await,
+        RunCommand::Export(args) => return export::run(args, output).await,
+        RunCommand::Diff(args) => return diff::run(args, output, progress).await,
     };
     let answer = fetch(&connection.client(Path::new("."))?, &run).await?;
     output.show(&answer, human)?;

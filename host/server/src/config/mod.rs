@@ -19,6 +19,7 @@ mod machine;
 mod queue;
 mod run;
 mod sandbox;
+mod shadow;
 mod tokens;
 mod uploads;
 
@@ -46,6 +47,7 @@ pub use mistake::{ConfigMistake, ConfigMistakes};
 pub use queue::QueueConfig;
 pub use run::RunConfig;
 pub use sandbox::SandboxConfig;
+pub use shadow::ShadowConfig;
 pub use tokens::{OperatorToken, TokensConfig};
 pub use units::{ByteSize, parse_duration, show_duration};
 pub use uploads::UploadsConfig;
@@ -77,6 +79,7 @@ pub struct Config {
     pub run: RunConfig,
     pub limiter: LimiterConfig,
     pub sandbox: SandboxConfig,
+    pub shadow: ShadowConfig,
     pub uploads: UploadsConfig,
     pub egress: EgressConfig,
     pub credentials: CredentialsConfig,
@@ -122,6 +125,7 @@ impl Config {
             run: RunConfig::read(&mut reader.section("run")),
             limiter: LimiterConfig::read(&mut reader.section("limiter")),
             sandbox: SandboxConfig::read(reader),
+            shadow: ShadowConfig::read(&mut reader.section("shadow")),
             uploads: UploadsConfig::read(&mut reader.section("uploads")),
             egress: EgressConfig::read(&mut reader.section("egress")),
             credentials: CredentialsConfig::read(&mut reader.section("credentials")),
