@@ -31,6 +31,16 @@ use trellis_model::fixture::{Comparison, FixtureNode, Outcome};
 use crate::{http::Unanswered, plugin::Plugin, report::Report};
 
 /// A run that was written to a file by `trellis run export`.
+///
+/// ```no_run
+/// use trellis_testing::{Fixture, Plugin, Response};
+///
+/// let plugin = Plugin::build(env!("CARGO_MANIFEST_DIR"))
+///     .http_mock("GET", "https://api.example.com/rates", Response::json(200, [("EUR", 1.1)]));
+/// let replay = Fixture::load("tests/order.json").only(&["convert"]).replay(&plugin);
+/// // What is different on purpose can be looked at instead.
+/// assert_eq!(replay.node("convert").comparison.changes[0].at, "out#/currency");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Fixture(trellis_model::fixture::Fixture);
 

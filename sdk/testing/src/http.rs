@@ -14,6 +14,15 @@ use trellis_engine::{Outbound, OutboundRequest, OutboundResponse, SendError};
 use trellis_model::grant::HttpGrant;
 
 /// A request that a plugin made, as it would have gone out.
+///
+/// ```no_run
+/// # use serde_json::{Value, json};
+/// # use trellis_testing::{Plugin, Response};
+/// let plugin = Plugin::build(env!("CARGO_MANIFEST_DIR")).http_mock("POST", "https://example.com/*", Response::status(201));
+/// let request = &plugin.call("in", json!(1)).requests[0];
+/// assert_eq!((request.method.as_str(), request.header("content-type")), ("POST", Some("application/json")));
+/// assert_eq!(request.json::<Value>(), json!({ "n": 1 }));
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
     /// Upper case.
@@ -60,6 +69,17 @@ impl fmt::Debug for Request {
 }
 
 /// What a mock answers.
+///
+/// ```
+/// use std::time::Duration;
+/// use trellis_testing::Response;
+///
+/// let found = Response::json(200, [1, 2]).header("etag", "7");
+/// let page = Response::text(200, "hello").after(Duration::from_millis(50));
+/// let picture = Response::bytes(200, [0x89, b'P']);
+/// let gone = Response::status(404);
+/// let (away, silent) = (Response::connection_refused(), Response::timeout());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Response {
     answer: Result<Answer, SendError>,
@@ -143,6 +163,19 @@ impl Response {
 }
 
 /// Answers requests: one [`Response`] for all, a `Vec` of them in turn (the last one stays), or a function.
+///
+/// ```
+/// use trellis_testing::{Reply, Request, Response};
+///
+/// /// The first request is told to come again, all others are answered.
+/// struct Shy;
+///
+/// impl Reply for Shy {
+///     fn reply(&self, request: &Request, earlier: usize) -> Response {
+///         if earlier == 0 { Response::status(429) } else { Response::text(200, request.url.clone()) }
+///     }
+/// }
+/// ```
 pub trait Reply: Send + Sync + 'static {
     /// `earlier`: how many requests this mock has answered before.
     fn reply(&self, request: &Request, earlier: usize) -> Response;
@@ -208,8 +241,7 @@ impl FakeHttp {
         let matching = self.mocks.iter().enumerate().rev().find(|(_, mock)| mock.pattern.allows(&request.method, url));
         let Some((place, mock)) = matching else {
             let (method, url) = (request.method.clone(), url[..url::Position::AfterPath].to_owned());
-            let text =
-                format!("the test has no mock for {method} {url}; add `.http_mock(\"{method}\", \"{url}\", …)`");
+            let text = format!("the test has no mock for {method} {url}; add `.http_mock(\"{method}\", \"{url}\", …)`");
             self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).push(Unanswered { method, url });
             return Response { answer: Err(SendError::Transport(text)), delay: Duration::ZERO };
         };

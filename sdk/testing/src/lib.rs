@@ -18,6 +18,8 @@
 //! report.assert_logged("3 stars");
 //! ```
 //!
+//! A production run can be a test as well: see [`Fixture`].
+//!
 //! What a test mocks or puts into a store counts as granted, until the test says with [`Plugin::grants`] what is. Knows
 //! nothing of grids, retries and commits: one call is one call.
 

@@ -31,6 +31,39 @@ use crate::{
 ///
 /// Each method takes the plugin and gives it back, so that a test reads as one sentence. Calls do not use it up: a second
 /// call finds what the first one stored.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use serde_json::json;
+/// use trellis_testing::{CallLimits, Plugin, Request, Response};
+///
+/// let plugin = Plugin::build(env!("CARGO_MANIFEST_DIR"))
+///     // What the manifest would say of the node.
+///     .config(json!({ "api_url": "https://api.example.com" }))
+///     .limits(CallLimits { wall_ms: 500, ..CallLimits::default() })
+///     // The world: the last mock that matches answers; several answers come in turn; a function looks at the request.
+///     .http_mock("*", "https://api.example.com/*", |request: &Request| Response::text(200, request.url.clone()))
+///     .http_mock("GET", "https://api.example.com/down", vec![Response::status(503), Response::status(200)])
+///     .full_target("*.slow.example.com", Duration::from_secs(60))
+///     .credential("github", "api.example.com", "authorization: Bearer {secret}", "t0ken-of-tests")
+///     .secret("signing-key", "correct horse")
+///     .storage("cache", "seen", "1")
+///     .store("results")
+///     .grid("audit")
+///     // The event.
+///     .clock("2026-05-01T12:00:00Z")
+///     .attribute("trigger", "tasks")
+///     .attempt(2);
+///
+/// let report = plugin.call("task", json!({ "repository": "trellis" }));
+/// assert!(report.outside_effect);
+/// assert_eq!(plugin.stored("results", "trellis").as_deref(), Some(b"ok".as_slice()));
+///
+/// // What the manifest grants, instead of what the test mocks and stores.
+/// let report = plugin.grants(&["GET https://api.example.com/public/*"], &["cache:r"]).call_with([]);
+/// report.assert_logged("is not granted");
+/// ```
 pub struct Plugin {
     /// Its crate's, if it was built from one.
     name: Option<String>,

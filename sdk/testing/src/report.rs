@@ -12,6 +12,22 @@ use crate::http::Request;
 
 /// The result of one call.
 ///
+/// ```no_run
+/// # use serde_json::json;
+/// use trellis_testing::{FailureKind, Plugin};
+///
+/// let plugin = Plugin::build(env!("CARGO_MANIFEST_DIR")).store("cache").grid("audit");
+/// let report = plugin.call("in", json!({ "n": 1 }));
+/// assert_eq!(report.emitted("out"), &json!(2));
+/// assert_eq!(report.output::<u32>("out"), 2);
+/// assert_eq!(report.written_text("cache", "last"), "2");
+/// assert_eq!(report.emitted_to("audit"), [&json!({ "n": 2 })]);
+/// assert!(report.requests.is_empty());
+/// assert!(report.metering.wall_us < 1_000_000);
+///
+/// plugin.call("in", json!({ "n": "one" })).assert_failed(FailureKind::InvalidInput, "`n`");
+/// ```
+///
 /// Fit for snapshots: [`Debug`](std::fmt::Debug) and [`serde::Serialize`] give emissions or failure, log, requests, writes and
 /// events, and nothing that differs from call to call. With a snapshot library, such as `insta`:
 ///

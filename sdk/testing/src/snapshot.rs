@@ -41,7 +41,8 @@ fn value(report: &Report) -> Value {
         ("writes", list(&report.writes, write)),
         ("events", list(&report.events, event)),
     ];
-    snapshot.extend(parts.into_iter().filter(|(_, part)| part != &json!([])).map(|(name, part)| (name.to_owned(), part)));
+    snapshot
+        .extend(parts.into_iter().filter(|(_, part)| part != &json!([])).map(|(name, part)| (name.to_owned(), part)));
     Value::Object(snapshot)
 }
 

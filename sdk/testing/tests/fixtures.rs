@@ -69,7 +69,8 @@ fn what_differs_is_told_by_its_place() {
     ]);
     let replay = recorded.replay(&plugin());
     assert!(!replay.is_same());
-    let expected = "run_0000000000007 differs:\n  node `total`\n    - out#/currency: \"EUR\"\n    ~ out#/sum: 12 → 13\n";
+    let expected =
+        "run_0000000000007 differs:\n  node `total`\n    - out#/currency: \"EUR\"\n    ~ out#/sum: 12 → 13\n";
     assert_eq!(replay.to_string(), expected);
     recorded.only(&["same"]).replay(&plugin()).assert_same();
 }
@@ -99,7 +100,11 @@ fn stores_and_answers_come_from_the_file_under_the_grants_of_the_run() {
     let plugin = plugin();
     for _ in 0..2 {
         let replay = recorded.replay(&plugin);
-        assert_eq!(replay.node("read").report.emitted("out")[0][0], json!("41"), "nothing of a replay is kept: {replay}");
+        assert_eq!(
+            replay.node("read").report.emitted("out")[0][0],
+            json!("41"),
+            "nothing of a replay is kept: {replay}"
+        );
         assert_eq!(replay.node("ask").report.emitted("out")["body"], json!("{\"id\":7}"), "{replay}");
         let hint = format!("? nothing answers GET {url}: add {{ \"request\": \"GET {url}\", \"status\": 200");
         assert!(replay.to_string().contains(&hint), "{replay}");

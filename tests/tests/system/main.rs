@@ -42,9 +42,11 @@ mod keyvalue;
 mod outbox;
 mod replay;
 mod retries;
+mod shadow;
 mod storage;
 
 mod first_command;
+mod sdk_package;
 mod threat_model;
 mod tidy;
 mod tutorial;

@@ -62,7 +62,7 @@ pub struct DiffWanted {
 #[serde(untagged)]
 enum WantedRevision {
     Named(ReplayRevision),
-    Numbered(i64),
+    Numbered(#[schemars(range(min = 1, max = i64::MAX))] i64),
 }
 
 impl Default for WantedRevision {

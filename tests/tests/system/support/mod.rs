@@ -3,6 +3,7 @@
 mod account;
 mod api;
 mod command;
+pub mod credentials;
 mod database;
 mod guests;
 #[path = "../../../../host/engine/tests/engine/handmade.rs"]
