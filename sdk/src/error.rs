@@ -5,7 +5,7 @@
 
 use std::{error, fmt, time::Duration};
 
-use crate::{config, http, storage};
+use crate::{config, http, records, storage};
 
 /// What a transformer returns.
 ///
@@ -22,7 +22,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Why a call of a transformer failed.
 ///
 /// Any error that implements [`std::error::Error`] becomes one by `?`. It is *permanent* then, unless it is, or was caused
-/// by, an error of [`http`], [`storage`] or [`mod@config`] that is worth another attempt: a timeout stays retryable even
+/// by, an error of [`http`], [`storage`], [`records`] or [`mod@config`] that is worth another attempt: a timeout stays retryable even
 /// when it is wrapped in an error type of your own.
 ///
 /// ```
@@ -212,6 +212,8 @@ fn class_of(error: &(dyn error::Error + 'static)) -> Option<(ErrorKind, Option<D
     let (retryable, retry_after) = if let Some(error) = error.downcast_ref::<http::Error>() {
         (error.is_retryable(), error.retry_after())
     } else if let Some(error) = error.downcast_ref::<storage::Error>() {
+        (error.is_retryable(), None)
+    } else if let Some(error) = error.downcast_ref::<records::Error>() {
         (error.is_retryable(), None)
     } else if error.is::<config::Error>() {
         (true, None)

@@ -33,6 +33,8 @@ mod call;
 pub(crate) mod host;
 mod http;
 mod outbox;
+mod progress;
+mod records;
 mod storage;
 
 use std::{cell::RefCell, time::Duration};
@@ -42,6 +44,8 @@ use crate::{event::Event, log::Level};
 pub use call::{call, describe};
 pub use http::{Answer, HttpFake, answer, http, requests};
 pub use outbox::{Emitted, emitted};
+pub use progress::progress;
+pub use records::{CollectionFake, collection};
 pub use storage::{StorageFake, storage};
 
 /// A message that was logged.
@@ -69,7 +73,9 @@ struct State {
     secrets: Vec<(String, String)>,
     http: http::HttpState,
     storage: storage::StorageState,
+    records: records::RecordsState,
     outbox: outbox::OutboxState,
+    progress: Vec<(f64, String)>,
 }
 
 thread_local! {
@@ -152,7 +158,7 @@ pub fn secret(name: impl Into<String>, value: impl Into<String>) {
     });
 }
 
-/// Commits the storage writes and emitted events so far, as the host does when the node completes.
+/// Commits the writes of storage and records and the emitted events so far, as the host does when the node completes.
 ///
 /// ```
 /// use trellis_sdk::{fake, storage};
@@ -166,11 +172,13 @@ pub fn secret(name: impl Into<String>, value: impl Into<String>) {
 pub fn commit() {
     with_state(|state| {
         state.storage.commit();
+        state.records.commit();
         state.outbox.commit();
     });
 }
 
-/// Forgets the storage writes and emitted events since the last [`commit`], as the host does when the node fails.
+/// Forgets the writes of storage and records and the emitted events since the last [`commit`], as the host does when the node
+/// fails.
 ///
 /// ```
 /// use trellis_sdk::{fake, storage};
@@ -183,6 +191,7 @@ pub fn commit() {
 pub fn rollback() {
     with_state(|state| {
         state.storage.rollback();
+        state.records.rollback();
         state.outbox.rollback();
     });
 }

@@ -162,9 +162,11 @@
 //!
 //! - [`http`]: requests to granted hosts.
 //! - [`storage`]: the project's durable stores. Writes commit together with the node's completion, or not at all.
+//! - [`records`]: collections of JSON records with a schema, found by indexes; committed with the node as well.
 //! - [`outbox`]: events for other grids of the project, committed with the node as well.
 //! - [`secrets`]: the text of credentials, for those that sign or decrypt.
 //! - [`log`]: messages into the run's log.
+//! - [`progress`]: how far the call has come, for those who watch.
 //! - [`mod@config`]: the fields of the node's config by name, for code that has no part in the config's type.
 //! - [`event`]: the run, node and attempt of this call, and the event's attributes.
 //!
@@ -190,6 +192,8 @@ pub mod event;
 pub mod http;
 pub mod log;
 pub mod outbox;
+pub mod progress;
+pub mod records;
 pub mod secrets;
 pub mod storage;
 

@@ -34,6 +34,6 @@ mod keyvalue_world {
 
 pub(crate) use self::{
     keyvalue_world::wasi::keyvalue,
-    trellis::plugin::{outbox, secrets, storage, web},
+    trellis::plugin::{outbox, progress, secrets, storage, web},
     wasi::{config::store as config, logging::logging},
 };

@@ -20,6 +20,7 @@ use crate::{
         http::Http,
         log::Log,
         outbox::{EmittedEvent, Outbox},
+        progress::{Progress, ProgressSink},
         secrets::ReadableSecrets,
         storage::{Entry, ListedKey, Storage, StorageAccess, StorageUnavailable},
         wasi::{WallClock, Wasi},
@@ -73,6 +74,8 @@ pub struct Call {
     pub outbound: Arc<dyn Outbound>,
     /// Holds requests to the limits of their targets; none: there are no targets.
     pub targets: Option<Arc<dyn TargetGate>>,
+    /// Is told how far the call has come; none: nobody wants to know.
+    pub progress: Option<Arc<dyn ProgressSink>>,
     /// The time of day that the guest sees; none: the machine's.
     pub clock: Option<Arc<dyn WallClock>>,
 }
@@ -126,7 +129,7 @@ struct Guest {
 
 impl Guest {
     fn new(sandbox: &Sandbox, call: Call) -> (Self, events::Event, events::Json) {
-        let Call { event, config, limits, grants, secrets, storage, outbound, targets, clock, .. } = call;
+        let Call { event, config, limits, grants, secrets, storage, outbound, targets, progress, clock, .. } = call;
         let redactor = Arc::new(Redactor::new(Arc::clone(&secrets)));
         let log = Log::redacting(limits.log_bytes, Arc::clone(&redactor));
         let key = event.idempotency_key.clone();
@@ -143,6 +146,7 @@ impl Guest {
             storage: StorageAccess::new(storage, Arc::clone(&grants), &limits),
             secrets: ReadableSecrets::new(Arc::clone(&grants), secrets),
             outbox: Outbox::new(grants, &event.attributes, &limits),
+            progress: Progress::new(progress, Arc::clone(&redactor)),
         };
         let cpu = Arc::new(CpuBudget::new(Duration::from_millis(limits.cpu_ms), Arc::clone(&sandbox.turns)));
         let store = sandbox.store(capabilities, &limits, &cpu);
@@ -257,6 +261,7 @@ pub(crate) async fn describe(
         storage: Arc::new(Nothing),
         outbound: Arc::new(Nothing),
         targets: None,
+        progress: None,
         clock: None,
     };
     let _place = sandbox.room.enter(call.account, call.limits.memory_bytes).await;

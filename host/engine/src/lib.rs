@@ -29,11 +29,13 @@ mod redaction;
 mod secrets;
 
 mod digest;
+mod wit;
 
 pub use call::{Call, Event};
 pub use capabilities::{
     log::{LogLevel, LogLine, RunLog},
     outbox::EmittedEvent,
+    progress::{PROGRESS_TEXT_BYTES_MAX, ProgressReport, ProgressSink},
     storage::{Change, Entry, ListedKey, ReadVersion, Storage, StorageUnavailable, Write},
     wasi::WallClock,
 };
@@ -51,3 +53,4 @@ pub use transformer::{Place, Transformer};
 #[cfg(unix)]
 pub use upload::compiler::child::compile_if_asked;
 pub use upload::{Compiled, LoadError, UploadError, check::check, compiler::CompileIn, limits::UploadLimits};
+pub use wit::{NoWit, PluginWit, plugin_wit, wit_of};

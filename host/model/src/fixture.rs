@@ -47,6 +47,9 @@ pub struct Fixture {
 #[serde(deny_unknown_fields)]
 pub struct FixtureNode {
     pub node: String,
+    /// The place in the array, of a node with `each`; the first is 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub element: Option<u32>,
     pub plugin: FixturePlugin,
     #[serde(default)]
     pub config: Value,
@@ -114,6 +117,18 @@ pub enum InvalidFixture {
     Json(#[from] serde_json::Error),
     #[error("it is a fixture of format {0}, and this version reads format {FORMAT}; export the run anew")]
     Format(u32),
+}
+
+impl FixtureNode {
+    /// The node's name, and which element it is: `total[3]`.
+    pub fn place(&self) -> String {
+        place(&self.node, self.element)
+    }
+}
+
+/// The name of a node, and which of its elements is meant: `total[3]`.
+pub fn place(node: &str, element: Option<u32>) -> String {
+    element.map_or_else(|| node.to_owned(), |element| format!("{node}[{element}]"))
 }
 
 impl Fixture {

@@ -11,10 +11,12 @@ pub mod fault;
 pub mod grant;
 pub mod manifest;
 pub mod plan;
+pub mod schema;
 
 pub mod backoff;
 pub mod fixture;
 pub mod json;
+pub mod news;
 pub mod outbox;
 pub mod place;
 pub mod replay;

@@ -2,11 +2,18 @@
 //!
 //! Everything that can be known before a run is decided here, so that running a grid only follows indices.
 
+mod each;
+mod reply;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
+pub use self::{
+    each::{PlannedEach, array_of},
+    reply::{PlannedReply, plan_replies},
+};
 use crate::{
     PluginId,
     backoff::RetryPolicy,
@@ -59,6 +66,8 @@ pub struct PlannedNode {
     pub retry: RetryPolicy,
     /// From the moment that its inputs are there to its first call, in milliseconds.
     pub delay_ms: u64,
+    /// Some: it is called once for every element of an array.
+    pub each: Option<PlannedEach>,
 }
 
 #[derive(Clone, Debug)]
@@ -96,6 +105,7 @@ pub fn plan_grids(manifest: &Manifest, plugins: &ResolvedPlugins) -> Result<BTre
         let mut planner = Planner { grid, pointer: pointer_join("/grids", name), plugins, faults: &mut faults };
         plans.insert(name.clone(), planner.plan(name));
     }
+    reply::plan(manifest, plugins, &mut faults);
     faults.into_result(plans)
 }
 
@@ -191,6 +201,8 @@ impl<'a> Planner<'a> {
         if let Some(plugin) = plugin {
             self.check_required_inputs(node, plugin, &pointer);
         }
+        let description = plugin.map(|plugin| &*plugin.description);
+        let each = node.each.as_ref().and_then(|each| each::plan(each, node, description, &pointer, self.faults));
         PlannedNode {
             name: name.to_owned(),
             // A plugin that did not resolve is a fault already, and no plan with faults is ever used.
@@ -202,6 +214,7 @@ impl<'a> Planner<'a> {
             limits: node.limits,
             retry: node.retry,
             delay_ms: node.delay_ms,
+            each,
         }
     }
 
@@ -345,6 +358,21 @@ mod tests {
             "a = { plugin = \"plain\", inputs = { in = \"b.out\" } }",
             "/grids/g/nodes/a/inputs/in",
             "does not exist",
+        );
+        check(
+            "a = { plugin = \"two\", inputs = { left = \"event\", right = \"event\" }, each = true }",
+            "/grids/g/nodes/a/each",
+            "which of the inputs is the array: left, right",
+        );
+        check(
+            "a = { plugin = \"two\", inputs = { left = \"event\" }, each = { input = \"lft\" } }",
+            "/grids/g/nodes/a/each/input",
+            "did you mean `left`?",
+        );
+        check(
+            "a = { plugin = \"plain\", inputs = { in = { literal = 1 } }, each = true }",
+            "/grids/g/nodes/a/each",
+            "its literal is no array",
         );
         check(
             "a = { plugin = \"two\", inputs = { left = \"event\" } }\nb = { plugin = \"plain\", inputs = { in = \"a.summ\" } }",

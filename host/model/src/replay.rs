@@ -68,7 +68,19 @@ pub fn kept_results(results: Vec<NodeResult>, plan: &GridPlan, before: Option<&G
                     || before.is_some_and(|before| ports_taken(before, &result.node).any(|taken| taken == port))
             })
     };
-    results.into_iter().filter(is_kept).collect()
+    results.into_iter().filter_map(|result| if is_kept(&result) { Some(result) } else { begun(result, plan) }).collect()
+}
+
+/// What is kept of a node with `each` that has not come to its end: the elements that succeeded. Should its array have another
+/// length by then, the run forgets them.
+fn begun(result: NodeResult, plan: &GridPlan) -> Option<NodeResult> {
+    let is_mapped = plan.nodes.iter().any(|node| node.name == result.node && node.each.is_some());
+    let elements: Vec<NodeResult> =
+        result.elements.into_iter().filter(|element| element.state == NodeState::Succeeded).collect();
+    let elements_total = result.elements_total.filter(|_| is_mapped && !elements.is_empty())?;
+    let attempts = elements.iter().map(|element| element.attempts).sum();
+    let shell = NodeResult::new(&result.node, NodeState::Pending);
+    Some(NodeResult { attempts, elements_total: Some(elements_total), elements, ..shell })
 }
 
 /// The ports of a node that others take their inputs from.
@@ -123,6 +135,19 @@ mod tests {
             NodeResult::new("c", NodeState::Skipped),
         ];
         assert_eq!(names(&kept_results(results, &plan, Some(&plan))), ["a"]);
+    }
+
+    #[test]
+    fn elements_that_succeeded_are_not_called_again() {
+        let element =
+            |element, state| NodeResult { element: Some(element), attempts: 1, ..NodeResult::new("a", state) };
+        let elements = vec![element(0, NodeState::Succeeded), element(1, NodeState::Failed)];
+        let failed = NodeResult { elements_total: Some(3), elements, ..NodeResult::new("a", NodeState::Failed) };
+        let mapped = grid(&CHAIN.replace("\"event\" }", "\"event\" }, each = true"));
+        let kept = kept_results(vec![failed.clone()], &mapped, Some(&mapped));
+        assert_eq!((kept[0].state, kept[0].elements_total, kept[0].elements.len()), (NodeState::Pending, Some(3), 1));
+        assert_eq!(kept[0].elements[0].element, Some(0));
+        assert!(kept_results(vec![failed], &grid(CHAIN), None).is_empty(), "the node is no longer mapped");
     }
 
     #[test]

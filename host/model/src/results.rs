@@ -57,10 +57,14 @@ fn omit_outputs(results: &mut [NodeResult], mut excess: usize) -> usize {
 /// Replaces the longest logs until so many bytes are gone.
 fn omit_logs(results: &mut [NodeResult], mut excess: usize) {
     let size = |log: &Vec<LogLine>| serde_json::to_vec(log).map_or(0, |json| json.len());
-    let mut sizes: Vec<(usize, usize)> =
-        results.iter().enumerate().map(|(node, result)| (size(&result.log), node)).collect();
-    sizes.sort_unstable_by(|one, other| other.cmp(one));
-    for (bytes, node) in sizes {
+    // Those of single elements of a node as well.
+    let mut logs: Vec<&mut Vec<LogLine>> = results
+        .iter_mut()
+        .flat_map(|result| std::iter::once(&mut result.log).chain(result.elements.iter_mut().map(|one| &mut one.log)))
+        .collect();
+    logs.sort_by_cached_key(|log| std::cmp::Reverse(size(log)));
+    for log in logs {
+        let bytes = size(log);
         let remark = vec![LogLine {
             at_ms: 0,
             level: "warn".into(),
@@ -72,7 +76,7 @@ fn omit_logs(results: &mut [NodeResult], mut excess: usize) {
             return;
         }
         excess = excess.saturating_sub(bytes - remark_bytes);
-        results[node].log = remark;
+        *log = remark;
     }
 }
 

@@ -1,5 +1,8 @@
 //! How a run lives: its states, what its nodes have come to, and which nodes can be run next.
 
+mod elements;
+mod identity;
+mod progress;
 mod recorded;
 mod target_wait;
 
@@ -10,12 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 pub use self::{
+    elements::{ELEMENT_LOGS_BYTES_MAX, ElementLimits, Step},
+    identity::{call_attributes, idempotency_key},
+    progress::{Inputs, Progress},
     recorded::{RecordedCall, RecordedRun, Uncalled},
     target_wait::TargetWait,
-};
-use crate::{
-    manifest::Target,
-    plan::{GridPlan, PlannedInput, PlannedNode, PlannedOrigin},
 };
 
 /// Where a run stands.
@@ -120,8 +122,20 @@ pub struct NodeResult {
     pub held_up: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<LogLine>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Metering::is_nothing")]
     pub metering: Metering,
+    /// When the node came to this, in Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_ms: Option<i64>,
+    /// Of one element of a node with `each`: its place in the array, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub element: Option<u32>,
+    /// Of a node with `each`: how many elements its array has. Its attempts and its metering are those of all of them together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elements_total: Option<u32>,
+    /// Of a node with `each`: what those of its elements have come to that were called so far, in the order of the array.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elements: Vec<NodeResult>,
 }
 
 fn is_none_at_all(count: &u32) -> bool {
@@ -142,12 +156,25 @@ impl NodeResult {
             held_up: 0,
             log: Vec::new(),
             metering: Metering::default(),
+            at_ms: None,
+            element: None,
+            elements_total: None,
+            elements: Vec::new(),
         }
+    }
+
+    /// It came to this then, in Unix milliseconds.
+    #[must_use]
+    pub fn at(self, at_ms: i64) -> Self {
+        Self { at_ms: Some(at_ms), ..self }
     }
 
     /// The reason in one line, with the node that it is about.
     pub fn error(&self) -> Option<String> {
-        self.reason.as_ref().map(|reason| format!("node `{}`: {}", self.node, reason.message))
+        self.reason.as_ref().map(|reason| match self.element {
+            Some(element) => format!("node `{}`, element {element}: {}", self.node, reason.message),
+            None => format!("node `{}`: {}", self.node, reason.message),
+        })
     }
 }
 
@@ -247,310 +274,27 @@ pub struct Metering {
     pub log_bytes: u64,
 }
 
-/// What the nodes of one run have come to so far, in the order of the plan. Absent: not called yet.
-#[derive(Clone, Debug, Default)]
-pub struct Progress {
-    results: Vec<Option<NodeResult>>,
-}
-
-/// The inputs of one call: port and JSON text.
-pub type Inputs = Vec<(String, String)>;
-
-impl Progress {
-    pub fn new(plan: &GridPlan) -> Self {
-        Self { results: vec![None; plan.nodes.len()] }
+impl Metering {
+    /// Of a node that was never called.
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
     }
 
-    /// Takes up a checkpoint: what its nodes had come to. Nodes that the plan does not know are dropped.
-    pub fn resume(plan: &GridPlan, checkpoint: Vec<NodeResult>) -> Self {
-        let mut progress = Self::new(plan);
-        for result in checkpoint {
-            if let Some(index) = plan.nodes.iter().position(|node| node.name == result.node) {
-                progress.results[index] = Some(result);
-            }
+    /// What two calls have used together: the sum, and of memory the more.
+    #[must_use]
+    pub fn with(self, other: &Self) -> Self {
+        Self {
+            queued_us: self.queued_us.saturating_add(other.queued_us),
+            wall_us: self.wall_us.saturating_add(other.wall_us),
+            cpu_us: self.cpu_us.saturating_add(other.cpu_us),
+            memory_bytes_max: self.memory_bytes_max.max(other.memory_bytes_max),
+            requests: self.requests.saturating_add(other.requests),
+            request_bytes: self.request_bytes.saturating_add(other.request_bytes),
+            response_bytes: self.response_bytes.saturating_add(other.response_bytes),
+            target_wait_us: self.target_wait_us.saturating_add(other.target_wait_us),
+            storage_operations: self.storage_operations.saturating_add(other.storage_operations),
+            events_emitted: self.events_emitted.saturating_add(other.events_emitted),
+            log_bytes: self.log_bytes.saturating_add(other.log_bytes),
         }
-        progress
-    }
-
-    pub fn result(&self, node: usize) -> Option<&NodeResult> {
-        self.results[node].as_ref()
-    }
-
-    /// How many calls of a node have failed so far.
-    pub fn attempts(&self, node: usize) -> u32 {
-        self.result(node).map_or(0, |result| result.attempts)
-    }
-
-    pub fn set(&mut self, node: usize, result: NodeResult) {
-        self.results[node] = Some(result);
-    }
-
-    /// Whether no node was called between the two, whichever of them is the earlier one. Nodes that are skipped follow from
-    /// the others.
-    pub fn is_like(&self, other: &Self) -> bool {
-        let told = |result: &Option<NodeResult>| {
-            let result = result.as_ref().filter(|result| result.state != NodeState::Skipped)?;
-            Some((result.state, result.attempts, result.due_at_ms, result.waiting.clone()))
-        };
-        self.results.iter().map(told).eq(other.results.iter().map(told))
-    }
-
-    /// The nodes that have failed so far, for now or for good.
-    pub fn unsuccessful(&self) -> Vec<(usize, NodeResult)> {
-        let failed = |result: &NodeResult| matches!(result.state, NodeState::Pending | NodeState::Failed);
-        let results = self.results.iter().enumerate();
-        results.filter_map(|(node, result)| Some((node, result.clone().filter(failed)?))).collect()
-    }
-
-    fn is_settled(&self, node: usize) -> bool {
-        self.result(node).is_some_and(|result| result.state != NodeState::Pending)
-    }
-
-    /// Marks every node that can never get a required input as skipped, sets the time of those that have a delay, and returns
-    /// the nodes that can be called at `now_ms` with their inputs. `is_busy` says which nodes are being called already.
-    pub fn ready(
-        &mut self,
-        plan: &GridPlan,
-        event: &RawValue,
-        now_ms: i64,
-        is_busy: impl Fn(usize) -> bool,
-    ) -> Vec<(usize, Inputs)> {
-        let mut ready = Vec::new();
-        for (index, node) in plan.nodes.iter().enumerate() {
-            if self.is_settled(index) || is_busy(index) || !self.upstream_is_settled(node) {
-                continue;
-            }
-            match self.inputs(node, event) {
-                Ok(inputs) if self.is_due(index, node, now_ms) => ready.push((index, inputs)),
-                Ok(_) => {}
-                Err(missing) => self.set(index, skipped(node, missing)),
-            }
-        }
-        ready
-    }
-
-    /// Whether the time of a node with all its inputs has come. The delay of a node begins here.
-    fn is_due(&mut self, index: usize, node: &PlannedNode, now_ms: i64) -> bool {
-        match self.result(index) {
-            Some(pending) => pending.due_at_ms.is_none_or(|due| due <= now_ms),
-            None if node.delay_ms == 0 => true,
-            None => {
-                let due = now_ms.saturating_add_unsigned(node.delay_ms);
-                self.set(index, NodeResult { due_at_ms: Some(due), ..NodeResult::new(&node.name, NodeState::Pending) });
-                false
-            }
-        }
-    }
-
-    /// Lets nodes go now that wait for a target which takes requests faster by now than when they were told their times. The
-    /// target says whether there is room for them; they are before all who come new.
-    pub fn hasten(&mut self, targets: &[Target], now_ms: i64) {
-        for result in self.results.iter_mut().flatten() {
-            let Some(wait) = result.waiting.as_mut().filter(|wait| wait.is_overtaken(targets)) else { continue };
-            wait.until_ms = wait.until_ms.min(now_ms);
-            result.due_at_ms = result.due_at_ms.map(|due_ms| due_ms.min(now_ms));
-        }
-    }
-
-    /// The pending node whose time comes first after `now_ms`. Those whose time had come by then wait for something else.
-    pub fn next_due(&self, now_ms: i64) -> Option<(i64, &NodeResult)> {
-        let pending = self.results().filter(|result| result.state == NodeState::Pending);
-        let due = pending.filter_map(|result| Some((result.due_at_ms?, result)));
-        due.filter(|(due, _)| *due > now_ms).min_by_key(|(due, _)| *due)
-    }
-
-    fn upstream_is_settled(&self, node: &PlannedNode) -> bool {
-        node.inputs.iter().all(|input| match input.origin {
-            PlannedOrigin::Port { node, .. } => self.is_settled(node),
-            PlannedOrigin::Event { .. } | PlannedOrigin::Literal(_) => true,
-        })
-    }
-
-    /// The inputs of a node, or the first required one that has no value.
-    fn inputs<'p>(&self, node: &'p PlannedNode, event: &RawValue) -> Result<Inputs, &'p PlannedInput> {
-        let mut inputs = Vec::with_capacity(node.inputs.len());
-        for input in &node.inputs {
-            match self.value(&input.origin, event) {
-                Some(value) => inputs.push((input.port.clone(), value)),
-                None if input.required => return Err(input),
-                None => {}
-            }
-        }
-        Ok(inputs)
-    }
-
-    fn value(&self, origin: &PlannedOrigin, event: &RawValue) -> Option<String> {
-        match origin {
-            PlannedOrigin::Literal(json) => Some(json.to_string()),
-            PlannedOrigin::Event { pointer } => at_pointer(event, pointer),
-            PlannedOrigin::Port { node, port, pointer } => {
-                let result = self.result(*node)?;
-                at_pointer(result.outputs.get(port)?, pointer)
-            }
-        }
-    }
-
-    /// Whether nothing is left to call.
-    pub fn is_complete(&self) -> bool {
-        (0..self.results.len()).all(|node| self.is_settled(node))
-    }
-
-    /// The node whose failure ended the run, if one did.
-    pub fn failed(&self) -> Option<&NodeResult> {
-        self.results.iter().flatten().find(|result| result.state == NodeState::Failed)
-    }
-
-    /// Every result so far, in the order of the plan: a checkpoint, or the history of a finished run.
-    pub fn results(&self) -> impl Iterator<Item = &NodeResult> {
-        self.results.iter().flatten()
-    }
-}
-
-fn skipped(node: &PlannedNode, missing: &PlannedInput) -> NodeResult {
-    let message = match &missing.origin {
-        PlannedOrigin::Event { pointer } => {
-            format!("input `{}` has no value: nothing at `event#{pointer}`", missing.port)
-        }
-        PlannedOrigin::Port { port, .. } => {
-            format!("input `{}` has no value: port `{port}` stayed empty", missing.port)
-        }
-        PlannedOrigin::Literal(_) => format!("input `{}` has no value", missing.port),
-    };
-    let reason = Some(Reason { kind: ReasonKind::NoInput, message });
-    NodeResult { reason, ..NodeResult::new(&node.name, NodeState::Skipped) }
-}
-
-/// The JSON text at a JSON Pointer. The whole value is handed on as it is, unparsed.
-fn at_pointer(value: &RawValue, pointer: &str) -> Option<String> {
-    if pointer.is_empty() {
-        return Some(value.get().to_owned());
-    }
-    let parsed: serde_json::Value = serde_json::from_str(value.get()).ok()?;
-    parsed.pointer(pointer).map(ToString::to_string)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::{PluginId, description::Description, manifest::Manifest, plan};
-
-    const NOW: i64 = 1_000_000;
-
-    fn diamond() -> GridPlan {
-        let description = r#"{"inputs":{"in":{},"extra":{"required":false}},"outputs":{"out":{},"rare":{}}}"#;
-        let plugin = plan::ResolvedPlugin {
-            id: PluginId(1),
-            description: Arc::new(Description::parse(description).expect("valid")),
-        };
-        let manifest = Manifest::from_toml(
-            "[project]\nname = \"p\"\n[plugins]\np = \"p@1\"\n[grids.g.nodes]\n\
-             start = { plugin = \"p\", inputs = { in = \"event#/order\" } }\n\
-             left = { plugin = \"p\", inputs = { in = \"start.out#/n\" } }\n\
-             right = { plugin = \"p\", inputs = { in = \"start.rare\" } }\n\
-             after = { plugin = \"p\", inputs = { in = \"right.out\" } }\n\
-             join = { plugin = \"p\", inputs = { in = \"left.out\", extra = \"right.out\" } }",
-        )
-        .expect("valid");
-        let plugins = BTreeMap::from([("p".to_owned(), plugin)]);
-        plan::plan_grids(&manifest, &plugins).expect("plans").remove("g").expect("grid g")
-    }
-
-    fn raw(json: &str) -> Box<RawValue> {
-        serde_json::from_str(json).expect("valid JSON")
-    }
-
-    fn succeeded(node: &str, outputs: &[(&str, &str)]) -> NodeResult {
-        let outputs = outputs.iter().map(|(port, json)| ((*port).to_owned(), raw(json))).collect();
-        NodeResult { attempts: 1, outputs, ..NodeResult::new(node, NodeState::Succeeded) }
-    }
-
-    #[test]
-    fn a_progress_is_like_another_while_no_node_was_called_between_them() {
-        let plan = diamond();
-        let mut saved = Progress::new(&plan);
-        saved.set(0, succeeded("start", &[("out", r#"{"n":1}"#)]));
-        let mut now = saved.clone();
-        // Looking for what is ready notes what is skipped.
-        let event = raw(r#"{"order":{"n":1}}"#);
-        assert!(!now.ready(&plan, &event, NOW, |_| false).is_empty());
-        assert!(now.is_like(&saved) && saved.is_like(&now));
-        let failed = NodeResult { attempts: 1, due_at_ms: Some(NOW), ..NodeResult::new("left", NodeState::Pending) };
-        now.set(1, failed.clone());
-        assert!(!now.is_like(&saved), "a node has failed for now");
-        saved = now.clone();
-        now.set(1, NodeResult { due_at_ms: Some(NOW + 1), ..failed });
-        assert!(!now.is_like(&saved), "it is called at another time");
-    }
-
-    #[test]
-    fn nodes_become_ready_with_their_inputs_and_empty_ports_skip_what_needs_them() {
-        let plan = diamond();
-        let index = |name: &str| plan.nodes.iter().position(|node| node.name == name).expect("a node of the grid");
-        let event = raw(r#"{"order":{"n":1}}"#);
-        let mut progress = Progress::new(&plan);
-        let ready = progress.ready(&plan, &event, NOW, |_| false);
-        assert_eq!(ready, [(index("start"), vec![("in".to_owned(), r#"{"n":1}"#.to_owned())])]);
-
-        progress.set(index("start"), succeeded("start", &[("out", r#"{"n":7}"#)]));
-        let ready = progress.ready(&plan, &event, NOW, |_| false);
-        assert_eq!(ready, [(index("left"), vec![("in".to_owned(), "7".to_owned())])]);
-        for skipped in ["right", "after"] {
-            assert_eq!(progress.result(index(skipped)).expect("settled").state, NodeState::Skipped, "{skipped}");
-        }
-
-        progress.set(index("left"), succeeded("left", &[("out", "true")]));
-        let ready = progress.ready(&plan, &event, NOW, |_| false);
-        assert_eq!(ready, [(index("join"), vec![("in".to_owned(), "true".to_owned())])]);
-        progress.set(index("join"), succeeded("join", &[]));
-        assert!(progress.is_complete() && progress.failed().is_none());
-    }
-
-    #[test]
-    fn a_checkpoint_is_taken_up_where_it_was_left() {
-        let plan = diamond();
-        let event = raw(r#"{"order":1}"#);
-        let checkpoint =
-            vec![succeeded("start", &[("out", r#"{"n":7}"#), ("rare", "2")]), succeeded("left", &[("out", "1")])];
-        let stored = serde_json::to_vec(&checkpoint).expect("serializes");
-        let mut progress = Progress::resume(&plan, serde_json::from_slice(&stored).expect("reads back"));
-        let ready = progress.ready(&plan, &event, NOW, |_| false);
-        assert_eq!(ready.len(), 1, "only `right` is left to call: {ready:?}");
-        assert_eq!(plan.nodes[ready[0].0].name, "right");
-    }
-
-    #[test]
-    fn a_delay_begins_when_the_inputs_are_there_and_survives_a_checkpoint() {
-        let mut plan = diamond();
-        let left = plan.nodes.iter().position(|node| node.name == "left").expect("a node of the grid");
-        plan.nodes[left].delay_ms = 5_000;
-        let event = raw(r#"{"order":1}"#);
-        let mut progress = Progress::new(&plan);
-        progress.ready(&plan, &event, NOW, |_| false);
-        assert!(progress.next_due(NOW).is_none(), "its input is not there yet");
-        progress.set(0, succeeded("start", &[("out", r#"{"n":7}"#)]));
-        assert!(progress.ready(&plan, &event, NOW, |_| false).is_empty());
-        assert_eq!(
-            progress.next_due(NOW).map(|(due, result)| (due, result.node.as_str())),
-            Some((NOW + 5_000, "left"))
-        );
-
-        let stored = serde_json::to_vec(&progress.results().collect::<Vec<_>>()).expect("serializes");
-        let mut progress = Progress::resume(&plan, serde_json::from_slice(&stored).expect("reads back"));
-        assert!(progress.ready(&plan, &event, NOW + 4_999, |_| false).is_empty());
-        assert!(!progress.is_complete());
-        let ready = progress.ready(&plan, &event, NOW + 5_000, |_| false);
-        assert_eq!(ready, [(left, vec![("in".to_owned(), "7".to_owned())])]);
-    }
-
-    #[test]
-    fn a_grid_fed_by_an_event_without_the_value_is_skipped_as_a_whole() {
-        let plan = diamond();
-        let mut progress = Progress::new(&plan);
-        assert!(progress.ready(&plan, &raw("{}"), NOW, |_| false).is_empty());
-        assert!(progress.is_complete());
-        let reason = progress.results().next().and_then(|result| result.reason.clone()).expect("a reason");
-        assert!(reason.message.contains("event#/order"), "{reason:?}");
     }
 }

@@ -4,8 +4,8 @@
 
 const MIB: u64 = 1024 * 1024;
 
-/// Effects of finished nodes that wait for the run's next commit. A run that holds more is committed at once; so it holds
-/// this much, and what one more call may add.
+/// Effects of finished nodes that wait for the run's next commit: a run that holds more is committed at once; so it holds
+/// this much, and what one more call may add. And what the elements of one node with `each` may come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunLimits {
     /// Keys read and keys written, together. 10,000: one commit checks and writes them in well under a second.
@@ -14,11 +14,22 @@ pub struct RunLimits {
     pub pending_bytes: u64,
     /// Emitted events. 1,000: as many jobs as one statement inserts in some milliseconds.
     pub pending_events: u32,
+    /// Elements of one node with `each`. 1,000: as many instances as a page of any API gives cause for, and results that a
+    /// person can still look through.
+    pub elements: u32,
+    /// Outputs of all elements of one node with `each`, in bytes. 4 MiB: what history keeps of a run.
+    pub elements_output_bytes: u64,
 }
 
 impl Default for RunLimits {
     fn default() -> Self {
-        Self { pending_keys: 10_000, pending_bytes: 16 * MIB, pending_events: 1_000 }
+        Self {
+            pending_keys: 10_000,
+            pending_bytes: 16 * MIB,
+            pending_events: 1_000,
+            elements: 1_000,
+            elements_output_bytes: 4 * MIB,
+        }
     }
 }
 
@@ -45,7 +56,7 @@ mod tests {
 
     #[test]
     fn each_limit_counts_by_itself() {
-        let limits = RunLimits { pending_keys: 10, pending_bytes: 100, pending_events: 3 };
+        let limits = RunLimits { pending_keys: 10, pending_bytes: 100, pending_events: 3, ..RunLimits::default() };
         let size = |keys, bytes, events| PendingSize { keys, bytes, events };
         assert!(!limits.is_reached(size(9, 99, 2)));
         for reached in [size(10, 0, 0), size(0, 100, 0), size(0, 0, 3)] {

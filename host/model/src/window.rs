@@ -3,8 +3,11 @@
 //!
 //! Pure values; who holds them, and who may write them, is the operator's limiter.
 
+mod change;
+
 use std::time::Duration;
 
+pub use change::LimitsChange;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -150,33 +153,26 @@ pub struct OwnLimits {
 }
 
 impl OwnLimits {
-    /// Both windows, if the account has its own: they are set together.
-    fn windows(&self) -> Option<(WindowLimit, WindowLimit)> {
-        self.burst.zip(self.long)
-    }
-
-    /// Whether the account has windows of its own.
+    /// Whether the account has a window of its own.
     pub fn has_windows(&self) -> bool {
-        self.windows().is_some()
+        self.burst.is_some() || self.long.is_some()
     }
 
     /// The account's limits on a host with these defaults. How windows are read belongs to them: windows of its own are
     /// not read as the host's.
     pub fn over(&self, defaults: AccountLimits) -> AccountLimits {
-        let limits = match self.windows() {
-            Some((burst, long)) => AccountLimits {
-                burst,
-                long,
-                exact: self.exact.unwrap_or_default(),
-                smoothing: self.smoothing.unwrap_or_default(),
-                ..defaults
-            },
-            None => defaults,
+        let of_windows = if self.has_windows() {
+            AccountLimits { exact: false, smoothing: Smoothing::default(), ..defaults }
+        } else {
+            defaults
         };
         AccountLimits {
-            weight: self.weight.unwrap_or(limits.weight),
-            running_max: self.running_max.or(limits.running_max),
-            ..limits
+            burst: self.burst.unwrap_or(defaults.burst),
+            long: self.long.unwrap_or(defaults.long),
+            exact: self.exact.unwrap_or(of_windows.exact),
+            smoothing: self.smoothing.unwrap_or(of_windows.smoothing),
+            weight: self.weight.unwrap_or(defaults.weight),
+            running_max: self.running_max.or(defaults.running_max),
         }
     }
 }

@@ -36,11 +36,25 @@ pub enum Met {
 
 #[derive(Debug, Default)]
 pub struct Cancellations {
-    in_flight: DashMap<Key, Arc<CancellationToken>>,
+    in_flight: DashMap<Key, Arc<Flight>>,
     barred: DashSet<Key>,
     /// The barred ones, oldest first.
     barred_order: Mutex<VecDeque<Key>>,
     wanted: Notify,
+}
+
+/// How a run in flight is spoken to.
+#[derive(Debug, Default)]
+pub struct Flight {
+    cancelled: CancellationToken,
+    asked: Notify,
+}
+
+impl Flight {
+    /// Resolves when somebody wants to know where the run stands.
+    pub async fn asked(&self) {
+        self.asked.notified().await;
+    }
 }
 
 /// A run in flight. Dropped when it has ended, for good or for now.
@@ -48,15 +62,15 @@ pub struct Cancellations {
 pub struct InFlight<'c> {
     cancellations: &'c Cancellations,
     key: Key,
-    cancelled: Arc<CancellationToken>,
+    flight: Arc<Flight>,
 }
 
 impl Cancellations {
     /// Enters a run that is about to be started; none: it is being cancelled, and must not be.
     pub fn enter(&self, account: AccountId, run: RunId) -> Option<InFlight<'_>> {
-        let (key, cancelled) = ((account, run), Arc::new(CancellationToken::new()));
-        self.in_flight.insert(key, Arc::clone(&cancelled));
-        let entered = InFlight { cancellations: self, key, cancelled };
+        let (key, flight) = ((account, run), Arc::new(Flight::default()));
+        self.in_flight.insert(key, Arc::clone(&flight));
+        let entered = InFlight { cancellations: self, key, flight };
         (!self.barred.contains(&key)).then_some(entered)
     }
 
@@ -64,12 +78,21 @@ impl Cancellations {
     pub fn cancel(&self, account: AccountId, run: RunId) -> Met {
         self.bar(account, run);
         match self.in_flight.get(&(account, run)) {
-            Some(cancelled) => {
-                cancelled.cancel();
+            Some(flight) => {
+                flight.cancelled.cancel();
                 Met::InFlight
             }
             None => Met::Barred,
         }
+    }
+
+    /// Asks a run in flight to say where it stands; false: it is not in flight here.
+    pub fn ask(&self, account: AccountId, run: RunId) -> bool {
+        let flight = self.in_flight.get(&(account, run));
+        flight.is_some_and(|flight| {
+            flight.asked.notify_one();
+            true
+        })
     }
 
     /// Bars a run from being started. A run that somebody wants to be cancelled is never started again, so that this need not
@@ -102,15 +125,20 @@ impl Cancellations {
 impl InFlight<'_> {
     /// Is cancelled when the run is to be.
     pub fn cancellation(&self) -> CancellationToken {
-        (*self.cancelled).clone()
+        self.flight.cancelled.clone()
+    }
+
+    /// By which the run is spoken to.
+    pub fn flight(&self) -> Arc<Flight> {
+        Arc::clone(&self.flight)
     }
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         // A later start of the same run has an entry of its own.
-        self.cancellations.in_flight.remove_if(&self.key, |_, entered| Arc::ptr_eq(entered, &self.cancelled));
-        if self.cancelled.is_cancelled() {
+        self.cancellations.in_flight.remove_if(&self.key, |_, entered| Arc::ptr_eq(entered, &self.flight));
+        if self.flight.cancelled.is_cancelled() {
             // It may have ended before it heard of it, to be run on later.
             self.cancellations.want_look();
         }
@@ -160,6 +188,16 @@ mod tests {
         drop(former);
         assert_eq!(cancellations.cancel(ACCOUNT, RUN), Met::InFlight);
         assert!(present.cancellation().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_run_in_flight_is_asked_where_it_stands_and_no_other() {
+        let cancellations = Cancellations::default();
+        let run = cancellations.enter(ACCOUNT, RUN).expect("nobody cancels it");
+        assert!(cancellations.ask(ACCOUNT, RUN));
+        run.flight().asked().await;
+        drop(run);
+        assert!(!cancellations.ask(ACCOUNT, RUN));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use trellis_model::{
     AccountId, Place, PluginId, ProjectId, RevisionId,
     fault::Fault,
     manifest::{Manifest, Target, Trigger, document},
-    plan::{GridPlan, ResolvedPlugin, plan_grids},
+    plan::{GridPlan, PlannedReply, ResolvedPlugin, plan_grids, plan_replies},
     run::Event,
 };
 use trellis_store::{Database, StoreError, plugins::Plugin, projects::Revision};
@@ -39,6 +39,8 @@ pub struct LoadedRevision {
     pub triggers: Vec<Trigger>,
     pub targets: Arc<[Target]>,
     grids: HashMap<String, Arc<GridPlan>>,
+    /// What triggers answer with, by their names.
+    replies: BTreeMap<String, PlannedReply>,
     digests: HashMap<PluginId, Digest>,
     is_servable: bool,
 }
@@ -46,6 +48,11 @@ pub struct LoadedRevision {
 impl LoadedRevision {
     pub fn grid(&self, name: &str) -> Option<Arc<GridPlan>> {
         self.grids.get(name).cloned()
+    }
+
+    /// The node whose output answers an event of this trigger; none: the trigger says that the event was accepted.
+    pub fn reply(&self, trigger: &str) -> Option<&PlannedReply> {
+        self.replies.get(trigger)
     }
 
     /// Where a run of a grid stands in its account's queue.
@@ -280,6 +287,7 @@ fn load(
         .and_then(|document| Manifest::read(&document))
         .map_err(|faults| unusable(&faults))?;
     let grids = plan_grids(&manifest, &resolved).map_err(|faults| unusable(&faults))?;
+    let replies = plan_replies(&manifest, &resolved).map_err(|faults| unusable(&faults))?;
     let digests = stored.plugins.values().filter_map(|id| Some((*id, Digest(own(id)?.digest))));
     Ok(Arc::new(LoadedRevision {
         id: stored.id,
@@ -290,6 +298,7 @@ fn load(
         triggers: manifest.triggers,
         targets: manifest.targets.into(),
         grids: grids.into_iter().map(|(name, plan)| (name, Arc::new(plan))).collect(),
+        replies,
         digests: digests.collect(),
     }))
 }

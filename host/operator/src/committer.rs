@@ -17,8 +17,10 @@ use trellis_store::{
 
 use crate::{
     claims::{Claims, SettledClaim},
+    deaths,
     lease::Lease,
     outbox::Outbox,
+    watch::Watches,
 };
 
 /// Runs of one flush at most.
@@ -79,10 +81,11 @@ impl Committer {
         lease: Arc<Lease>,
         claims: Arc<Claims>,
         outbox: Outbox,
+        watches: Arc<Watches>,
         give_up: CancellationToken,
     ) -> (Self, JoinHandle<()>) {
         let (requests, waiting) = mpsc::channel(WAITING_COMMITS_MAX);
-        let flusher = Flusher { database, lease, claims, outbox, give_up };
+        let flusher = Flusher { database, lease, claims, outbox, watches, give_up };
         (Self { requests }, tokio::spawn(flusher.run(waiting)))
     }
 
@@ -102,6 +105,7 @@ struct Flusher {
     lease: Arc<Lease>,
     claims: Arc<Claims>,
     outbox: Outbox,
+    watches: Arc<Watches>,
     give_up: CancellationToken,
 }
 
@@ -134,6 +138,8 @@ impl Flusher {
         self.outbox.number(&mut commits);
         let ends = self.write(&mut commits, &claims).await;
         self.outbox.wake(&commits, &ends).await;
+        deaths::tell(&commits, &ends);
+        self.watches.committed(commits, &ends);
         for (reply, end) in replies.into_iter().zip(ends) {
             // The run's task waits for this; if it was aborted, nobody needs the answer.
             let _ = reply.send(end);

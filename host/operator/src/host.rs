@@ -10,7 +10,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trellis_engine::Engine;
-use trellis_model::{AccountId, RevisionId, Shard, call_limits::CallLimits, run_limits::RunLimits};
+use trellis_model::{AccountId, RevisionId, RunId, Shard, call_limits::CallLimits, run_limits::RunLimits};
 use trellis_store::{Database, StoreError, notices::Notice};
 
 use self::listener::Listener;
@@ -38,6 +38,7 @@ use crate::{
     spreads::Spreads,
     targets::Targets,
     vault::{Keyring, Vault},
+    watch::Watches,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +75,7 @@ pub struct Host {
     pub vault: Vault,
     pub budgets: Arc<CallBudgets>,
     pub shadows: Shadows,
+    pub watches: Arc<Watches>,
     slots: Slots,
     spreads: Arc<Spreads>,
     targets: Targets,
@@ -87,6 +89,7 @@ pub struct HostStop {
     database: Database,
     lease: Arc<Lease>,
     wakeups: Wakeups,
+    watches: Arc<Watches>,
     ingest: Task,
     running: Running,
     limiter: Task,
@@ -173,6 +176,9 @@ impl Host {
             let (lease, spreads) = (Arc::clone(&lease), Arc::clone(&spreads));
             Ingest::start(database.clone(), config.ingest, lease, ids.clone(), spreads, wakeups.clone(), stop)
         });
+        let (watches, teller) = Task::with_handle("teller", |stop| {
+            Watches::start(database.clone(), Arc::clone(&lease), clock.clone(), Arc::clone(&cancellations), stop)
+        });
         let targets = Targets::new(database.clone(), Arc::clone(&lease), clock.clone());
         let slots = Slots::default();
         let shadows = Shadows {
@@ -196,6 +202,7 @@ impl Host {
             vault,
             budgets,
             shadows,
+            watches,
             slots,
             spreads,
             targets,
@@ -216,6 +223,7 @@ impl Host {
             database: host.database.clone(),
             lease: Arc::clone(&host.lease),
             wakeups: host.wakeups.clone(),
+            watches: Arc::clone(&host.watches),
             ingest: ingest_task,
             running,
             limiter: limiter_task,
@@ -224,6 +232,7 @@ impl Host {
                 Task::spawn("listener", |stop| host.listener().run(notices, stop)),
                 Task::spawn("targets", |stop| host.targets.clone().keep(stop)),
                 notifier,
+                teller,
                 Task::spawn("housekeeper", |stop| housekeeper.run(stop)),
                 Task::spawn("preparer", |stop| preparer.run(stop)),
             ],
@@ -243,7 +252,8 @@ impl Host {
         let (lease, spreads, wakeups) = (Arc::clone(&self.lease), Arc::clone(&self.spreads), self.wakeups.clone());
         let outbox = Outbox { ids, lease, spreads, wakeups };
         let (committer, committer_task) = Task::with_handle("committer", |give_up| {
-            Committer::start(self.database.clone(), Arc::clone(&self.lease), Arc::clone(&claims), outbox, give_up)
+            let (database, watches) = (self.database.clone(), Arc::clone(&self.watches));
+            Committer::start(database, Arc::clone(&self.lease), Arc::clone(&claims), outbox, watches, give_up)
         });
         let canceller = self.canceller(&committer);
         let context = self.run_context(committer, claims, config);
@@ -275,6 +285,7 @@ impl Host {
             claims,
             suspects: Suspects::new(config.runs_max),
             cancellations: Arc::clone(&self.cancellations),
+            watches: Arc::clone(&self.watches),
             lease: Arc::clone(&self.lease),
             clock: self.clock.clone(),
             budgets: Arc::clone(&self.budgets),
@@ -303,7 +314,13 @@ impl Host {
             spreads: Arc::clone(&self.spreads),
             budgets: Arc::clone(&self.budgets),
             wakeups: self.wakeups.clone(),
+            watches: Arc::clone(&self.watches),
         }
+    }
+
+    /// The shard that new jobs of an account with this id are put on.
+    pub fn shard_of(&self, account: AccountId, run: RunId) -> Shard {
+        Shard::of_part(account, run.part(self.spreads.of(account)))
     }
 
     /// Whether this host holds a live lease and is not about to stop: a place to send events to.
@@ -374,6 +391,7 @@ impl HostStop {
     /// without a run in flight are free at once, the others as theirs end.
     pub async fn leave(&self) {
         self.lease.leave();
+        self.watches.close();
         if let Err(error) = self.database.announce_leaving(self.lease.identity().host).await {
             tracing::warn!(%error, "other hosts are not told before this one has stopped");
         }

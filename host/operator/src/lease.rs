@@ -24,11 +24,22 @@ use crate::{cancellations::Cancellations, clock::Clock};
 
 #[derive(Clone, Copy, Debug)]
 pub struct LeaseConfig {
-    /// How long a host may be silent before others take its shards.
+    /// How long a host may be silent before others go on with its work.
     pub duration: Duration,
     /// No other host can be alive on this database: whatever is registered there is dead.
     pub is_exclusive: bool,
 }
+
+impl LeaseConfig {
+    /// What the database is told: a little less, so that the others have noticed, taken the shards and begun the runs when
+    /// the lease is over.
+    fn term(&self) -> Duration {
+        self.duration - self.duration / TAKEOVER_DIVISOR
+    }
+}
+
+/// The part of a lease that is left for taking over: half a second of ten.
+const TAKEOVER_DIVISOR: u32 = 20;
 
 /// Renewals per lease: two may fail before it is lost.
 const RENEWALS_PER_LEASE: u32 = 4;
@@ -176,12 +187,12 @@ impl LeaseKeeper {
             database.reap_all_hosts().await?;
         }
         let asked_at = Instant::now();
-        let identity = register(&database, config.duration, &clock).await?;
+        let identity = register(&database, config.term(), &clock).await?;
         let lease = Arc::new(Lease {
             identity: RwLock::new(identity),
             holdings: RwLock::default(),
             giving_up: RwLock::default(),
-            start_until: Mutex::new(Some(asked_at + start_span(config.duration))),
+            start_until: Mutex::new(Some(asked_at + start_span(config.term()))),
             is_leaving: AtomicBool::new(false),
             look: Notify::new(),
         });
@@ -260,10 +271,10 @@ impl Renewer {
     async fn renew(&self) -> Renewed {
         let asked_at = Instant::now();
         let host = self.lease.identity().host;
-        match self.database.renew_host(host, self.config.duration, &self.lease.holdings()).await {
+        match self.database.renew_host(host, self.config.term(), &self.lease.holdings()).await {
             Ok(renewal) => {
                 self.clock.synchronise(renewal.now_ms);
-                self.lease.set_start_until(Some(asked_at + start_span(self.config.duration)));
+                self.lease.set_start_until(Some(asked_at + start_span(self.config.term())));
                 let interval = self.interval();
                 // Somebody's lease about to run out is worth a look at the very moment.
                 let pause = renewal.next_expiry.map_or(interval, |expiry| interval.min(expiry.max(LOOK_LEAST)));
@@ -279,23 +290,23 @@ impl Renewer {
 
     /// Registers as a new host.
     async fn start_over(&self) {
-        match register(&self.database, self.config.duration, &self.clock).await {
+        match register(&self.database, self.config.term(), &self.clock).await {
             Ok(identity) => *self.lease.identity.write().unwrap_or_else(PoisonError::into_inner) = identity,
             Err(error) => tracing::warn!(%error, "this host was not registered anew; trying again"),
         }
     }
 }
 
-async fn register(database: &Database, lease: Duration, clock: &Clock) -> Result<Identity, StoreError> {
+async fn register(database: &Database, term: Duration, clock: &Clock) -> Result<Identity, StoreError> {
     let host = Uuid::new_v4();
     // Leases that ran out may hold numbers.
     database.reap_expired_hosts().await?;
-    let (number, now_ms) = database.register_host(host, lease).await?;
+    let (number, now_ms) = database.register_host(host, term).await?;
     clock.synchronise(now_ms);
     tracing::info!(%host, number, "registered");
     Ok(Identity { host, number })
 }
 
-fn start_span(lease: Duration) -> Duration {
-    lease - lease / START_MARGIN_DIVISOR
+fn start_span(term: Duration) -> Duration {
+    term - term / START_MARGIN_DIVISOR
 }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
-use crate::api::Problem;
+use crate::{api::Problem, event_stream::EventStream};
 
 /// Why the API did not give what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,8 @@ pub enum ClientError {
         #[source]
         source: reqwest::Error,
     },
+    #[error("{url} does not speak HTTPS; is it http://{} that is meant?", authority(.url))]
+    NotTls { url: Url },
     /// The API refused, and said why.
     #[error("{}", .0.detail)]
     Problem(Box<Problem>),
@@ -40,9 +42,39 @@ impl ClientError {
         match self {
             Self::Problem(problem) => Some(problem.status),
             Self::Foreign { status, .. } => Some(status.as_u16()),
-            Self::Unreachable { .. } | Self::Setup(_) | Self::Address(_) => None,
+            Self::Unreachable { .. } | Self::NotTls { .. } | Self::Setup(_) | Self::Address(_) => None,
         }
     }
+}
+
+/// An answer as it came.
+#[derive(Debug)]
+pub struct Answered {
+    pub headers: header::HeaderMap,
+    pub body: Bytes,
+}
+
+/// Host and port.
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Whether the other side has answered the beginning of TLS with something else.
+fn speaks_no_tls(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let tls = io.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if tls
+            .or_else(|| error.downcast_ref::<rustls::Error>())
+            .is_some_and(|tls| matches!(tls, rustls::Error::InvalidMessage(_)))
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -71,8 +103,13 @@ fn refusal(url: Url, status: StatusCode, body: &[u8]) -> ClientError {
     }
 }
 
+/// How much of an upload is handed to the network at once.
+const PIECE_BYTES: usize = 64 * 1_024;
+
 /// Uploads and compilations take their time.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+/// A stream of events lasts as long as its host lets it: a day at most.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(86_400);
 
 impl Client {
     /// # Errors
@@ -112,14 +149,49 @@ impl Client {
         self.answer(self.request(Method::GET, &url), url).await
     }
 
-    pub async fn put_bytes<T: DeserializeOwned>(
+    /// Sends bytes as they are, and says of each piece when it goes out.
+    pub async fn upload<T: DeserializeOwned>(
         &self,
         path: &[&str],
-        kind: &str,
         body: Bytes,
+        sent: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<T, ClientError> {
+        let (url, length) = (self.url(path), body.len());
+        let pieces = (0..length).step_by(PIECE_BYTES).map(move |from| {
+            let piece = body.slice(from..length.min(from + PIECE_BYTES));
+            sent(piece.len() as u64);
+            Ok::<_, std::convert::Infallible>(piece)
+        });
+        let body = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces));
+        let request = self.request(Method::PUT, &url).header(header::CONTENT_TYPE, "application/wasm");
+        // Known, although the body is a stream: hosts look at it before they take the first byte.
+        self.answer(request.header(header::CONTENT_LENGTH, length).body(body), url).await
+    }
+
+    /// Text that is no JSON.
+    pub async fn get_text(&self, path: &[&str]) -> Result<String, ClientError> {
         let url = self.url(path);
-        self.answer(self.request(Method::PUT, &url).header(header::CONTENT_TYPE, kind).body(body), url).await
+        let (status, body) = self.bytes(self.request(Method::GET, &url), &url).await?;
+        String::from_utf8(body.to_vec()).map_err(|_| ClientError::Foreign { url, status })
+    }
+
+    /// Any request whose answer is looked at whole.
+    pub async fn ask(
+        &self,
+        method: Method,
+        url: Url,
+        headers: &[(&'static str, String)],
+        body: Bytes,
+    ) -> Result<Answered, ClientError> {
+        let mut request =
+            self.request(method, &url).header(header::CONTENT_TYPE, "application/octet-stream").body(body);
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let response = request.send().await.map_err(|source| self.unreachable(source))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await.map_err(|source| self.unreachable(source))?;
+        if status.is_success() { Ok(Answered { headers, body }) } else { Err(refusal(url, status, &body)) }
     }
 
     pub async fn put_json<T: DeserializeOwned>(
@@ -140,6 +212,11 @@ impl Client {
         self.answer(self.request(Method::POST, &url).json(body), url).await
     }
 
+    pub async fn patch_json<T: DeserializeOwned>(&self, path: &[&str], body: &Value) -> Result<T, ClientError> {
+        let url = self.url(path);
+        self.answer(self.request(Method::PATCH, &url).json(body), url).await
+    }
+
     /// Like [`Client::put_json`], where the answer has no body.
     pub async fn put_nothing(&self, path: &[&str], body: &Value) -> Result<(), ClientError> {
         let url = self.url(path);
@@ -155,6 +232,25 @@ impl Client {
     /// Sends a body as it is: the server says what is wrong with it.
     pub async fn send_raw<T: DeserializeOwned>(&self, method: Method, url: Url, body: Bytes) -> Result<T, ClientError> {
         self.answer(self.request(method, &url).header(header::CONTENT_TYPE, "application/json").body(body), url).await
+    }
+
+    /// Follows a stream of events, from behind the event `after` on. None: that was the last.
+    ///
+    /// # Errors
+    /// As everywhere: the host refuses, or cannot be reached.
+    pub async fn events(&self, path: &[&str], after: Option<&str>) -> Result<Option<EventStream>, ClientError> {
+        let url = self.url(path);
+        let mut request = self.request(Method::GET, &url).timeout(STREAM_TIMEOUT);
+        if let Some(after) = after {
+            request = request.header("last-event-id", after);
+        }
+        let unreachable = |source| ClientError::Unreachable { url: self.base.clone(), source };
+        let response = request.send().await.map_err(unreachable)?;
+        match response.status() {
+            StatusCode::NO_CONTENT => Ok(None),
+            status if status.is_success() => Ok(Some(EventStream::new(response))),
+            status => Err(refusal(url, status, &response.bytes().await.map_err(unreachable)?)),
+        }
     }
 
     /// The address of a path, each step encoded.
@@ -177,15 +273,47 @@ impl Client {
         serde_json::from_slice(&body).map_err(|_| ClientError::Foreign { url, status })
     }
 
+    fn unreachable(&self, source: reqwest::Error) -> ClientError {
+        let url = self.base.clone();
+        if url.scheme() == "https" && speaks_no_tls(&source) {
+            return ClientError::NotTls { url };
+        }
+        ClientError::Unreachable { url, source }
+    }
+
     /// The body of a success.
     async fn bytes(&self, request: RequestBuilder, url: &Url) -> Result<(StatusCode, Bytes), ClientError> {
-        let unreachable = |source| ClientError::Unreachable { url: self.base.clone(), source };
-        let response = request.send().await.map_err(unreachable)?;
+        let response = request.send().await.map_err(|source| self.unreachable(source))?;
         let status = response.status();
-        let body = response.bytes().await.map_err(unreachable)?;
+        let body = response.bytes().await.map_err(|source| self.unreachable(source))?;
         if status.is_success() {
             return Ok((status, body));
         }
         Err(refusal(url.clone(), status, &body))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn https_to_a_host_that_speaks_http_is_told_as_that() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("it listens");
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await?;
+            drop(stream.read(&mut [0; 1_024]).await?);
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n").await
+        });
+        let client = Client::new(&format!("https://{address}"), "trl_x", None).expect("an address");
+        let error = client.get::<Value>(&["v1", "runs"], &[]).await.expect_err("no TLS there");
+        assert!(error.to_string().contains(&format!("is it http://{address} that is meant?")), "{error}");
+        assert_eq!(error.status(), None);
     }
 }

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod api;
 pub mod edge;
 mod open_files;
+mod preflight;
 mod private_file;
 pub mod server;
 
@@ -13,8 +14,14 @@ mod credentials;
 pub mod postgres;
 
 pub mod client;
+pub mod event_stream;
 pub mod project;
+pub mod registry;
 mod tls;
+
+/// A fifth of a busy host's time went into the platform's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What every program that starts a host begins with: hosts compile plugins in children that are this same program.
 pub use trellis_engine::compile_if_asked;

@@ -172,7 +172,10 @@ pub async fn open_database(config: &Config) -> anyhow::Result<(Database, Option<
 }
 
 /// The operator token that the configuration names, itself or by a file.
-fn given_operator_token(config: &TokensConfig) -> anyhow::Result<Option<OperatorToken>> {
+///
+/// # Errors
+/// The file cannot be read, or holds none.
+pub(crate) fn given_operator_token(config: &TokensConfig) -> anyhow::Result<Option<OperatorToken>> {
     let Some(path) = &config.operator_file else { return Ok(config.operator.clone()) };
     let text = private_file::read(path).context("the operator token (`tokens.operator_file`)")?;
     let token = OperatorToken::parse(&text).with_context(|| {
@@ -190,7 +193,7 @@ fn start_engine(config: &Config) -> anyhow::Result<Engine> {
     engine.account_percent = config.sandbox.account_percent;
     engine.computing_max = config.sandbox.computing_max;
     engine.egress = EgressPolicy::new(config.egress.allow_private.iter().copied()).denying(config.egress.deny.clone());
-    engine.egress_limits = config.egress.limits();
+    engine.egress_limits = config.egress.limits;
     if let Some(path) = &config.egress.ca_file {
         let read = std::fs::read(path);
         engine.ca_certificates = read.with_context(|| format!("cannot read `egress.ca_file`, {}", path.display()))?;
@@ -245,6 +248,7 @@ fn api_config(config: &Config, base_url: &str) -> ApiConfig {
             cached_for: config.tokens.cached_for,
             cached_max: config.tokens.cached_max as usize,
         },
+        watch: config.watch.clone(),
         account_projects_max: config.uploads.account_projects_max,
         account_tokens_max: config.tokens.account_max.into(),
         base_url: base_url.to_owned(),

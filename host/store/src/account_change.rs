@@ -8,7 +8,7 @@ use trellis_model::{
     AccountId,
     call_limits::CallLimitsChange,
     retention::{History, RetentionChange},
-    window::{AccountLimits, OwnLimits},
+    window::{AccountLimits, LimitsChange, OwnLimits},
 };
 
 use crate::{
@@ -23,6 +23,8 @@ use crate::{
 pub struct AccountChange {
     /// Replaces all limits; `weight` and `running_max` below are applied on top.
     pub limits: Option<AccountLimits>,
+    /// Changes single limits, or gives them back to the host.
+    pub single_limits: LimitsChange,
     /// Changes this one of the limits alone.
     pub weight: Option<u32>,
     /// Changes this one of the limits alone; 0 lifts it.
@@ -42,14 +44,29 @@ impl AccountChange {
     }
 
     fn changes_limits(&self) -> bool {
-        self.limits.is_some() || self.weight.is_some() || self.running_max.is_some()
+        self.limits.is_some() || !self.single_limits.is_empty() || self.weight.is_some() || self.running_max.is_some()
+    }
+
+    fn concerns_windows(&self) -> bool {
+        self.limits.is_some() || self.single_limits.concerns_windows()
+    }
+
+    /// The names of stored limits that go.
+    fn lifted(&self) -> Vec<&'static str> {
+        let mut lifted = self.single_limits.lifted();
+        lifted.extend((self.running_max == Some(0)).then_some("running_max"));
+        lifted
     }
 
     /// What is written over the limits that are stored.
     fn own_limits(&self) -> serde_json::Result<Value> {
         let running_max = self.running_max.filter(|most| *most > 0);
         match self.limits {
-            None => serde_json::to_value(OwnLimits { weight: self.weight, running_max, ..OwnLimits::default() }),
+            None => {
+                let set = self.single_limits.set();
+                let (weight, running_max) = (self.weight.or(set.weight), running_max.or(set.running_max));
+                serde_json::to_value(OwnLimits { weight, running_max, ..set })
+            }
             Some(limits) => serde_json::to_value(AccountLimits {
                 weight: self.weight.unwrap_or(limits.weight),
                 running_max: if self.running_max.is_some() { running_max } else { limits.running_max },
@@ -68,7 +85,7 @@ impl Database {
         answered(async {
             let mut transaction = self.durable.begin().await?;
             let id = change_row(&mut transaction, name, change).await?;
-            if change.limits.is_some() {
+            if change.concerns_windows() {
                 lift_throttles(&mut transaction, id).await?;
             }
             if change.changes_limits() {
@@ -134,7 +151,6 @@ async fn merge_limits(
     change: &AccountChange,
 ) -> Result<()> {
     let limits = change.own_limits().map_err(|error| StoreError::unreadable("limits", error))?;
-    let lifted: &[&str] = if change.running_max == Some(0) { &["running_max"] } else { &[] };
     sqlx::query(
         "insert into account_limit as own (account_id, limits) values ($1, $2)
          on conflict (account_id) do update set
@@ -143,7 +159,7 @@ async fn merge_limits(
     .bind(account.0)
     .bind(limits)
     .bind(change.limits.is_some())
-    .bind(lifted)
+    .bind(change.lifted())
     .execute(&mut **transaction)
     .await?;
     Ok(())

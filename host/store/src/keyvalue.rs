@@ -58,7 +58,7 @@ impl Database {
 }
 
 /// The first text behind all that begin with `prefix`, so that the index is left where they end; none if there is none.
-fn behind_prefix(prefix: &str) -> Option<String> {
+pub(crate) fn behind_prefix(prefix: &str) -> Option<String> {
     let mut letters: Vec<char> = prefix.chars().collect();
     while let Some(last) = letters.pop() {
         // Surrogates are no letters: the one behind them follows the one before.

@@ -12,7 +12,7 @@ const CHANNEL: &str = "trellis";
 const QUIET_LONGEST: Duration = Duration::from_secs(20);
 
 /// A hint. Whoever misses it finds out by polling, a little later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Notice {
     /// Jobs were inserted into this shard.
     Jobs(Shard),
@@ -26,12 +26,14 @@ pub enum Notice {
     Throttled(AccountId, Shard, i64),
     /// A module of the account was instantiated by another host than the owner of its queue on this shard, which counts it.
     Taken(AccountId, Shard),
+    /// News of a run, for those who watch it: [`trellis_model::news::Told`] as text.
+    Run(String),
     /// A host has come or gone, or has given shards back: every host looks at its share.
     Balance,
 }
 
 impl Notice {
-    fn payload(self) -> String {
+    fn payload(&self) -> String {
         match self {
             Self::Jobs(shard) => format!("jobs:{shard}"),
             Self::Deployed(account, revision) => format!("deployed:{account}:{revision}"),
@@ -39,11 +41,15 @@ impl Notice {
             Self::Cancel(shard) => format!("cancel:{shard}"),
             Self::Throttled(account, shard, until_ms) => format!("throttled:{account}:{shard}:{until_ms}"),
             Self::Taken(account, shard) => format!("taken:{account}:{shard}"),
+            Self::Run(text) => format!("run:{text}"),
             Self::Balance => "balance".to_owned(),
         }
     }
 
     fn parse(payload: &str) -> Option<Self> {
+        if let Some(text) = payload.strip_prefix("run:") {
+            return Some(Self::Run(text.to_owned()));
+        }
         let mut parts = payload.split(':');
         let kind = parts.next()?;
         let mut number = || parts.next()?.parse::<i64>().ok();
@@ -67,7 +73,7 @@ pub struct Notices(PgListener);
 impl Database {
     /// Tells all hosts, this one included. Always outside the transaction that it is about.
     pub async fn notify(&self, notices: &[Notice]) -> Result<()> {
-        let payloads: Vec<String> = notices.iter().map(|notice| notice.payload()).collect();
+        let payloads: Vec<String> = notices.iter().map(Notice::payload).collect();
         sqlx::query("select pg_notify($1, payload) from unnest($2::text[]) as payload")
             .bind(CHANNEL)
             .bind(payloads)
@@ -120,6 +126,7 @@ mod tests {
             Notice::Cancel(Shard(1)),
             Notice::Throttled(AccountId(9), Shard(3), 1_800_000_000_000),
             Notice::Taken(AccountId(9), Shard(3)),
+            Notice::Run("{\"a\":1}".to_owned()),
             Notice::Balance,
         ] {
             assert_eq!(Notice::parse(&notice.payload()), Some(notice));

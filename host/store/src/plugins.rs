@@ -16,6 +16,17 @@ pub struct Plugin {
     pub size_bytes: i64,
     /// Unix seconds.
     pub created_at: i64,
+    /// Unix seconds; some: new deployments do not find it.
+    pub yanked_at: Option<i64>,
+}
+
+/// What there is of a plugin where no version of it can be deployed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NoneFits {
+    /// Versions that could be deployed, the oldest first.
+    pub others: Vec<Version>,
+    /// Versions that would fit, if they were not yanked.
+    pub yanked: Vec<Version>,
 }
 
 /// What an upload adds.
@@ -39,7 +50,7 @@ pub enum PluginPut {
     Taken,
 }
 
-type PluginRow = (i64, String, String, Vec<u8>, serde_json::Value, Vec<String>, i64, i64);
+type PluginRow = (i64, String, String, Vec<u8>, serde_json::Value, Vec<String>, i64, i64, Option<i64>);
 
 impl Database {
     /// Adds a plugin whose component is already kept.
@@ -71,7 +82,8 @@ impl Database {
 
     pub async fn plugin(&self, account: AccountId, name: &str, version: &Version) -> Result<Option<Plugin>> {
         let row: Option<PluginRow> = sqlx::query_as(
-            "select id, name, version, digest, description, imports, size_bytes, extract(epoch from created_at)::bigint
+            "select id, name, version, digest, description, imports, size_bytes, extract(epoch from created_at)::bigint,
+                    extract(epoch from yanked_at)::bigint
              from plugin where account_id = $1 and name = $2 and version = $3",
         )
         .bind(account.0)
@@ -82,35 +94,53 @@ impl Database {
         row.map(read_plugin).transpose()
     }
 
-    /// The newest version that `versions` allows, with all versions there are when none fits.
+    /// The newest version that `versions` allows and that is not yanked.
     pub async fn resolve_plugin(
         &self,
         account: AccountId,
         name: &str,
         versions: &VersionReq,
-    ) -> Result<Result<Plugin, Vec<Version>>> {
+    ) -> Result<Result<Plugin, NoneFits>> {
         let rows: Vec<PluginRow> = sqlx::query_as(
-            "select id, name, version, digest, description, imports, size_bytes, extract(epoch from created_at)::bigint
+            "select id, name, version, digest, description, imports, size_bytes, extract(epoch from created_at)::bigint,
+                    extract(epoch from yanked_at)::bigint
              from plugin where account_id = $1 and name = $2",
         )
         .bind(account.0)
         .bind(name)
         .fetch_all(&self.durable)
         .await?;
-        let mut plugins = rows.into_iter().map(read_plugin).collect::<Result<Vec<_>>>()?;
-        plugins.sort_by(|a, b| a.version.cmp(&b.version));
-        let newest = plugins.iter().rposition(|plugin| versions.matches(&plugin.version));
-        Ok(match newest {
-            Some(index) => Ok(plugins.swap_remove(index)),
-            None => Err(plugins.into_iter().map(|plugin| plugin.version).collect()),
-        })
+        let plugins = rows.into_iter().map(read_plugin).collect::<Result<Vec<_>>>()?;
+        Ok(newest_of(plugins, versions))
+    }
+
+    /// Yanks a version, or takes that back. None: there is no such version.
+    pub async fn yank_plugin(
+        &self,
+        account: AccountId,
+        name: &str,
+        version: &Version,
+        is_yanked: bool,
+    ) -> Result<Option<Plugin>> {
+        sqlx::query(
+            "update plugin set yanked_at = case when $4 then coalesce(yanked_at, now()) end
+             where account_id = $1 and name = $2 and version = $3",
+        )
+        .bind(account.0)
+        .bind(name)
+        .bind(version.to_string())
+        .bind(is_yanked)
+        .execute(&self.durable)
+        .await?;
+        self.plugin(account, name, version).await
     }
 
     pub async fn plugins_by_id(&self, wanted: &[(AccountId, PluginId)]) -> Result<Vec<Plugin>> {
         let (accounts, ids): (Vec<i64>, Vec<i64>) =
             wanted.iter().map(|(account, plugin)| (account.0, plugin.0)).unzip();
         let rows: Vec<PluginRow> = sqlx::query_as(
-            "select id, name, version, digest, description, imports, size_bytes, extract(epoch from created_at)::bigint
+            "select id, name, version, digest, description, imports, size_bytes, extract(epoch from created_at)::bigint,
+                    extract(epoch from yanked_at)::bigint
              from plugin where (account_id, id) in (select * from unnest($1::bigint[], $2::bigint[]))",
         )
         .bind(accounts)
@@ -129,7 +159,8 @@ impl Database {
         limit: i64,
     ) -> Result<Vec<Plugin>> {
         let rows: Vec<PluginRow> = sqlx::query_as(
-            "select id, name, version, digest, description, imports, size_bytes, extract(epoch from created_at)::bigint
+            "select id, name, version, digest, description, imports, size_bytes, extract(epoch from created_at)::bigint,
+                    extract(epoch from yanked_at)::bigint
              from plugin where account_id = $1 and id > $2 and ($3::text is null or name = $3) order by id limit $4",
         )
         .bind(account.0)
@@ -142,7 +173,21 @@ impl Database {
     }
 }
 
-fn read_plugin((id, name, version, digest, description, imports, size_bytes, created_at): PluginRow) -> Result<Plugin> {
+/// The newest that fits and is not yanked.
+fn newest_of(mut plugins: Vec<Plugin>, versions: &VersionReq) -> std::result::Result<Plugin, NoneFits> {
+    plugins.sort_by(|a, b| a.version.cmp(&b.version));
+    let fits = |plugin: &Plugin| versions.matches(&plugin.version);
+    if let Some(newest) = plugins.iter().rposition(|plugin| fits(plugin) && plugin.yanked_at.is_none()) {
+        return Ok(plugins.swap_remove(newest));
+    }
+    let yanked = plugins.iter().filter(|plugin| fits(plugin)).map(|plugin| plugin.version.clone()).collect();
+    let others = plugins.into_iter().filter(|plugin| plugin.yanked_at.is_none()).map(|plugin| plugin.version).collect();
+    Err(NoneFits { others, yanked })
+}
+
+fn read_plugin(
+    (id, name, version, digest, description, imports, size_bytes, created_at, yanked_at): PluginRow,
+) -> Result<Plugin> {
     Ok(Plugin {
         id: PluginId(id),
         name,
@@ -153,5 +198,44 @@ fn read_plugin((id, name, version, digest, description, imports, size_bytes, cre
         imports,
         size_bytes,
         created_at,
+        yanked_at,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plugin(version: &str, is_yanked: bool) -> Plugin {
+        Plugin {
+            id: PluginId(1),
+            name: "split".to_owned(),
+            version: version.parse().expect("a version"),
+            digest: [0; 32],
+            description: Description::default(),
+            imports: Vec::new(),
+            size_bytes: 1,
+            created_at: 0,
+            yanked_at: is_yanked.then_some(1),
+        }
+    }
+
+    fn resolved(versions: &str) -> std::result::Result<String, NoneFits> {
+        let plugins =
+            vec![plugin("1.10.0", true), plugin("1.2.0", false), plugin("1.9.0", false), plugin("2.0.0", true)];
+        newest_of(plugins, &versions.parse().expect("a range")).map(|plugin| plugin.version.to_string())
+    }
+
+    fn versions(texts: &[&str]) -> Vec<Version> {
+        texts.iter().map(|text| text.parse().expect("a version")).collect()
+    }
+
+    #[test]
+    fn the_newest_that_fits_and_is_not_yanked_is_found() {
+        assert_eq!(resolved("^1"), Ok("1.9.0".to_owned()));
+        assert_eq!(resolved("=1.2.0"), Ok("1.2.0".to_owned()));
+        let others = versions(&["1.2.0", "1.9.0"]);
+        assert_eq!(resolved("=1.10.0"), Err(NoneFits { others: others.clone(), yanked: versions(&["1.10.0"]) }));
+        assert_eq!(resolved("^3"), Err(NoneFits { others, yanked: Vec::new() }));
+    }
 }

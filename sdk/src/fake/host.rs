@@ -4,11 +4,13 @@
 use crate::{
     config, http,
     log::Level,
-    outbox, secrets,
+    outbox,
+    records::{self, RawEntry, RawPage, Selection},
+    secrets,
     storage::{self, Entry, Page, WriteOptions},
 };
 
-use super::{LogMessage, http::respond, with_state};
+use super::{LogMessage, http::respond, progress::bounded, with_state};
 
 pub(crate) fn fetch(request: http::Request) -> Result<http::Answer, http::Error> {
     respond(request)
@@ -56,7 +58,32 @@ pub(crate) fn storage_add(store: &str, key: &str, delta: i64) -> Result<(), stor
     with_state(|state| state.storage.add(store, key, delta))
 }
 
+pub(crate) fn record_get(collection: &str, key: &str) -> Result<Option<RawEntry>, records::Error> {
+    with_state(|state| state.records.get(collection, key))
+}
+
+pub(crate) fn record_put(
+    collection: &str,
+    key: &str,
+    json: &str,
+    if_revision: Option<u64>,
+) -> Result<(), records::Error> {
+    with_state(|state| state.records.put(collection, key, json, if_revision))
+}
+
+pub(crate) fn record_delete(collection: &str, key: &str, if_revision: Option<u64>) -> Result<(), records::Error> {
+    with_state(|state| state.records.delete(collection, key, if_revision))
+}
+
+pub(crate) fn record_query(collection: &str, selection: &Selection) -> Result<RawPage, records::Error> {
+    with_state(|state| state.records.query(collection, selection))
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "the real host takes it by value")]
 pub(crate) fn emit(grid: &str, json: String, attributes: Vec<(String, String)>) -> Result<(), outbox::Error> {
     with_state(|state| state.outbox.emit(grid, &json, attributes))
+}
+
+pub(crate) fn progress(fraction: f64, text: &str) {
+    with_state(|state| state.progress.push(bounded(fraction, text)));
 }

@@ -3,13 +3,17 @@
 use crate::{
     config, http,
     log::Level,
-    outbox, secrets,
+    outbox,
+    records::{self, Condition, Misfit, Operator, RawEntry, RawPage, Selection},
+    secrets,
     storage::{self, Entry, Page, WriteOptions},
 };
 
 use super::bindings::{
     trellis::plugin::{
         outbox::{self as outbox_import, OutboxError},
+        progress as progress_import,
+        records::{self as records_import, RecordsError},
         secrets::{self as secrets_import, SecretError},
         storage::{self as store_import, StorageError},
         web::{self, WebError},
@@ -100,6 +104,10 @@ pub(crate) fn emit(grid: &str, json: String, attributes: Vec<(String, String)>) 
     })
 }
 
+pub(crate) fn progress(fraction: f64, text: &str) {
+    progress_import::report(fraction, text);
+}
+
 fn storage_error(error: StorageError) -> storage::Error {
     match error {
         StorageError::Denied(rule) => storage::Error::Denied(rule),
@@ -107,5 +115,66 @@ fn storage_error(error: StorageError) -> storage::Error {
         StorageError::Conflict => storage::Error::Conflict,
         StorageError::Limit(name) => storage::Error::Limit(name),
         StorageError::Other(reason) => storage::Error::Other(reason),
+    }
+}
+
+pub(crate) fn record_get(collection: &str, key: &str) -> Result<Option<RawEntry>, records::Error> {
+    Ok(records_import::get(collection, key).map_err(records_error)?.map(raw_entry))
+}
+
+pub(crate) fn record_put(
+    collection: &str,
+    key: &str,
+    json: &str,
+    if_revision: Option<u64>,
+) -> Result<(), records::Error> {
+    let options = records_import::WriteOptions { if_revision };
+    records_import::put(collection, key, json, options).map_err(records_error)
+}
+
+pub(crate) fn record_delete(collection: &str, key: &str, if_revision: Option<u64>) -> Result<(), records::Error> {
+    records_import::delete(collection, key, records_import::WriteOptions { if_revision }).map_err(records_error)
+}
+
+pub(crate) fn record_query(collection: &str, selection: &Selection) -> Result<RawPage, records::Error> {
+    let Selection { filter, order, limit, after } = selection.clone();
+    let order = order.map(|(index, descending)| records_import::Order { index, descending });
+    let filter = filter.into_iter().map(condition).collect();
+    let selection = records_import::Selection { filter, order, limit, after };
+    let page = records_import::query(collection, &selection).map_err(records_error)?;
+    Ok(RawPage { records: page.records.into_iter().map(raw_entry).collect(), next: page.next })
+}
+
+fn condition(condition: Condition) -> records_import::Condition {
+    let Condition { index, operator, value } = condition;
+    let operator = match operator {
+        Operator::Equal => records_import::Operator::Equal,
+        Operator::Less => records_import::Operator::Less,
+        Operator::LessOrEqual => records_import::Operator::LessOrEqual,
+        Operator::Greater => records_import::Operator::Greater,
+        Operator::GreaterOrEqual => records_import::Operator::GreaterOrEqual,
+        Operator::OneOf => records_import::Operator::OneOf,
+        Operator::StartsWith => records_import::Operator::StartsWith,
+    };
+    records_import::Condition { index, operator, value }
+}
+
+fn raw_entry(entry: records_import::Entry) -> RawEntry {
+    let records_import::Entry { key, data, revision } = entry;
+    RawEntry { key, data, revision }
+}
+
+fn records_error(error: RecordsError) -> records::Error {
+    match error {
+        RecordsError::Denied(rule) => records::Error::Denied(rule),
+        RecordsError::Invalid(reason) => records::Error::Invalid(reason),
+        RecordsError::Unfit(misfits) => {
+            let misfit = |records_import::Misfit { pointer, message }| Misfit { pointer, message };
+            records::Error::Unfit(misfits.into_iter().map(misfit).collect())
+        }
+        RecordsError::Conflict => records::Error::Conflict,
+        RecordsError::Limit(name) => records::Error::Limit(name),
+        RecordsError::NotReady(reason) => records::Error::NotReady(reason),
+        RecordsError::Other(reason) => records::Error::Other(reason),
     }
 }

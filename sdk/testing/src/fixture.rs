@@ -69,7 +69,7 @@ impl Fixture {
         }
     }
 
-    /// Keeps these nodes alone. Panics if one is not in the fixture.
+    /// Keeps these nodes alone, of a node with `each` all elements. Panics if one is not in the fixture.
     #[must_use]
     #[track_caller]
     pub fn only(mut self, nodes: &[&str]) -> Self {
@@ -107,7 +107,7 @@ impl Fixture {
         let replay_one = |node: &&FixtureNode| {
             let (report, unanswered) = plugin.replayed(&self.0, node);
             let comparison = Comparison::of(&node.outcome, &outcome(&report));
-            NodeReplay { node: node.node.clone(), report, comparison, unanswered }
+            NodeReplay { node: node.place(), report, comparison, unanswered }
         };
         Replay { run: self.0.run.clone(), nodes: own.iter().map(replay_one).collect() }
     }
@@ -142,7 +142,7 @@ pub struct Replay {
 /// One node that was called once more.
 #[derive(Clone, Debug)]
 pub struct NodeReplay {
-    /// Its name in the grid.
+    /// Its name in the grid, and which element it is of a node with `each`: `total[3]`.
     pub node: String,
     /// What came of the call.
     pub report: Report,

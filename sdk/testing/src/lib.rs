@@ -33,6 +33,7 @@ mod snapshot;
 
 mod clock;
 mod http;
+mod progress;
 mod storage;
 mod targets;
 
@@ -41,7 +42,9 @@ pub use http::{Reply, Request, Response};
 pub use plugin::Plugin;
 pub use report::{Event, Report};
 
-pub use trellis_engine::{Change, Failure, FailureKind, LogLevel, LogLine, Metering, TargetFull, Write};
+pub use trellis_engine::{
+    Change, Failure, FailureKind, LogLevel, LogLine, Metering, ProgressReport, TargetFull, Write,
+};
 pub use trellis_model::{
     call_limits::CallLimits,
     description::Description,

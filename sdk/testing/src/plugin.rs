@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use bytes::Bytes;
 use serde_json::Value;
 use trellis_engine::{
-    Call, CallReport, Event, Outbound, Outcome, Secrets, Storage, TargetGate, Transformer, WallClock,
+    Call, CallReport, Event, Outbound, Outcome, ProgressSink, Secrets, Storage, TargetGate, Transformer, WallClock,
 };
 use trellis_model::{
     AccountId,
@@ -22,6 +22,7 @@ use crate::{
     clock::FixedClock,
     component,
     http::{FakeHttp, Mock, Reply, Unanswered},
+    progress::Reported,
     report::Report,
     storage::FakeStorage,
     targets::{FakeTargets, FullTarget},
@@ -288,10 +289,12 @@ impl Plugin {
     fn call_once(&self, inputs: &[(&str, Value)]) -> (Report, Vec<Unanswered>) {
         self.check_inputs(inputs);
         let http = Arc::new(FakeHttp::new(self.mocks.clone()));
-        let call = self.prepare(inputs, &http);
+        let reported = Arc::new(Reported::default());
+        let progress = Arc::clone(&reported) as Arc<dyn ProgressSink>;
+        let call = Call { progress: Some(progress), ..self.prepare(inputs, &http) };
         let report = component::block_on(self.transformer.call(call));
         self.commit(&report);
-        (Report::new(report, http.requests()), http.unanswered())
+        (Report { progress: reported.take(), ..Report::new(report, http.requests()) }, http.unanswered())
     }
 
     fn prepare(&self, inputs: &[(&str, Value)], http: &Arc<FakeHttp>) -> Call {
@@ -307,6 +310,7 @@ impl Plugin {
             outbound: Arc::clone(http) as Arc<dyn Outbound>,
             targets: (!self.full_targets.is_empty())
                 .then(|| Arc::new(FakeTargets(self.full_targets.clone())) as Arc<dyn TargetGate>),
+            progress: None,
             clock: self.clock.clone().map(|clock| clock as Arc<dyn WallClock>),
         }
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use trellis_engine::{
-    CallReport, Change, Effects, EmittedEvent, Failure, FailureKind, LogLine, Metering, Outcome, TargetFull, Write,
+    CallReport, Change, Effects, EmittedEvent, Failure, FailureKind, LogLine, Metering, Outcome, ProgressReport,
+    TargetFull, Write,
 };
 
 use crate::http::Request;
@@ -58,6 +59,8 @@ pub struct Report {
     pub suspended: Option<TargetFull>,
     /// What the plugin logged and printed, in order.
     pub log: Vec<LogLine>,
+    /// How far the plugin said that it had come, in order.
+    pub progress: Vec<ProgressReport>,
     /// Requests that went out, in order. Those that were denied are not among them; the log says why.
     pub requests: Vec<Request>,
     /// What the call wrote, by store and key. Empty for a call that failed.
@@ -99,7 +102,18 @@ impl Report {
                 (BTreeMap::new(), Vec::new(), Vec::new(), None)
             }
         };
-        Self { emissions, failure, suspended, log: log.lines, requests, writes, events, outside_effect, metering }
+        Self {
+            emissions,
+            failure,
+            suspended,
+            log: log.lines,
+            progress: Vec::new(),
+            requests,
+            writes,
+            events,
+            outside_effect,
+            metering,
+        }
     }
 
     /// The value that was emitted to `port`. Panics if there is none.

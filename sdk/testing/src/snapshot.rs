@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
-use trellis_engine::{Change, LogLevel, LogLine, Write};
+use trellis_engine::{Change, LogLevel, LogLine, ProgressReport, Write};
 
 use crate::{
     http::Request,
@@ -40,6 +40,7 @@ fn value(report: &Report) -> Value {
         ("requests", list(&report.requests, request)),
         ("writes", list(&report.writes, write)),
         ("events", list(&report.events, event)),
+        ("progress", list(&report.progress, progress)),
     ];
     snapshot
         .extend(parts.into_iter().filter(|(_, part)| part != &json!([])).map(|(name, part)| (name.to_owned(), part)));
@@ -95,6 +96,10 @@ fn event(event: &Event) -> Value {
         snapshot["attributes"] = Value::Object(attributes);
     }
     snapshot
+}
+
+fn progress(report: &ProgressReport) -> Value {
+    json!({ "fraction": report.fraction, "text": report.text })
 }
 
 /// JSON as a value, text as text, anything else by its length.

@@ -241,3 +241,11 @@ fn a_call_that_meets_a_full_target_is_suspended_unless_it_can_only_wait() {
         .call("in", fetch("POST", "https://example.net/"));
     assert!(report.suspended.is_none() && report.requests.len() == 1);
 }
+
+#[test]
+fn reported_progress_is_in_the_report() {
+    let reports = json!([[0.25, "a quarter"], [7.0, "done"]]);
+    let report = plugin().call("in", json!({"do": "progress", "reports": reports}));
+    let seen: Vec<_> = report.progress.iter().map(|one| (one.fraction, one.text.as_str())).collect();
+    assert_eq!(seen, [(0.25, "a quarter"), (1.0, "done")]);
+}

@@ -144,6 +144,7 @@ impl ThroughEngine {
             storage: Arc::clone(&self.storage) as Arc<dyn Storage>,
             outbound: Arc::clone(&self.outbound),
             targets: None,
+            progress: None,
             clock: None,
         };
         match self.transformer.call(call).await.outcome {

@@ -74,6 +74,7 @@ fn call(subject: &Subject) -> Call {
         storage: Arc::new(NoStorage),
         outbound: subject.server.host.engine.outbound(AccountId(1)),
         targets: None,
+        progress: None,
         clock: None,
     }
 }

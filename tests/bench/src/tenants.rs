@@ -105,7 +105,7 @@ impl Tenants {
     pub async fn deploy(&self, base_url: &str, tenant: &Tenant, project: &Project) -> anyhow::Result<()> {
         let client = self.client(base_url, Some(tenant))?;
         let path = ["v1", "plugins", &project.plugin, &project.version];
-        let _: Value = client.put_bytes(&path, "application/wasm", project.component.clone()).await?;
+        let _: Value = client.upload(&path, project.component.clone(), |_| {}).await?;
         self.deploy_manifest(base_url, tenant, project).await
     }
 

@@ -6,8 +6,8 @@ use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Account, Answer, Database, Host, HostPlan, Outside, Stage, action, after, command, eventually, grants, node,
-    project, reason,
+    Account, Answer, Database, HELD, Host, HostPlan, Outside, Stage, action, after, command, deploy_held,
+    deploy_held_as, eventually, grants, held_run, node, project, reason,
 };
 
 async fn cancel(account: &Account, run: &str) -> Answer {
@@ -41,19 +41,12 @@ fn request(outside: &Outside, method: &str, path: &str, input: &str) -> Value {
     })
 }
 
-/// A run that waits for an answer until the test lets it go on.
-pub async fn deploy_held(account: &Account, outside: &Outside) {
-    account.deploy(&project("held", &json!({ "ask": request(outside, "GET", "/hold/answer", "event") }))).await;
-}
-
 #[tokio::test]
 async fn a_queued_run_is_cancelled_at_once_and_keeps_its_event() {
     let outside = Outside::start().await;
     let stage = Stage::with(|plan| plan.allow(&outside).set("queue.runs_max", "1")).await;
     let account = stage.account("acme").await;
-    deploy_held(&account, &outside).await;
-    let running = account.start("held", &json!(1)).await;
-    outside.asked("/hold/answer").await;
+    let running = held_run(&account, &outside).await;
     let queued = account.start("held", &json!({ "order": 2 })).await;
     assert_eq!(account.show(&queued).await["state"], "queued");
 
@@ -63,9 +56,9 @@ async fn a_queued_run_is_cancelled_at_once_and_keeps_its_event() {
     let listed = account.api.get("/v1/runs?state=cancelled").await.expect(200);
     assert_eq!(listed["items"][0]["run"], json!(queued), "{listed:#}");
 
-    outside.release("/hold/answer");
+    outside.release(HELD);
     account.succeeded(&running).await;
-    assert_eq!(outside.received("/hold/answer").len(), 1, "the cancelled run was never begun");
+    assert_eq!(outside.received(HELD).len(), 1, "the cancelled run was never begun");
     settled(&stage.database).await;
 }
 
@@ -132,9 +125,7 @@ async fn of_a_cancelled_run_that_history_does_not_keep_it_is_told_that_it_is_ove
     let account = stage.account("acme").await;
     let retention = json!({ "retention": { "history": "none" } });
     stage.host.operator().put("/v1/accounts/acme", &retention).await.expect(200);
-    deploy_held(&account, &outside).await;
-    let run = account.start("held", &json!(1)).await;
-    outside.asked("/hold/answer").await;
+    let run = held_run(&account, &outside).await;
     assert_eq!(cancel(&account, &run).await.expect(200), json!({ "run": run }));
     assert_eq!(stage.database.ended_count().await, 0);
     settled(&stage.database).await;
@@ -159,9 +150,7 @@ pub async fn account_of_the_other(settings: impl Fn(HostPlan) -> HostPlan) -> (S
 async fn a_host_that_does_not_own_the_run_cancels_it_all_the_same() {
     let outside = Outside::start().await;
     let (stage, _other, account) = account_of_the_other(|plan| plan.allow(&outside).set("queue.runs_max", "4")).await;
-    deploy_held(&account, &outside).await;
-    let running = account.start("held", &json!(1)).await;
-    outside.asked("/hold/answer").await;
+    let running = held_run(&account, &outside).await;
     let queued = account.start("held", &json!(2)).await;
     for run in [&queued, &running] {
         cancelled(&account, run).await;
@@ -174,9 +163,7 @@ async fn a_request_outlives_the_owner_and_the_run_is_not_begun_again() {
     let outside = Outside::start().await;
     // Nobody takes over before the first answer is given.
     let (stage, other, account) = account_of_the_other(|plan| plan.allow(&outside).set("queue.lease", "6s")).await;
-    deploy_held(&account, &outside).await;
-    let run = account.start("held", &json!(1)).await;
-    outside.asked("/hold/answer").await;
+    let run = held_run(&account, &outside).await;
     other.pause().await;
 
     let answer = cancel(&account, &run).await.expect(202);
@@ -184,9 +171,9 @@ async fn a_request_outlives_the_owner_and_the_run_is_not_begun_again() {
     let again = cancel(&account, &run).await;
     assert!(matches!(again.status, 200 | 202), "asking twice is the same: {:#}", again.body);
     assert_eq!(account.ended(&run).await["state"], "cancelled");
-    assert_eq!(outside.received("/hold/answer").len(), 1, "the new owner has begun it again");
+    assert_eq!(outside.received(HELD).len(), 1, "the new owner has begun it again");
 
-    outside.release("/hold/answer");
+    outside.release(HELD);
     other.wake().await;
     eventually("the former owner knows", async || other.log().contains("silent for longer").then_some(())).await;
     settled(&stage.database).await;
@@ -209,7 +196,7 @@ async fn of_many_runs_that_are_to_be_cancelled_a_new_owner_begins_none_again() {
         .buffer_unordered(16)
         .collect()
         .await;
-    let begun = || outside.received("/hold/answer").len();
+    let begun = || outside.received(HELD).len();
     eventually("all of them are in flight", async || (begun() == RUNS).then_some(())).await;
     other.pause().await;
     let wanted = json!({ "project": "held", "limit": 500 });
@@ -219,7 +206,7 @@ async fn of_many_runs_that_are_to_be_cancelled_a_new_owner_begins_none_again() {
     let history = stage.database.history().await;
     assert!(started.iter().all(|run| history[run] == "cancelled"), "{history:?}");
     assert_eq!(begun(), RUNS, "the new owner has begun some of them again");
-    outside.release("/hold/answer");
+    outside.release(HELD);
     other.wake().await;
     settled(&stage.database).await;
 }
@@ -229,9 +216,7 @@ async fn a_request_whose_notice_got_lost_is_found() {
     let outside = Outside::start().await;
     let stage = Stage::facing(&outside).await;
     let account = stage.account("acme").await;
-    deploy_held(&account, &outside).await;
-    let run = account.start("held", &json!(1)).await;
-    outside.asked("/hold/answer").await;
+    let run = held_run(&account, &outside).await;
     sqlx::query("insert into cancel_request (shard, account_id, id) select shard, account_id, id from job")
         .execute(&stage.database.pool)
         .await
@@ -301,7 +286,7 @@ async fn what_is_over_or_not_there_or_not_allowed_is_refused() {
 
     for (run, says) in [(&succeeded, "its state is `succeeded`"), (&dead, "its state is `dead`")] {
         let problem = cancel(&account, run).await.problem(409);
-        assert_eq!(problem["type"], "urn:trellis:problem:run-state");
+        assert_eq!(problem["type"], "/problems/run-state");
         assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(says)), "{problem:#}");
     }
     for run in ["run_nonsense", "run_00000000000zz"] {
@@ -348,7 +333,7 @@ async fn the_runs_of_a_project_are_cancelled_together_and_no_others() {
     let outside = Outside::start().await;
     let stage = Stage::with(|plan| plan.allow(&outside).set("queue.runs_max", "8")).await;
     let account = stage.account("acme").await;
-    let nodes = json!({ "ask": request(&outside, "GET", "/hold/answer", "event") });
+    let nodes = json!({ "ask": request(&outside, "GET", HELD, "event") });
     let mut manifest = project("held", &nodes);
     manifest["grids"]["side"] = json!({ "nodes": nodes });
     account.deploy(&manifest).await;
@@ -360,7 +345,7 @@ async fn the_runs_of_a_project_are_cancelled_together_and_no_others() {
         runs.push(account.start("held", &json!(number)).await);
     }
     // Some are running and some are queued: an account has no more than its share of a host.
-    outside.asked("/hold/answer").await;
+    outside.asked(HELD).await;
 
     let page = json!({ "project": "held", "grid": "main", "limit": 3 });
     let first = account.api.post("/v1/runs/cancel", &page).await.expect(202);
@@ -393,15 +378,11 @@ async fn the_runs_of_a_project_are_cancelled_together_and_no_others() {
     assert_eq!(String::from_utf8_lossy(&told.stdout).trim(), format!("{other} is cancelled"), "{told:?}");
     let told = command(&account, &["runs", "--state", "cancelled", "--project", "other"]).await;
     assert!(String::from_utf8_lossy(&told.stdout).contains(&other), "{told:?}");
-    outside.release("/hold/answer");
+    outside.release(HELD);
     account.succeeded(side).await;
     let told = command(&account, &["run", "cancel", side]).await;
     assert_eq!(told.status.code(), Some(4), "refused: {told:?}");
     settled(&stage.database).await;
-}
-
-async fn deploy_held_as(account: &Account, outside: &Outside, name: &str) {
-    account.deploy(&project(name, &json!({ "ask": request(outside, "GET", "/hold/answer", "event") }))).await;
 }
 
 #[tokio::test]
@@ -416,7 +397,7 @@ async fn the_one_who_waits_for_a_run_is_told_that_it_was_cancelled() {
     let arguments = ["send", "main", &event, "--project", "held", "--wait"];
     let sending = command(&account, &arguments);
     let cancelling = async {
-        outside.asked("/hold/answer").await;
+        outside.asked(HELD).await;
         let runs = account.api.get("/v1/runs?project=held").await.expect(200);
         cancelled(&account, runs["items"][0]["run"].as_str().expect("a run")).await;
     };

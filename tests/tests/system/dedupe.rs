@@ -50,7 +50,7 @@ async fn a_repeat_is_answered_with_the_run_that_there_is_and_another_body_under_
     account.succeeded(&run).await;
     assert_eq!(accepted(send(&account, "order-7", &json!({ "order": 7 })).await), (run.clone(), true));
     let reused = send(&account, "order-7", &json!({ "order": 8 })).await.problem(422);
-    assert_eq!(reused["type"], "urn:trellis:problem:key-reused");
+    assert_eq!(reused["type"], "/problems/key-reused");
 
     let events = "/v1/projects/shop/grids/main/events";
     let key = [("idempotency-key", "order-7")];
@@ -115,7 +115,7 @@ async fn a_repeat_for_an_account_over_its_limits_is_answered_with_its_run() {
     assert_eq!(accepted(account.send("shop", &json!({ "order": 7, "at": 2 })).await), (by_trigger, true));
     assert_eq!(accepted(account.api.post_with(EVENTS, &key, &order).await), (by_api, true));
     let reused = send(&account, "order-7", &json!({ "order": 8 })).await.problem(422);
-    assert_eq!(reused["type"], "urn:trellis:problem:key-reused");
+    assert_eq!(reused["type"], "/problems/key-reused");
     send(&account, "order-8", &json!({ "order": 8 })).await.problem(429);
     account.send("shop", &json!({ "order": 9 })).await.problem(429);
     account.api.post_with(EVENTS, &[("idempotency-key", "order-8")], &order).await.problem(429);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::{
-    cancel::{account_of_the_other, deploy_held, settled},
-    support::{Audit, Outside, Stage, eventually},
+    cancel::{account_of_the_other, settled},
+    support::{Audit, HELD, Outside, Stage, deploy_held, eventually, held_run},
 };
 
 #[tokio::test]
@@ -15,9 +15,7 @@ async fn nothing_is_shown_to_be_running_past_the_lease_of_its_host() {
     // Renewed four times a lease: what is done to it here stays for a while.
     let stage = Stage::with(|plan| plan.allow(&outside).set("queue.lease", "240s")).await;
     let account = stage.account("acme").await;
-    deploy_held(&account, &outside).await;
-    let run = account.start("held", &json!(1)).await;
-    outside.asked("/hold/answer").await;
+    let run = held_run(&account, &outside).await;
     assert_eq!(account.show(&run).await["state"], "running");
     let counted = async |state: &str| {
         let runs = account.api.get(&format!("/v1/runs?state={state}")).await.expect(200);
@@ -30,7 +28,7 @@ async fn nothing_is_shown_to_be_running_past_the_lease_of_its_host() {
         .expect("the schema is there");
     assert_eq!(account.show(&run).await["state"], "queued");
     assert_eq!((counted("running").await, counted("queued").await), (Some(0), Some(1)));
-    outside.release("/hold/answer");
+    outside.release(HELD);
     account.succeeded(&run).await;
 }
 
@@ -39,9 +37,7 @@ async fn a_run_of_a_host_that_sleeps_is_queued_or_running_on_another_once_the_le
     const LEASE: Duration = Duration::from_secs(2);
     let outside = Outside::start().await;
     let (stage, other, account) = account_of_the_other(|plan| plan.allow(&outside)).await;
-    deploy_held(&account, &outside).await;
-    let run = account.start("held", &json!(1)).await;
-    outside.asked("/hold/answer").await;
+    let run = held_run(&account, &outside).await;
     other.pause().await;
     let paused = std::time::Instant::now();
     eventually("another host runs it", async || {
@@ -49,10 +45,10 @@ async fn a_run_of_a_host_that_sleeps_is_queued_or_running_on_another_once_the_le
         let state = account.show(&run).await["state"].clone();
         let owner = stage.database.owner(account.shard()).await;
         assert!(!is_over || state == "queued" || (state == "running" && owner == Some(0)), "{state} of {owner:?}");
-        (outside.received("/hold/answer").len() == 2).then_some(())
+        (outside.received(HELD).len() == 2).then_some(())
     })
     .await;
-    outside.release("/hold/answer");
+    outside.release(HELD);
     account.succeeded(&run).await;
     other.wake().await;
     settled(&stage.database).await;
@@ -66,9 +62,7 @@ async fn a_host_whose_shards_were_taken_by_its_own_late_statement_takes_them_ane
     let outside = Outside::start().await;
     let stage = Stage::facing(&outside).await;
     let account = stage.account("acme").await;
-    deploy_held(&account, &outside).await;
-    let run = account.start("held", &json!(1)).await;
-    outside.asked("/hold/answer").await;
+    let run = held_run(&account, &outside).await;
     let audit = Audit::install(&stage.database).await;
     let before = stage.database.number(EPOCHS).await;
     // What such a statement leaves behind.
@@ -77,7 +71,7 @@ async fn a_host_whose_shards_were_taken_by_its_own_late_statement_takes_them_ane
         (stage.database.number(EPOCHS).await == before + 512).then_some(())
     })
     .await;
-    outside.release("/hold/answer");
+    outside.release(HELD);
     account.succeeded(&run).await;
     assert_eq!(audit.lost_hosts().await, 0, "no host was lost");
     account.run("held", &json!(2)).await;
@@ -103,7 +97,6 @@ async fn a_lease_is_renewed_while_shards_are_being_taken() {
     let ends_ms =
         async || stage.database.number("select (extract(epoch from expires_at) * 1000)::bigint from host").await;
     eventually("it has all shards", async || (stage.database.shard_counts().await == [256]).then_some(())).await;
-    // Whoever takes shards looks for requests to cancel, and waits for this.
     let before = ends_ms().await;
     // Whoever takes shards looks for requests to cancel, and waits for this.
     let mut lock = stage.database.pool.begin().await.expect("the server is up");
@@ -127,10 +120,10 @@ async fn a_host_that_did_not_let_go_would_run_the_same_job_again_and_again() {
     let stage = Stage::with(|plan| plan.allow(&outside).fault("let-go-off=off")).await;
     let account = stage.account("acme").await;
     deploy_held(&account, &outside).await;
-    outside.release("/hold/answer");
+    outside.release(HELD);
     eventually("it has all shards", async || (stage.database.shard_counts().await == [256]).then_some(())).await;
     sqlx::query("update shard set epoch = epoch + 1").execute(&stage.database.pool).await.expect("the schema is there");
     account.start("held", &json!(1)).await;
-    eventually("it is run three times", async || (outside.received("/hold/answer").len() > 2).then_some(())).await;
+    eventually("it is run three times", async || (outside.received(HELD).len() > 2).then_some(())).await;
     assert_eq!(stage.database.ended_count().await, 0, "and does not end");
 }

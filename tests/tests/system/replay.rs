@@ -197,7 +197,7 @@ async fn a_run_is_replayed_once_unless_that_is_meant() {
     let (made, refused): (Vec<Answer>, Vec<Answer>) = answers.into_iter().partition(|answer| answer.status == 202);
     assert_eq!((made.len(), refused.len()), (1, AT_ONCE - 1), "of many at the same moment one is made");
     for answer in refused {
-        assert_eq!(answer.problem(409)["type"], "urn:trellis:problem:run-state");
+        assert_eq!(answer.problem(409)["type"], "/problems/run-state");
     }
     let problem = replay(&account, &run, &body).await.problem(409);
     says(&problem, made[0].body["run"].as_str().expect("a run"));

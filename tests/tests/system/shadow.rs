@@ -4,9 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use trellis_model::fixture::Fixture;
 
-use crate::support::{
-    Account, HostPlan, Outside, Stage, action, command, credentials::with_keys, eventually, grants, guest, project,
-};
+use crate::support::{Account, HostPlan, Outside, Stage, action, command, eventually, grants, guest, project};
 
 fn sum(expression: &str) -> Value {
     json!({ "plugin": "json-map", "inputs": { "in": "event" }, "config": { "expression": expression } })
@@ -196,7 +194,7 @@ async fn an_account_over_its_limit_tries_nothing_whichever_host_it_asks() {
 #[tokio::test]
 async fn a_run_is_exported_without_secrets_as_it_was_called() {
     const SECRET: &str = "s3cret of a fixture";
-    let stage = Stage::with(|plan| with_keys(plan, "fixture-keys")).await;
+    let stage = Stage::with(crate::webhooks::with_master_key).await;
     let account = stage.account("acme").await;
     let set = account.api.put("/v1/projects/shop/credentials/key", &json!({ "value": SECRET })).await;
     assert_eq!(set.status, 201);

@@ -8,6 +8,7 @@ pub(crate) mod http;
 pub(crate) mod keyvalue;
 pub mod log;
 pub mod outbox;
+pub mod progress;
 pub(crate) mod secrets;
 mod stdio;
 pub mod storage;
@@ -29,6 +30,7 @@ pub(crate) struct Capabilities {
     pub storage: storage::StorageAccess,
     pub outbox: outbox::Outbox,
     pub secrets: secrets::ReadableSecrets,
+    pub progress: progress::Progress,
 }
 
 impl Capabilities {
@@ -41,6 +43,7 @@ impl Capabilities {
         storage::add_to_linker(linker)?;
         keyvalue::add_to_linker(linker)?;
         outbox::add_to_linker(linker)?;
-        secrets::add_to_linker(linker)
+        secrets::add_to_linker(linker)?;
+        progress::add_to_linker(linker)
     }
 }

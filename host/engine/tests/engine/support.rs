@@ -129,6 +129,7 @@ impl Fixture {
             storage: Arc::clone(&self.storage),
             outbound: self.outbound.clone().unwrap_or_else(|| self.engine.outbound(AccountId(1))),
             targets: None,
+            progress: None,
             clock: None,
         }
     }

@@ -15,17 +15,21 @@ pub mod variables;
 
 mod credential_uses;
 mod dedupe;
+mod each;
 mod grants;
 mod nodes;
 mod order;
+mod reply;
 mod senders;
 mod targets;
 mod triggers;
 
 pub use credential_uses::CredentialUse;
 pub use dedupe::{Dedupe, InvalidDedupe};
+pub use each::{EACH_CONCURRENCY, EACH_CONCURRENCY_MAX, ELEMENTS_HIGHEST, Each};
 pub use nodes::NodeDefinition;
 pub use origin::Origin;
+pub use reply::{Reply, ReplyFrom};
 pub use targets::{InvalidTargetHosts, Target, TargetHosts};
 pub use triggers::{HttpTrigger, OnLimit, Trigger, TriggerAuth};
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{
-    NODES_MAX, check_count,
+    Each, NODES_MAX, check_count,
     document::{Item, ItemKind},
-    empty_config, grants,
+    each, empty_config, grants,
     origin::Origin,
     reader::Faults,
 };
@@ -31,6 +31,8 @@ pub struct NodeDefinition {
     pub retry: RetryPolicy,
     /// How long to wait before the first call, in milliseconds; 0: not at all.
     pub delay_ms: u64,
+    /// Some: it is called once for every element of an array.
+    pub each: Option<Each>,
 }
 
 const DAY_MS: u64 = 86_400_000;
@@ -53,7 +55,7 @@ pub(super) fn read(faults: &mut Faults, item: &Item) -> BTreeMap<String, NodeDef
 }
 
 fn read_node(faults: &mut Faults, item: &Item) -> NodeDefinition {
-    let fields = faults.fields(item, &["plugin", "inputs", "config", "grants", "limits", "retry", "delay"]);
+    let fields = faults.fields(item, &["plugin", "inputs", "config", "grants", "limits", "retry", "delay", "each"]);
     let plugin = fields.required(faults, "plugin", "add `plugin = \"…\"`, a name under `[plugins]`");
     NodeDefinition {
         plugin: plugin.and_then(|item| faults.text(item)).unwrap_or_default(),
@@ -63,6 +65,7 @@ fn read_node(faults: &mut Faults, item: &Item) -> NodeDefinition {
         limits: fields.optional("limits").map(|item| read_limits(faults, item)).unwrap_or_default(),
         retry: fields.optional("retry").map(|item| read_retry(faults, item)).unwrap_or_default(),
         delay_ms: fields.optional("delay").and_then(|item| faults.duration_ms(item, 1, DELAY_MAX_MS)).unwrap_or(0),
+        each: fields.optional("each").and_then(|item| each::read(faults, item)),
     }
 }
 

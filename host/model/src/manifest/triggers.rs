@@ -1,10 +1,10 @@
 //! The triggers of a project: what starts which grid.
 
 use super::{
-    Dedupe, SECTIONS_MAX, check_count,
+    Dedupe, Reply, SECTIONS_MAX, check_count,
     document::Item,
     reader::{Faults, Fields},
-    senders,
+    reply, senders,
 };
 use crate::signature::SenderSignature;
 
@@ -28,6 +28,7 @@ pub struct HttpTrigger {
     /// How a repeat of an event is recognised, besides by its `Idempotency-Key`: as the trigger says, or else by the id that
     /// the scheme of its signatures gives an event.
     pub dedupe: Option<Dedupe>,
+    pub reply: Reply,
 }
 
 /// Who may send events to a trigger.
@@ -66,7 +67,8 @@ pub(super) fn read(faults: &mut Faults, item: &Item) -> Vec<Trigger> {
 }
 
 fn read_trigger(faults: &mut Faults, item: &Item) -> Trigger {
-    let fields = faults.fields(item, &["name", "kind", "grid", "methods", "path", "auth", "on_limit", "dedupe"]);
+    let fields =
+        faults.fields(item, &["name", "kind", "grid", "methods", "path", "auth", "on_limit", "dedupe", "reply"]);
     let name_item = fields.required(faults, "name", "add `name = \"…\"`");
     let name = name_item.and_then(|item| faults.text(item)).unwrap_or_default();
     if let Some(item) = name_item {
@@ -101,6 +103,7 @@ fn read_http(faults: &mut Faults, fields: Fields<'_>) -> HttpTrigger {
         dedupe: dedupe.or_else(|| event_id(&auth)),
         auth,
         on_limit: on_limit.unwrap_or(OnLimit::Reject),
+        reply: fields.optional("reply").map(|item| reply::read(faults, item)).unwrap_or_default(),
     }
 }
 

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, value::RawValue};
 
-use super::{Event, Inputs, NodeResult, NodeState, Progress, Reason};
+use super::{Event, Inputs, NodeResult, NodeState, Progress, Reason, Step};
 use crate::{
     fixture::Outcome,
-    plan::{GridPlan, PlannedNode, PlannedOrigin},
+    plan::{GridPlan, PlannedEach, PlannedNode, PlannedOrigin},
     results::OMITTED_KEY,
 };
 
@@ -21,11 +21,11 @@ pub struct RecordedRun {
     pub results: Vec<NodeResult>,
 }
 
-/// One call of a node, as it can be made once more.
+/// One call of a node, or of one of its elements, as it can be made once more.
 #[derive(Clone, Debug)]
 pub struct RecordedCall {
-    /// Index of the node in the plan that was asked about.
-    pub node: usize,
+    /// In the plan that was asked about.
+    pub step: Step,
     /// The attempt that the outcome is of.
     pub attempt: u32,
     pub inputs: Inputs,
@@ -47,8 +47,8 @@ impl RecordedRun {
         let progress = Progress::resume(plan, self.results.clone());
         let (mut calls, mut uncalled) = (Vec::new(), Vec::new());
         for (index, node) in plan.nodes.iter().enumerate() {
-            match self.call(plan, &progress, index) {
-                Ok(call) => calls.push(call),
+            match self.calls_of(plan, &progress, index) {
+                Ok(own) => calls.extend(own),
                 Err(reason) => uncalled.push(Uncalled { node: node.name.clone(), reason }),
             }
         }
@@ -60,15 +60,81 @@ impl RecordedRun {
         (calls, uncalled)
     }
 
-    fn call(&self, plan: &GridPlan, progress: &Progress, index: usize) -> Result<RecordedCall, String> {
+    fn calls_of(&self, plan: &GridPlan, progress: &Progress, index: usize) -> Result<Vec<RecordedCall>, String> {
         let node = &plan.nodes[index];
-        let result = progress.result(index).ok_or("the run did not call it")?;
-        let outcome = outcome(result)?;
+        let result = progress.result(Step::of(index)).ok_or("the run did not call it")?;
         check_kept(plan, progress, node)?;
-        let missing = |port: &str| format!("its input `{port}` has no value in the recorded run");
-        let inputs = progress.inputs(node, &self.event.data).map_err(|input| missing(&input.port))?;
-        Ok(RecordedCall { node: index, attempt: result.attempts, inputs, outcome })
+        match (&node.each, result.elements_total) {
+            (Some(each), Some(total)) => self.element_calls(progress, node, each, index, total as usize),
+            (None, None) => {
+                let outcome = outcome(result)?;
+                let inputs = self.inputs(progress, node, None)?;
+                Ok(vec![RecordedCall { step: Step::of(index), attempt: result.attempts, inputs, outcome }])
+            }
+            (Some(_), None) => outcome(result).and(Err("it is mapped over an array now, and was not then".to_owned())),
+            (None, Some(_)) => Err("it was mapped over an array then, and is not now".to_owned()),
+        }
     }
+
+    fn inputs(&self, progress: &Progress, node: &PlannedNode, without: Option<&str>) -> Result<Inputs, String> {
+        let missing = |port: &str| format!("its input `{port}` has no value in the recorded run");
+        progress.inputs(node, &self.event.data, without).map_err(|input| missing(&input.port))
+    }
+
+    /// The calls of the elements of a node with `each`, as far as each was called.
+    fn element_calls(
+        &self,
+        progress: &Progress,
+        node: &PlannedNode,
+        each: &PlannedEach,
+        index: usize,
+        total: usize,
+    ) -> Result<Vec<RecordedCall>, String> {
+        let origin = node.inputs.iter().find(|input| input.port == each.input).map(|input| &input.origin);
+        let array = origin.and_then(|origin| progress.value(origin, &self.event.data));
+        let array: Option<Vec<Box<RawValue>>> = array.and_then(|json| serde_json::from_str(&json).ok());
+        let array = array.filter(|array| array.len() == total);
+        let array = array.ok_or_else(|| format!("its input `{}` is not the array that was mapped", each.input))?;
+        let result = progress.result(Step::of(index)).ok_or("the run did not call it")?;
+        let mut outcomes = element_outcomes(result, total)?;
+        let common = self.inputs(progress, node, Some(&each.input))?;
+        let mut calls = Vec::new();
+        for (element, value) in (0..).zip(&array) {
+            let step = Step::element(index, element);
+            let Some((outcome, attempt)) = outcomes.remove(&element) else { continue };
+            let mut inputs = common.clone();
+            inputs.push((each.input.clone(), value.get().to_owned()));
+            calls.push(RecordedCall { step, attempt, inputs, outcome });
+        }
+        Ok(calls)
+    }
+}
+
+/// What each element came to, with its attempts. Of a node that has succeeded only the arrays of all elements together are
+/// kept: an array as long as the one that was mapped has a value of each, an empty one of none.
+///
+/// # Errors
+/// Some elements left a port empty and others did not: which, is not known any more.
+fn element_outcomes(result: &NodeResult, total: usize) -> Result<BTreeMap<u32, (Outcome, u32)>, String> {
+    let attempts = |element: u32| result.element_result(element).map_or(1, |own| own.attempts);
+    if result.state != NodeState::Succeeded {
+        let ended = result.elements.iter().filter_map(|own| Some((own.element?, (outcome(own).ok()?, own.attempts))));
+        return Ok(ended.collect());
+    }
+    let Outcome::Emitted(ports) = outcome(result)? else { return Ok(BTreeMap::new()) };
+    let mut emitted: Vec<BTreeMap<String, Value>> = vec![BTreeMap::new(); total];
+    for (port, array) in ports {
+        match array {
+            Value::Array(values) if values.is_empty() => {}
+            Value::Array(values) if values.len() == total => {
+                for (own, value) in emitted.iter_mut().zip(values) {
+                    own.insert(port.clone(), value);
+                }
+            }
+            _ => return Err(format!("some of its elements left the port `{port}` empty, and which is not kept")),
+        }
+    }
+    Ok((0..).zip(emitted).map(|(element, ports)| (element, (Outcome::Emitted(ports), attempts(element)))).collect())
 }
 
 /// What the last call of a node came to.
@@ -100,7 +166,7 @@ fn explained(reason: Option<&Reason>) -> String {
 fn check_kept(plan: &GridPlan, progress: &Progress, node: &PlannedNode) -> Result<(), String> {
     for input in &node.inputs {
         let PlannedOrigin::Port { node: from, port, .. } = &input.origin else { continue };
-        let output = progress.result(*from).and_then(|result| result.outputs.get(port));
+        let output = progress.result(Step::of(*from)).and_then(|result| result.outputs.get(port));
         if output.is_some_and(|json| is_omitted(json)) {
             let from = &plan.nodes[*from].name;
             return Err(format!("its input `{}` was too large to be kept in history: `{from}.{port}`", input.port));
@@ -122,7 +188,13 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{PluginId, description::Description, manifest::Manifest, plan, run::ReasonKind};
+    use crate::{
+        PluginId,
+        description::Description,
+        manifest::Manifest,
+        plan,
+        run::{Outputs, ReasonKind},
+    };
 
     fn plan(nodes: &str) -> GridPlan {
         let description = r#"{"inputs":{"in":{},"extra":{"required":false}},"outputs":{"out":{},"rare":{}}}"#;
@@ -164,7 +236,7 @@ mod tests {
         let plan = plan(CHAIN);
         let (calls, uncalled) = recorded.calls(&plan);
         let seen: Vec<_> =
-            calls.iter().map(|call| (plan.nodes[call.node].name.as_str(), call.attempt, &call.inputs)).collect();
+            calls.iter().map(|call| (plan.nodes[call.step.node].name.as_str(), call.attempt, &call.inputs)).collect();
         let inputs = |pairs: &[(&str, &str)]| -> Inputs {
             pairs.iter().map(|(port, json)| ((*port).to_owned(), (*json).to_owned())).collect()
         };
@@ -182,10 +254,60 @@ mod tests {
         let other = plan(&CHAIN.replace("a.out#/n", "a.out").replace("c =", "d ="));
         let recorded = run(vec![succeeded("a", r#"{"n":7}"#), succeeded("b", "1"), succeeded("c", "2")]);
         let (calls, uncalled) = recorded.calls(&other);
-        let b = calls.iter().find(|call| other.nodes[call.node].name == "b").expect("b is in both");
+        let b = calls.iter().find(|call| other.nodes[call.step.node].name == "b").expect("b is in both");
         assert!(b.inputs.contains(&("in".to_owned(), r#"{"n":7}"#.to_owned())), "{:?}", b.inputs);
         let reasons: Vec<_> = uncalled.iter().map(|one| (one.node.as_str(), one.reason.as_str())).collect();
         assert_eq!(reasons, [("d", "the run did not call it"), ("c", "the revision that is tried has no such node")]);
+    }
+
+    /// A node over the event's `list`, of two elements.
+    fn mapped(out: &str, rare: &str) -> (GridPlan, NodeResult) {
+        let plan =
+            plan("a = { plugin = \"p\", each = \"in\", inputs = { in = \"event#/list\", extra = { literal = 1 } } }");
+        let outputs = [("out".to_owned(), raw(out)), ("rare".to_owned(), raw(rare))].into();
+        let result =
+            NodeResult { attempts: 2, outputs, elements_total: Some(2), ..NodeResult::new("a", NodeState::Succeeded) };
+        (plan, result)
+    }
+
+    fn listed(results: Vec<NodeResult>) -> RecordedRun {
+        RecordedRun { event: Event { attributes: Vec::new(), data: raw(r#"{"list":[7,8]}"#) }, results }
+    }
+
+    #[test]
+    fn a_node_that_was_mapped_is_called_by_its_elements() {
+        let (plan, result) = mapped("[70,80]", "[]");
+        let (calls, uncalled) = listed(vec![result]).calls(&plan);
+        assert!(uncalled.is_empty(), "{uncalled:?}");
+        let second = &calls[1];
+        assert_eq!((calls.len(), second.step, second.attempt), (2, Step::element(0, 1), 1));
+        assert!(second.inputs.contains(&("in".to_owned(), "8".to_owned())), "{:?}", second.inputs);
+        assert!(second.inputs.contains(&("extra".to_owned(), "1".to_owned())), "{:?}", second.inputs);
+        assert_eq!(second.outcome, Outcome::Emitted(BTreeMap::from([("out".to_owned(), Value::from(80))])));
+    }
+
+    #[test]
+    fn a_mapped_node_of_which_it_is_not_known_what_each_element_emitted_is_left_out() {
+        let (own, result) = mapped("[70]", "[]");
+        let (calls, uncalled) = listed(vec![result.clone()]).calls(&own);
+        assert!(calls.is_empty() && uncalled[0].reason.contains("left the port `out` empty"), "{uncalled:?}");
+        let unmapped = plan("a = { plugin = \"p\", inputs = { in = \"event#/list\" } }");
+        let (calls, uncalled) = listed(vec![result]).calls(&unmapped);
+        assert!(calls.is_empty() && uncalled[0].reason.contains("is not now"), "{uncalled:?}");
+        let other = NodeResult { elements_total: Some(3), ..mapped("[1,2,3]", "[]").1 };
+        let (calls, uncalled) = listed(vec![other]).calls(&own);
+        assert!(calls.is_empty() && uncalled[0].reason.contains("not the array"), "{uncalled:?}");
+    }
+
+    #[test]
+    fn elements_of_a_node_that_failed_have_outcomes_of_their_own() {
+        let (plan, result) = mapped("[]", "[]");
+        let element = |result: NodeResult, element| NodeResult { element: Some(element), ..result };
+        let elements = vec![element(failed("a"), 1)];
+        let result = NodeResult { state: NodeState::Failed, outputs: Outputs::new(), elements, ..result };
+        let (calls, _) = listed(vec![result]).calls(&plan);
+        assert_eq!((calls.len(), calls[0].step, calls[0].attempt), (1, Step::element(0, 1), 3));
+        assert!(matches!(calls[0].outcome, Outcome::Failed(_)));
     }
 
     #[test]

@@ -98,6 +98,18 @@ fn what_was_not_set_is_as_the_host_has_it() {
     assert_eq!((own.over(defaults), own.has_windows()), (whole, true));
 }
 
+#[test]
+fn one_window_of_its_own_leaves_the_other_to_the_host() {
+    let long = WindowLimit::per_day(7);
+    let own = OwnLimits { long: Some(long), ..OwnLimits::default() };
+    let defaults = AccountLimits { smoothing: Smoothing::Sliding, exact: true, ..AccountLimits::default() };
+    let expected = AccountLimits { long, ..AccountLimits::default() };
+    assert_eq!((own.over(defaults), own.has_windows()), (expected, true));
+    let exact = OwnLimits { exact: Some(true), ..OwnLimits::default() };
+    let limits = exact.over(AccountLimits::default());
+    assert_eq!((limits.exact, exact.has_windows()), (true, false), "how the host's windows are read can be set alone");
+}
+
 /// Admissions by one who checks before each: when, and in the window that began when.
 fn admitted_one_by_one(rule: Rule, steps: &[(i64, u32)]) -> Vec<(i64, i64)> {
     let (mut now, mut window, mut admitted) = (10_000, Window::default(), Vec::new());

@@ -18,6 +18,7 @@ use crate::{
     limiter::Limiter,
     scheduler::{Message, Wakeups},
     spreads::Spreads,
+    watch::Watches,
 };
 
 /// After the connection for notices was lost.
@@ -35,6 +36,7 @@ pub(super) struct Listener {
     pub spreads: Arc<Spreads>,
     pub budgets: Arc<CallBudgets>,
     pub wakeups: Wakeups,
+    pub watches: Arc<Watches>,
 }
 
 impl Listener {
@@ -67,29 +69,33 @@ impl Listener {
     }
 
     async fn heed(&self, notice: Notice) {
-        let done = match notice {
+        let done = match &notice {
+            Notice::Run(text) => {
+                self.watches.heed(text);
+                Ok(())
+            }
             Notice::Jobs(shard) => {
-                self.wakeups.tell(Message::Look(shard)).await;
+                self.wakeups.tell(Message::Look(*shard)).await;
                 Ok(())
             }
             Notice::Cancel(shard) => {
-                if self.lease.holds(shard) {
+                if self.lease.holds(*shard) {
                     self.cancellations.want_look();
                 }
                 Ok(())
             }
             Notice::Deployed(account, revision) => {
-                let done = self.catalog.adopt_deployed(account, revision).await.map(drop);
+                let done = self.catalog.adopt_deployed(*account, *revision).await.map(drop);
                 self.wakeups.tell(Message::LookAtDue).await;
                 done
             }
             Notice::Limits(account) => {
-                let done = self.reload(account).await;
-                self.wakeups.tell(Message::LimitsChanged(account)).await;
+                let done = self.reload(*account).await;
+                self.wakeups.tell(Message::LimitsChanged(*account)).await;
                 done
             }
             Notice::Throttled(account, shard, until_ms) => {
-                self.limiter.note_throttled(Queue { shard, account }, until_ms).await;
+                self.limiter.note_throttled(Queue { shard: *shard, account: *account }, *until_ms).await;
                 Ok(())
             }
             Notice::Taken(account, shard) => {
@@ -126,6 +132,7 @@ impl Listener {
         if let Err(error) = self.catalog.refresh(all).await {
             tracing::warn!(%error, "deployments of other hosts were not looked for");
         }
+        self.watches.forget_gone();
         if let Err(error) = self.spreads.refresh().await {
             tracing::warn!(%error, "the spread of accounts was not looked for");
         }

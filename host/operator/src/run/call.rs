@@ -7,11 +7,14 @@ use trellis_model::{
     Queue, RunId,
     call_limits::CallLimits,
     plan::PlannedNode,
-    run::{Inputs, LogLine, Metering, Reason, ReasonKind, TargetWait},
+    run::{
+        Inputs, LogLine, Metering, NodeResult, NodeState, Reason, ReasonKind, Step, TargetWait, call_attributes,
+        idempotency_key,
+    },
 };
 use trellis_store::fail_point;
 
-use super::{LEASE_PAUSE, context::RunContext, first_permit::FirstPermit, storage::CallStorage};
+use super::{LEASE_PAUSE, context::RunContext, execution::CallVoice, first_permit::FirstPermit, storage::CallStorage};
 use crate::{
     catalog::LoadedRevision,
     limiter::Permit,
@@ -30,8 +33,8 @@ pub struct NodeCall {
     pub first_permit: Arc<FirstPermit>,
     pub revision: Arc<LoadedRevision>,
     pub grid: Arc<trellis_model::plan::GridPlan>,
-    /// Index of the node in the grid.
-    pub node: usize,
+    /// The node, or the element of one, that is called.
+    pub step: Step,
     pub attempt: u32,
     pub inputs: Inputs,
     pub attributes: Arc<Vec<(String, String)>>,
@@ -40,6 +43,8 @@ pub struct NodeCall {
     pub waiting: Option<TargetWait>,
     /// Calls in a row before this one that the host could not make.
     pub held_up: u32,
+    /// Is told how far the call has come.
+    pub voice: Arc<CallVoice>,
 }
 
 /// What came of a call.
@@ -55,7 +60,12 @@ pub enum CallEnd {
 
 impl NodeCall {
     pub fn planned(&self) -> &PlannedNode {
-        &self.grid.nodes[self.node]
+        &self.grid.nodes[self.step.node]
+    }
+
+    /// A result of this call without anything in it.
+    pub fn result(&self, state: NodeState) -> NodeResult {
+        NodeResult { element: self.step.element, ..NodeResult::new(&self.planned().name, state) }
     }
 
     /// The first call of a run is made with the run's `start`, which it keeps until it waits.
@@ -146,8 +156,8 @@ impl NodeCall {
             run: self.run.to_string(),
             node: node.name.clone(),
             attempt: self.attempt,
-            idempotency_key: format!("{}-{}", self.run, node.name),
-            attributes: self.attributes.to_vec(),
+            idempotency_key: idempotency_key(self.run, &node.name, self.step.element),
+            attributes: call_attributes(&self.attributes, self.step.element),
             inputs: self.inputs.clone(),
         };
         Call {
@@ -164,6 +174,7 @@ impl NodeCall {
                 context.catalog.targets(&self.revision),
                 self.waiting.clone(),
             ),
+            progress: Some(Arc::clone(&self.voice) as Arc<dyn trellis_engine::ProgressSink>),
             clock: None,
         }
     }

@@ -9,7 +9,7 @@ use trellis_store::Database;
 use super::{Callee, Conflicts, FirstPermits, Suspects};
 use crate::{
     call_budgets::CallBudgets, cancellations::Cancellations, catalog::Catalog, claims::Claims, clock::Clock,
-    committer::Committer, lease::Lease, limiter::Limiter, slots::Slots, targets::Targets, vault::Vault,
+    committer::Committer, lease::Lease, limiter::Limiter, slots::Slots, targets::Targets, vault::Vault, watch::Watches,
 };
 
 pub struct RunContext {
@@ -28,6 +28,7 @@ pub struct RunContext {
     pub claims: Arc<Claims>,
     pub suspects: Suspects,
     pub cancellations: Arc<Cancellations>,
+    pub watches: Arc<Watches>,
     pub lease: Arc<Lease>,
     pub clock: Clock,
     /// What one call of each account may use; a node can lower it.

@@ -5,16 +5,23 @@ mod begin;
 mod cancel;
 mod commits;
 mod suspension;
+mod telling;
 mod waiting;
 
-use std::{collections::HashSet, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use trellis_engine::{CallReport, FailureKind, Outcome};
 use trellis_model::{
     plan::GridPlan,
-    run::{Event, Inputs, Metering, NodeResult, NodeState, Outputs, Progress, Reason, ReasonKind},
+    run::{ElementLimits, Event, Inputs, Metering, NodeResult, NodeState, Outputs, Progress, Reason, ReasonKind, Step},
 };
 use trellis_store::{jobs::FetchedJob, shards::Holding};
 
@@ -27,10 +34,11 @@ use super::{
     outbox::emitted_jobs,
     storage::{CallStorage, Pending},
 };
-use crate::{catalog::LoadedRevision, starts::Start};
+use crate::{cancellations::Flight, catalog::LoadedRevision, starts::Start};
 
 pub use begin::{GivenBack, NotBegun};
 use suspension::Suspension;
+pub use telling::CallVoice;
 
 /// Conflicts after which a run makes room for others before it tries again.
 const CONFLICTS_MAX: u32 = 50;
@@ -56,10 +64,14 @@ pub struct Execution<'c> {
     pending: Pending,
     saved: Saved,
     calls: FuturesUnordered<CallFuture>,
-    busy: HashSet<usize>,
+    busy: HashSet<Step>,
     suspension: Option<Suspension>,
     /// Somebody wants the run to end.
     cancellation: CancellationToken,
+    /// By which the run is spoken to.
+    flight: Arc<Flight>,
+    /// How far the calls under way have come.
+    progress_of: HashMap<Step, Arc<CallVoice>>,
     /// Raised by every roll-back: what a call of an older generation comes to is void.
     generation: u32,
     conflicts: u32,
@@ -84,6 +96,8 @@ enum Next {
     Ended(Box<(NodeCall, CallEnd)>),
     /// The time of a pending node has come.
     Due,
+    /// Somebody wants to know where the run stands.
+    Asked,
     /// The run is to end now.
     Cancelled,
     /// Nothing is being called, and nothing can be for some time.
@@ -94,15 +108,18 @@ impl<'c> Execution<'c> {
     /// Calls every node that can be called, until the run is complete, fails or must wait. The first call is made with the
     /// run's `start`.
     pub async fn run(mut self, mut start: Option<Start>) -> RunEnd {
+        self.tell_begun();
         loop {
             self.start_ready(start.take());
             match self.next().await {
                 Next::Ended(ended) => {
                     let (call, end) = *ended;
-                    self.busy.remove(&call.node);
+                    self.busy.remove(&call.step);
+                    self.progress_of.remove(&call.step);
                     self.settle(&call, end).await;
                 }
                 Next::Due => {}
+                Next::Asked => self.tell_all(),
                 Next::Cancelled => self.cancel(),
                 Next::Idle => match self.conclude().await {
                     Some(end) => return end,
@@ -123,6 +140,7 @@ impl<'c> Execution<'c> {
         tokio::select! {
             () = self.cancellation.cancelled(), if !self.cancellation.is_cancelled() => Next::Cancelled,
             Some(ended) = self.calls.next() => Next::Ended(Box::new(ended)),
+            () = self.flight.asked() => Next::Asked,
             () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => Next::Due,
         }
     }
@@ -155,22 +173,29 @@ impl<'c> Execution<'c> {
             return;
         }
         self.looked_at_ms = self.context.clock.now_ms();
-        let busy = &self.busy;
-        let ready = self.progress.ready(&self.grid, &self.event.data, self.looked_at_ms, |node| busy.contains(&node));
+        let limits = ElementLimits::from(self.context.run_limits);
+        let ready = self.progress.ready(&self.grid, &self.event.data, self.looked_at_ms, limits, &self.busy);
+        if self.progress.failed().is_some() {
+            // What it should be mapped over is no array, or too long a one.
+            return self.suspend(Suspension::Failed);
+        }
         if !ready.is_empty() && self.context.lease.gives_up(self.job.shard) {
             // The next owner begins them, as soon as those that are running have ended.
             return self.suspend(Suspension::Throttled(Duration::ZERO));
         }
         // One node runs on this task; more run on tasks of their own, so that branches use all cores.
         let is_alone = ready.len() == 1 && self.calls.is_empty();
-        for (node, inputs) in ready {
-            let call = self.node_call(node, inputs);
-            self.busy.insert(node);
+        for (step, inputs) in ready {
+            let call = self.node_call(step, inputs);
+            self.busy.insert(step);
+            self.tell_called(&call);
             self.calls.push(begin_call(Arc::clone(self.context), call, is_alone, start.take()));
         }
     }
 
-    fn node_call(&self, node: usize, inputs: Inputs) -> NodeCall {
+    fn node_call(&self, step: Step, inputs: Inputs) -> NodeCall {
+        let before = self.progress.result(step);
+        let voice = self.voice(step);
         let storage = CallStorage::new(
             self.context.database.clone(),
             self.job.account,
@@ -184,13 +209,14 @@ impl<'c> Execution<'c> {
             first_permit: Arc::clone(&self.first_permit),
             revision: Arc::clone(&self.revision),
             grid: Arc::clone(&self.grid),
-            node,
-            attempt: self.progress.attempts(node) + 1,
+            step,
+            attempt: self.progress.attempts(step) + 1,
             inputs,
             attributes: Arc::clone(&self.attributes),
             storage: Arc::new(storage),
-            waiting: self.progress.result(node).and_then(|result| result.waiting.clone()),
-            held_up: self.progress.result(node).map_or(0, |result| result.held_up),
+            waiting: before.and_then(|result| result.waiting.clone()),
+            held_up: before.map_or(0, |result| result.held_up),
+            voice: Arc::clone(&voice),
         }
     }
 
@@ -230,9 +256,7 @@ impl<'c> Execution<'c> {
             Outcome::Failed(failure) if failure.kind == FailureKind::Unavailable => {
                 // The host was short of something, which is not the guest's fault: no attempt is counted.
                 let due_at_ms = self.context.clock.now_ms().saturating_add(host_pause_ms(call));
-                return self
-                    .progress
-                    .set(call.node, waiting::for_host(call, &failure.message, due_at_ms, log, metering));
+                return self.note(call, waiting::for_host(call, &failure.message, due_at_ms, log, metering));
             }
             Outcome::Failed(failure) => {
                 let asked = failure.after_ms.map(Duration::from_millis);
@@ -240,9 +264,12 @@ impl<'c> Execution<'c> {
             }
             Outcome::Suspended(full) => {
                 let targets = self.context.catalog.targets(&self.revision);
-                return self.progress.set(call.node, waiting::result(call, full, &targets, log, metering));
+                return self.note(call, waiting::result(call, full, &targets, log, metering));
             }
         };
+        if let Some(reason) = self.too_much_of_elements(call, &effects) {
+            return self.fail(call, reason, None, log, metering);
+        }
         if self.pending.merge(&call.storage.snapshot, call.storage.take_overlaid_reads(), &effects).is_err() {
             if report.outside_effect {
                 self.fail(call, conflict(), None, log, metering);
@@ -252,14 +279,8 @@ impl<'c> Execution<'c> {
         }
         self.pending.emit(emitted_jobs(call, &self.event, effects.events));
         let outputs: Outputs = effects.emissions.into_iter().map(|emission| (emission.port, emission.json)).collect();
-        let result = NodeResult {
-            attempts: call.attempt,
-            outputs,
-            log,
-            metering,
-            ..NodeResult::new(&call.planned().name, NodeState::Succeeded)
-        };
-        self.progress.set(call.node, result);
+        let result = NodeResult { attempts: call.attempt, outputs, log, metering, ..call.result(NodeState::Succeeded) };
+        self.note(call, result);
         if report.outside_effect {
             self.commit_point(Some(call)).await;
         } else if self.context.run_limits.is_reached(self.pending.effects().size()) {
@@ -272,7 +293,7 @@ impl<'c> Execution<'c> {
     fn hold_up(&mut self, call: &NodeCall, message: &str) {
         let due_at_ms = self.context.clock.now_ms().saturating_add(waiting::held_up_ms(call.held_up, jitter(call)));
         let result = waiting::for_host(call, message, due_at_ms, Vec::new(), Metering::default());
-        self.progress.set(call.node, result);
+        self.note(call, result);
     }
 
     /// A node failed: for now, if its retry policy has attempts left, or for good.
@@ -294,12 +315,30 @@ impl<'c> Execution<'c> {
             reason: Some(reason),
             log,
             metering,
-            ..NodeResult::new(&node.name, if wait.is_some() { NodeState::Pending } else { NodeState::Failed })
+            ..call.result(if wait.is_some() { NodeState::Pending } else { NodeState::Failed })
         };
-        self.progress.set(call.node, result);
+        self.note(call, result);
         if wait.is_none() {
             self.suspend(Suspension::Failed);
         }
+    }
+
+    /// What a call has come to.
+    fn note(&mut self, call: &NodeCall, result: NodeResult) {
+        self.progress.set(&self.grid, call.step, result.at(self.context.clock.now_ms()));
+        self.tell_node(call.step.node);
+    }
+
+    /// Why an element cannot succeed that would have its node keep more than a node may.
+    fn too_much_of_elements(&self, call: &NodeCall, effects: &trellis_engine::Effects) -> Option<Reason> {
+        call.step.element?;
+        let most = self.context.run_limits.elements_output_bytes;
+        let before = self.progress.result(Step::of(call.step.node)).map_or(0, NodeResult::elements_output_bytes);
+        let own: u64 = effects.emissions.iter().map(|emission| emission.json.get().len() as u64).sum();
+        (before + own > most).then(|| Reason {
+            kind: ReasonKind::Permanent,
+            message: format!("the outputs of all elements come to more than {most} bytes, which is as much as a node with `each` may keep; emit less, or emit the elements to another grid"),
+        })
     }
 
     /// The stronger of two suspensions stays.
@@ -350,7 +389,8 @@ fn conflict() -> Reason {
 
 /// A number in 0..1 that differs between runs, nodes and attempts; no randomness is needed to keep retries apart.
 fn jitter(call: &NodeCall) -> f64 {
-    let seed = call.run.0.cast_unsigned() ^ (call.node as u64) << 32 ^ u64::from(call.attempt);
+    let element = call.step.element.map_or(0, |element| u64::from(element) + 1);
+    let seed = call.run.0.cast_unsigned() ^ (call.step.node as u64) << 32 ^ element << 48 ^ u64::from(call.attempt);
     let mixed = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (mixed >> 11) as f64 / (1_u64 << 53) as f64
 }

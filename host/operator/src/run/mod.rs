@@ -113,7 +113,7 @@ async fn execute(
     let Some(in_flight) = context.cancellations.enter(job.account, job.run) else {
         return RunEnd::Barred;
     };
-    let beginning = Execution::begin(context, job, first_permit, in_flight.cancellation());
+    let beginning = Execution::begin(context, job, first_permit, &in_flight);
     let begun = giving_up(&mut start, beginning).await;
     match begun {
         Ok(execution) => {

@@ -27,7 +27,7 @@ use trellis_model::{
     description::Description,
     fixture::{self, Comparison},
     plan::{GridPlan, PlannedNode},
-    run::{LogLine, Reason, ReasonKind, RecordedCall, RecordedRun, Uncalled},
+    run::{LogLine, Reason, ReasonKind, RecordedCall, RecordedRun, Uncalled, call_attributes, idempotency_key},
 };
 use trellis_store::{Database, StoreError, notices::Notice};
 
@@ -103,6 +103,8 @@ pub struct ReplacedPlugin {
 #[derive(Debug)]
 pub struct ShadowNode {
     pub node: String,
+    /// The place in the array, of a node with `each`.
+    pub element: Option<u32>,
     pub comparison: Comparison,
     /// What the candidate would have done.
     pub withheld: Withheld,
@@ -169,7 +171,7 @@ impl Shadows {
         let shadow = Shadow { shadows: self, account, run, recorded, candidate };
         let end = Instant::now() + self.limits.wall;
         for (number, call) in calls.iter().enumerate() {
-            let node = &candidate.grid.nodes[call.node];
+            let node = &candidate.grid.nodes[call.step.node];
             let left = end.saturating_duration_since(Instant::now());
             let ended = if number >= self.limits.calls_max as usize {
                 Err(NotCalled::Reason(format!("a shadow run makes at most {} calls", self.limits.calls_max)))
@@ -188,7 +190,7 @@ impl Shadows {
                 Err(NotCalled::Throttled(_)) => "the account is over its rate limit".to_owned(),
                 Err(NotCalled::Reason(reason)) => reason,
             };
-            report.uncalled.push(Uncalled { node: node.name.clone(), reason });
+            report.uncalled.push(Uncalled { node: fixture::place(&node.name, call.step.element), reason });
         }
         Ok(report)
     }
@@ -274,8 +276,8 @@ impl Shadow<'_> {
                 run: self.run.to_string(),
                 node: node.name.clone(),
                 attempt: recorded.attempt,
-                idempotency_key: format!("{}-{}", self.run, node.name),
-                attributes: self.recorded.event.attributes.clone(),
+                idempotency_key: idempotency_key(self.run, &node.name, recorded.step.element),
+                attributes: call_attributes(&self.recorded.event.attributes, recorded.step.element),
                 inputs: recorded.inputs.clone(),
             },
             config: Arc::clone(&node.config),
@@ -285,6 +287,7 @@ impl Shadow<'_> {
             storage: Arc::new(storage),
             outbound: Arc::clone(outbound) as Arc<dyn trellis_engine::Outbound>,
             targets: None,
+            progress: None,
             clock: Some(Arc::new(TimeOf(self.run))),
         }
     }
@@ -336,5 +339,5 @@ fn compared(node: &PlannedNode, recorded: &RecordedCall, report: CallReport, out
     let mut log = log_lines(report.log);
     log.drain(..log.len().saturating_sub(LOG_LINES_MAX));
     let comparison = Comparison::of(&recorded.outcome, &outcome);
-    ShadowNode { node: node.name.clone(), comparison, withheld, log }
+    ShadowNode { node: node.name.clone(), element: recorded.step.element, comparison, withheld, log }
 }

@@ -1,6 +1,6 @@
 //! Events by API: a run is started without a trigger.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json,
@@ -23,9 +23,12 @@ use super::{
     auth::Caller,
     dedupe,
     hooks::json_data,
-    hops, projects, rate_limit,
+    hops,
+    outcome::{self, Waiting},
+    projects, rate_limit,
     request::{PathOf, read_body},
     route::Route,
+    runs::RunView,
 };
 
 pub fn declared() -> Vec<Route> {
@@ -33,7 +36,11 @@ pub fn declared() -> Vec<Route> {
     vec![
         Route::post(PATH, Scope::EventsWrite, "Start a run of a grid with the body as its event", send)
             .optional_json::<Value>()
-            .answers::<Accepted>(202, "The event is committed")
+            .answers::<RunView>(
+                200,
+                "The run, which is over: to a request with `Prefer: wait=N`, which also needs the scope `runs:read`",
+            )
+            .answers::<Accepted>(202, "The event is committed; with `Prefer: wait=N`, its run is not over yet")
             .problems(&[409, 422, 429, 508]),
     ]
 }
@@ -72,7 +79,12 @@ pub async fn send(
         return Err(Problem::not_found(format!("project `{project}` has no grid `{grid}`; it has: {known}")));
     }
     let standing = rate_limit::standing(&api, account).await?;
-    let accepted = accept(&api, account, &revision, &grid, &standing, request).await;
+    let wait = outcome::preferred_wait(request.headers());
+    if wait.is_some() && !caller.has(Scope::RunsRead) {
+        let needed = "`Prefer: wait` is answered with the run, which takes the scope `runs:read`";
+        return Err(Problem::forbidden(format!("{needed}; leave the header out, or take another token")));
+    }
+    let accepted = accept(&api, account, &revision, &grid, &standing, request, wait).await;
     Ok(rate_limit::announce(&standing, accepted.into_response()))
 }
 
@@ -83,6 +95,7 @@ async fn accept(
     grid: &str,
     standing: &Standing,
     request: Request,
+    wait: Option<Duration>,
 ) -> Result<Response, Problem> {
     let admitted = rate_limit::admitted(standing);
     let (parts, body) = request.into_parts();
@@ -107,5 +120,7 @@ async fn accept(
         payload: serde_json::to_vec(&event).map_err(|_| Problem::internal())?,
         keys,
     });
-    Ok(accepted(run.await?))
+    let sent = run.await?;
+    let Some(wait) = wait else { return Ok(accepted(sent)) };
+    Waiting { api, account, revision, grid, accepted: sent }.with_run(wait, event).await
 }

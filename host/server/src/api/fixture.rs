@@ -10,7 +10,7 @@ use serde_json::Value;
 use trellis_engine::{Digest, Redaction, Secrets};
 use trellis_model::{
     AccountId, PluginId,
-    fixture::{FORMAT, Fixture, FixtureNode, FixturePlugin, Outcome},
+    fixture::{FORMAT, Fixture, FixtureNode, FixturePlugin, Outcome, place},
     plan::{GridPlan, PlannedNode},
     run::RecordedCall,
     token::Scope,
@@ -121,14 +121,14 @@ impl Writer<'_> {
         fixture.attributes.values_mut().for_each(|value| self.redaction.clean_text(value));
         let mut bytes = fixture.to_json().len();
         for call in &calls {
-            let planned = &self.grid.nodes[call.node];
+            let planned = &self.grid.nodes[call.step.node];
             let node = self.node(planned, call, planned.limits.lower(*budget));
             bytes += serde_json::to_vec(&node).map_or(0, |json| json.len());
             if bytes <= bytes_max {
                 fixture.nodes.push(node);
             } else {
                 let reason = format!("with it the fixture would be larger than {bytes_max} bytes");
-                fixture.left_out.insert(planned.name.clone(), reason);
+                fixture.left_out.insert(place(&planned.name, call.step.element), reason);
             }
         }
         fixture
@@ -158,6 +158,7 @@ impl Writer<'_> {
         };
         FixtureNode {
             node: planned.name.clone(),
+            element: call.step.element,
             plugin: FixturePlugin {
                 name: plugin.map_or_else(String::new, |plugin| plugin.name.clone()),
                 version: plugin.map_or_else(String::new, |plugin| plugin.version.to_string()),

@@ -20,7 +20,9 @@ use trellis_model::{
 use trellis_operator::{catalog::LoadedRevision, ingest::NewEvent, limiter::Standing};
 
 use super::{
-    Api, Problem, dedupe, events, hops, projects, rate_limit,
+    Api, Problem, dedupe, events, hops,
+    outcome::Waiting,
+    projects, rate_limit,
     request::{PathOf, text},
     route::Route,
     senders::{self, SentBody},
@@ -30,8 +32,13 @@ pub fn declared() -> Vec<Route> {
     let summary = "An http trigger of a project, with the methods and the check of the sender that its manifest says";
     let trigger = |path| {
         Route::trigger(path, summary, receive)
+            .answers::<serde_json::Value>(
+                200,
+                "What a node of the run has emitted, if the trigger says `reply = \"result\"`",
+            )
             .answers::<events::Accepted>(202, "The event is committed")
-            .problems(&[405, 409, 422, 429, 508])
+            .answers_nothing(204, "The run has succeeded, and the node has emitted nothing")
+            .problems(&[405, 409, 422, 429, 502, 504, 508])
     };
     vec![trigger("/hooks/{account}/{project}"), trigger("/hooks/{account}/{project}/{*path}")]
 }
@@ -124,7 +131,10 @@ async fn accept(
         payload: serde_json::to_vec(&event).map_err(|_| Problem::internal())?,
         keys,
     });
-    Ok(events::accepted(run.await?))
+    let accepted = run.await?;
+    let Some(reply) = revision.reply(&trigger.name) else { return Ok(events::accepted(accepted)) };
+    let waiting = Waiting { api, account: revision.account, revision, grid: &trigger.grid, accepted };
+    waiting.with_result(reply).await
 }
 
 enum Found<'r> {

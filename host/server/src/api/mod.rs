@@ -6,6 +6,7 @@ mod accounts;
 mod auth;
 mod call_limits;
 mod cancel;
+mod catalogue;
 mod credentials;
 mod cursor;
 mod dedupe;
@@ -17,8 +18,10 @@ mod hooks;
 mod hops;
 mod limits;
 mod openapi;
+mod outcome;
 mod pace;
 mod page;
+mod places;
 mod plugins;
 mod problem;
 mod projects;
@@ -27,13 +30,16 @@ mod recorded;
 mod replay;
 mod request;
 mod route;
+mod run_events;
 mod runs;
 mod senders;
 mod shadow;
 mod shelter;
 mod signing_keys;
+mod stores;
 mod tokens;
 mod upload;
+mod wit;
 
 use std::{sync::Arc, time::Duration};
 
@@ -41,7 +47,9 @@ use axum::{Router, extract::Request};
 use trellis_model::token::{TokenKind, TokenText};
 use trellis_operator::Host;
 
-use self::{auth::TokenCache, signing_keys::SigningKeys, upload::UploadGate};
+use crate::config::WatchConfig;
+
+use self::{auth::TokenCache, places::Places, signing_keys::SigningKeys, upload::UploadGate, wit::WitTurns};
 pub use self::{
     auth::TokenCacheLimits,
     openapi::{document, problem_statuses},
@@ -78,6 +86,8 @@ pub struct ApiConfig {
     /// Requests that are answered at the same time.
     pub requests_max: usize,
     pub token_cache: TokenCacheLimits,
+    /// Who waits for runs, and who watches them.
+    pub watch: WatchConfig,
     /// Projects of one account.
     pub account_projects_max: u32,
     /// Valid tokens of one account.
@@ -93,6 +103,11 @@ pub struct Api {
     tokens: TokenCache,
     signing_keys: SigningKeys,
     uploads: UploadGate,
+    /// Of requests that wait for the outcome of a run.
+    waits: Arc<Places>,
+    /// Of those who follow a run.
+    streams: Arc<Places>,
+    wit_turns: WitTurns,
 }
 
 impl Api {
@@ -100,7 +115,10 @@ impl Api {
         let tokens = TokenCache::new(host.database.clone(), config.token_cache);
         let signing_keys = SigningKeys::new(host.vault.clone());
         let uploads = UploadGate::new(config.upload.clone());
-        Arc::new(Self { host, config, tokens, signing_keys, uploads })
+        let waits = Places::new(config.watch.waits_max, config.watch.account_waits_max);
+        let streams = Places::new(config.watch.streams_max, config.watch.account_streams_max);
+        let wit_turns = WitTurns::new();
+        Arc::new(Self { host, config, tokens, signing_keys, uploads, waits, streams, wit_turns })
     }
 }
 
@@ -108,16 +126,20 @@ impl Api {
 pub fn routes() -> Vec<Route> {
     [
         openapi::declared(),
+        catalogue::declared(),
         health::declared(),
         hooks::declared(),
         events::declared(),
         runs::declared(),
+        run_events::declared(),
         cancel::declared(),
         replay::declared(),
         fixture::declared(),
         shadow::declared(),
         plugins::declared(),
+        wit::declared(),
         projects::declared(),
+        stores::declared(),
         tokens::declared(),
         credentials::declared(),
         limits::declared(),

@@ -3,6 +3,8 @@
 //! Types of answers are named components; what is taken in is described in place, because the same type may be looser on
 //! its way in (fields with defaults) than on its way out.
 
+mod examples;
+
 use std::sync::OnceLock;
 
 use axum::response::{IntoResponse, Response};
@@ -10,12 +12,12 @@ use bytes::Bytes;
 use http::{HeaderValue, header};
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
-use trellis_model::{description::NAME_BYTES_MAX, token::Scope};
+use trellis_model::{call_limits::STORAGE_KEY_BYTES_HIGHEST, description::NAME_BYTES_MAX, token::Scope};
 
 use super::{
     Problem,
     problem::CONTENT_TYPE,
-    route::{Access, Body, Describe, Route},
+    route::{Access, Body, Describe, JSON, Media, Route},
     routes,
 };
 
@@ -44,6 +46,11 @@ pub fn document(routes: &[Route]) -> Value {
         }
     }
     let problem = writer.answer(SchemaGenerator::subschema_for::<Problem>);
+    let schemas = Value::Object(writer.answers.take_definitions(true));
+    for item in paths.values_mut() {
+        add_examples_of_answers(item, &schemas);
+    }
+    let of_problem = examples::of("problem", &schemas["Problem"], &schemas);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -55,10 +62,10 @@ pub fn document(routes: &[Route]) -> Value {
         "servers": [{ "url": "/" }],
         "paths": paths,
         "components": {
-            "schemas": writer.answers.take_definitions(true),
+            "schemas": schemas,
             "responses": { "Problem": {
                 "description": "What is wrong, and how to mend it (RFC 9457)",
-                "content": { CONTENT_TYPE: { "schema": problem } },
+                "content": { CONTENT_TYPE: { "schema": problem, "example": of_problem } },
             } },
             "securitySchemes": { "token": {
                 "type": "http",
@@ -68,6 +75,19 @@ pub fn document(routes: &[Route]) -> Value {
             } },
         },
     })
+}
+
+/// Every JSON answer of a path's operations gets an example, once all types are known.
+fn add_examples_of_answers(item: &mut Value, schemas: &Value) {
+    let operations = item.as_object_mut().into_iter().flat_map(Map::values_mut);
+    for responses in operations.filter_map(|operation| operation["responses"].as_object_mut()) {
+        for content in responses.values_mut().filter_map(|response| response.get_mut("content")?.as_object_mut()) {
+            for (kind, body) in content.iter_mut().filter(|(kind, _)| *kind == JSON) {
+                let example = examples::of(kind, &body["schema"], schemas);
+                body["example"] = example;
+            }
+        }
+    }
 }
 
 /// Remembers the types that it has met.
@@ -114,16 +134,21 @@ impl Writer {
             Access::Public => operation["security"] = json!([]),
         }
         if let Some(body) = route.body.as_ref().filter(|_| method != "GET" && method != "DELETE") {
-            operation["requestBody"] = self.body(body);
+            operation["requestBody"] = self.body(body, route.example);
         }
         operation
     }
 
-    fn body(&mut self, body: &Body) -> Value {
+    fn body(&mut self, body: &Body, example: Option<fn() -> Value>) -> Value {
         let mut content = Map::new();
         for (media, describe) in &body.kinds {
+            let schema = describe(&mut self.requests).to_value();
             for name in media.names() {
-                content.insert((*name).to_owned(), json!({ "schema": describe(&mut self.requests) }));
+                let mut kind = json!({ "schema": schema });
+                if *media == Media::Json {
+                    kind["example"] = example.map_or_else(|| examples::of_body(&schema, &Value::Null), |made| made());
+                }
+                content.insert((*name).to_owned(), kind);
             }
         }
         json!({ "required": body.is_required, "content": content })
@@ -132,22 +157,30 @@ impl Writer {
     fn parameters(&mut self, route: &Route) -> Vec<Value> {
         let mut parameters: Vec<Value> = route
             .path_parameters()
-            .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": path_schema(name) }))
+            .map(|name| {
+                let schema = path_schema(name);
+                let example = examples::of(name, &schema, &Value::Null);
+                json!({ "name": name, "in": "path", "required": true, "schema": schema, "example": example })
+            })
             .collect();
         if let Some(describe) = route.query {
             parameters.extend(query_parameters(&describe(&mut self.requests).to_value()));
         }
+        parameters.extend(route.headers.iter().map(|(name, summary)| {
+            json!({ "name": name, "in": "header", "required": false, "description": summary, "schema": { "type": "string" } })
+        }));
         parameters
     }
 
     fn responses(&mut self, route: &Route) -> Value {
         let mut responses = Map::new();
         for answer in &route.answers {
-            let mut response = json!({ "description": answer.summary });
+            // Answered in two kinds, a status has the words of the later one.
+            let response = responses.entry(answer.status.to_string()).or_insert_with(|| json!({}));
+            response["description"] = answer.summary.into();
             if let Some(describe) = answer.body {
-                response["content"] = json!({ "application/json": { "schema": self.answer(describe) } });
+                response["content"][answer.media] = json!({ "schema": self.answer(describe) });
             }
-            responses.insert(answer.status.to_string(), response);
         }
         for status in problem_statuses(route) {
             responses.insert(status.to_string(), json!({ "$ref": "#/components/responses/Problem" }));
@@ -182,12 +215,14 @@ fn query_parameters(schema: &Value) -> Vec<Value> {
     let fields = schema["properties"].as_object().into_iter().flatten();
     fields
         .map(|(name, schema)| {
+            let schema = without_null(schema.clone());
             json!({
                 "name": name,
                 "in": "query",
                 "required": required.contains(&name.as_str()),
                 "description": schema["description"].as_str().unwrap_or_default(),
-                "schema": without_null(schema.clone()),
+                "example": examples::of(name, &schema, &Value::Null),
+                "schema": schema,
             })
         })
         .collect()
@@ -209,13 +244,22 @@ fn without_null(mut schema: Value) -> Value {
     schema
 }
 
+/// Semantic Versioning 2.0.0, with prereleases and builds.
+const VERSION_PATTERN: &str =
+    r"^\d{1,9}\.\d{1,9}\.\d{1,9}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$";
+
 /// What a name in a path may be.
 fn path_schema(name: &str) -> Value {
     match name {
         "run" => json!({ "type": "string", "pattern": "^run_[0-7][0-9a-hjkmnp-tv-z]{12}$" }),
         "token" => json!({ "type": "integer", "format": "int64", "minimum": 1, "maximum": i64::MAX }),
-        "version" => json!({ "type": "string", "maxLength": 64, "pattern": r"^\d{1,9}\.\d{1,9}\.\d{1,9}$" }),
-        "path" | "key" => json!({ "type": "string", "minLength": 1, "maxLength": 512 }),
+        "version" => json!({ "type": "string", "maxLength": 64, "pattern": VERSION_PATTERN }),
+        "path" => json!({ "type": "string", "minLength": 1, "maxLength": 512 }),
+        // Two names that every program on the way takes out of an address.
+        "key" => {
+            json!({ "type": "string", "minLength": 1, "maxLength": STORAGE_KEY_BYTES_HIGHEST, "pattern": r"^(?!\.\.?$)" })
+        }
+        "problem" => json!({ "type": "string", "maxLength": NAME_BYTES_MAX, "pattern": "^[a-z-]+$" }),
         _ => json!({ "type": "string", "maxLength": NAME_BYTES_MAX, "pattern": "^[A-Za-z][A-Za-z0-9_-]*$" }),
     }
 }

@@ -1,4 +1,4 @@
-//! Plugins: upload, list, show.
+//! Plugins: upload, list, show, yank. What they import and export is [`super::wit`]'s part.
 
 use std::{sync::Arc, time::Instant};
 
@@ -39,6 +39,20 @@ pub fn declared() -> Vec<Route> {
             .answers::<PluginView>(200, "It was there already, with the same bytes")
             .answers::<PluginView>(201, "It is new")
             .problems(&[409, 422]),
+        Route::post(
+            "/v1/plugins/{name}/{version}/yank",
+            Scope::PluginsWrite,
+            "Hide a version from new deployments; revisions that have it go on with it",
+            yank,
+        )
+        .answers::<PluginView>(200, "The plugin as it is now"),
+        Route::post(
+            "/v1/plugins/{name}/{version}/unyank",
+            Scope::PluginsWrite,
+            "Let new deployments find a version again",
+            unyank,
+        )
+        .answers::<PluginView>(200, "The plugin as it is now"),
     ]
 }
 
@@ -55,6 +69,9 @@ pub struct PluginView {
     pub imports: Vec<String>,
     pub description: Description,
     pub created_at: String,
+    /// Since when new deployments do not find it; absent: they do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub yanked_at: Option<String>,
 }
 
 impl From<Plugin> for PluginView {
@@ -68,6 +85,7 @@ impl From<Plugin> for PluginView {
             imports: plugin.imports,
             description: plugin.description,
             created_at: page::time(plugin.created_at),
+            yanked_at: plugin.yanked_at.map(page::time),
         }
     }
 }
@@ -79,11 +97,7 @@ pub async fn upload(
     PathOf((name, version)): PathOf<(String, String)>,
     request: Request,
 ) -> Result<(StatusCode, Json<PluginView>), Problem> {
-    let account = caller.account()?;
-    if caller.project.is_some() {
-        // Other projects of the account would run what it uploads, under their own grants.
-        return Err(Problem::forbidden("plugins are the account's: a token of one project cannot upload them"));
-    }
+    let account = account_of(&caller)?;
     check_name(&name).map_err(|reason| Problem::bad_request(format!("plugin name `{name}` {reason}")))?;
     let version = parse_version(&version)?;
     let (parts, body) = request.into_parts();
@@ -119,7 +133,50 @@ pub async fn upload(
         PluginPut::Unchanged(_) => StatusCode::OK,
         PluginPut::Taken => return Err(taken(&name, &version)),
     };
-    Ok((status, Json(find(&api, &caller, &name, &version).await?)))
+    Ok((status, Json(find(&api, &caller, &name, &version).await?.into())))
+}
+
+/// Whose plugins the caller may change. Other projects of the account would run what a token of one project uploads, under
+/// their own grants.
+fn account_of(caller: &Caller) -> Result<AccountId, Problem> {
+    match caller.project {
+        None => caller.account(),
+        Some(_) => {
+            Err(Problem::forbidden("plugins are the account's: a token of one project cannot upload or yank them"))
+        }
+    }
+}
+
+/// `POST /v1/plugins/{name}/{version}/yank`
+async fn yank(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    PathOf((name, version)): PathOf<(String, String)>,
+) -> Result<Json<PluginView>, Problem> {
+    set_yanked(&api, &caller, &name, &version, true).await
+}
+
+/// `POST /v1/plugins/{name}/{version}/unyank`
+async fn unyank(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    PathOf((name, version)): PathOf<(String, String)>,
+) -> Result<Json<PluginView>, Problem> {
+    set_yanked(&api, &caller, &name, &version, false).await
+}
+
+async fn set_yanked(
+    api: &Api,
+    caller: &Caller,
+    name: &str,
+    version: &str,
+    is_yanked: bool,
+) -> Result<Json<PluginView>, Problem> {
+    let (account, version) = (account_of(caller)?, parse_version(version)?);
+    let plugin = api.host.database.yank_plugin(account, name, &version, is_yanked).await?;
+    let plugin = plugin.ok_or_else(|| unknown(name, &version))?;
+    tracing::info!(%account, plugin = name, %version, is_yanked, "a plugin was yanked or let be found again");
+    Ok(Json(plugin.into()))
 }
 
 /// Compiles an upload. One that this host has compiled before, for somebody else, takes as long as it did then: how soon the
@@ -146,7 +203,8 @@ pub async fn show(
     Extension(caller): Extension<Caller>,
     PathOf((name, version)): PathOf<(String, String)>,
 ) -> Result<Json<PluginView>, Problem> {
-    find(&api, &caller, &name, &parse_version(&version)?).await.map(Json)
+    let plugin = find(&api, &caller, &name, &parse_version(&version)?).await?;
+    Ok(Json(plugin.into()))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -170,21 +228,25 @@ pub async fn list(
     Ok(Json(Page::new(views, limit, |view: &PluginView| view.id.to_string())))
 }
 
-async fn find(api: &Api, caller: &Caller, name: &str, version: &Version) -> Result<PluginView, Problem> {
+/// The plugin of this name and version, if the account has it.
+pub(super) async fn find(api: &Api, caller: &Caller, name: &str, version: &Version) -> Result<Plugin, Problem> {
     let plugin = api.host.database.plugin(caller.account()?, name, version).await?;
-    plugin.map(PluginView::from).ok_or_else(|| Problem::not_found(format!("there is no plugin `{name}` {version}")))
+    plugin.ok_or_else(|| unknown(name, version))
 }
 
-fn parse_version(text: &str) -> Result<Version, Problem> {
+fn unknown(name: &str, version: &Version) -> Problem {
+    Problem::not_found(format!("there is no plugin `{name}` {version}"))
+}
+
+/// The version in an address.
+pub(super) fn parse_version(text: &str) -> Result<Version, Problem> {
     text.parse().map_err(|error| Problem::bad_request(format!("`{text}` is no version such as 1.2.3: {error}")))
 }
 
 fn refused(error: UploadError) -> Problem {
     match error {
-        UploadError::Faults(faults) => Problem::invalid("invalid-plugin", "the plugin is not accepted", faults),
-        UploadError::Uncompilable(fault) => {
-            Problem::invalid("invalid-plugin", "the plugin is not accepted", vec![fault])
-        }
+        UploadError::Faults(faults) => Problem::invalid("invalid-plugin", faults),
+        UploadError::Uncompilable(fault) => Problem::invalid("invalid-plugin", vec![fault]),
         UploadError::Unavailable(reason) => Problem::unavailable(reason, std::time::Duration::from_secs(5)),
     }
 }

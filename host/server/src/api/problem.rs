@@ -13,15 +13,14 @@ use trellis_model::fault::Fault;
 use trellis_operator::ingest::IngestError;
 use trellis_store::StoreError;
 
-pub const CONTENT_TYPE: &str = "application/problem+json";
+use super::catalogue;
 
-/// What the type of every problem begins with.
-const KIND_BEGIN: &str = "urn:trellis:problem:";
+pub const CONTENT_TYPE: &str = "application/problem+json";
 
 /// An error answer.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
-    /// A fixed word for programs, such as `urn:trellis:problem:invalid-manifest`.
+    /// Where every host explains this kind of problem, such as `/problems/invalid-manifest`. Fixed, for programs.
     #[serde(rename = "type")]
     pub kind: String,
     pub title: String,
@@ -36,17 +35,20 @@ pub struct Problem {
 }
 
 impl Problem {
-    const NOT_KEPT: &str = "not-kept";
+    pub(super) const NOT_KEPT: &'static str = "not-kept";
 
     /// See [`Problem::not_kept`].
     pub fn is_not_kept(&self) -> bool {
-        self.kind.strip_prefix(KIND_BEGIN) == Some(Self::NOT_KEPT)
+        self.kind.strip_prefix(catalogue::BEGIN) == Some(Self::NOT_KEPT)
     }
 
-    fn new(status: StatusCode, kind: &str, title: &str, detail: impl Into<String>) -> Self {
+    /// A problem of a kind that is in the catalogue.
+    fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
+        let known = catalogue::find(kind);
+        debug_assert!(known.is_some(), "`{kind}` is not in the catalogue of problems");
         Self {
-            kind: format!("{KIND_BEGIN}{kind}"),
-            title: title.to_owned(),
+            kind: format!("{}{kind}", catalogue::BEGIN),
+            title: known.map_or(kind, |known| known.title).to_owned(),
             status: status.as_u16(),
             detail: detail.into(),
             faults: Vec::new(),
@@ -55,105 +57,138 @@ impl Problem {
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad-request", "the request cannot be read", detail)
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", detail)
     }
 
     pub fn unauthorized(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "a valid token is needed", detail)
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
     }
 
     pub fn forbidden(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "forbidden", "the token does not allow this", detail)
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
     }
 
     pub fn not_found(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", "there is no such thing", detail)
+        Self::new(StatusCode::NOT_FOUND, "not-found", detail)
     }
 
     /// A run that may have been here, and is over: what its account keeps does not include it.
     pub fn not_kept(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, Self::NOT_KEPT, "the run is not kept, if there was one", detail)
+        Self::new(StatusCode::NOT_FOUND, Self::NOT_KEPT, detail)
     }
 
     pub fn method_not_allowed(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "the method is not taken here", detail)
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
     }
 
     pub fn conflict(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, "conflict", "something else is there already", detail)
+        Self::new(StatusCode::CONFLICT, "conflict", detail)
     }
 
     /// The run is not in a state in which this can be done.
     pub fn run_state(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, "run-state", "the run's state does not allow this", detail)
+        Self::new(StatusCode::CONFLICT, "run-state", detail)
     }
 
     /// A run that cannot be replayed as it was asked for.
     pub fn not_replayable(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "not-replayable", "the run cannot be replayed like this", detail)
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "not-replayable", detail)
     }
 
     /// The event comes from grids that start each other.
     pub fn loop_detected(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::LOOP_DETECTED, "loop", "the event comes from a loop", detail)
+        Self::new(StatusCode::LOOP_DETECTED, "loop", detail)
     }
 
     /// A body of a kind, or packed in a way, that is not taken.
     pub fn unsupported_media_type(detail: impl Into<String>) -> Self {
-        let title = "the body is not of a kind that is taken here";
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", title, detail)
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail)
     }
 
     /// The client took too long to send its body.
     pub fn too_slow(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::REQUEST_TIMEOUT, "too-slow", "the request did not come in time", detail)
+        Self::new(StatusCode::REQUEST_TIMEOUT, "too-slow", detail)
     }
 
     pub fn too_large(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "the body is too large", detail)
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
     }
 
-    pub fn invalid(kind: &str, title: &str, faults: Vec<Fault>) -> Self {
+    /// Faults in what was sent, of a kind that is in the catalogue.
+    pub fn invalid(kind: &'static str, faults: Vec<Fault>) -> Self {
         let detail = match faults.as_slice() {
             [one] => one.to_string(),
             many => format!("{} faults, listed in `faults`", many.len()),
         };
-        Self { faults, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, kind, title, detail) }
+        Self { faults, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, kind, detail) }
     }
 
     /// An `Idempotency-Key` names one event, and this is another one.
     pub fn key_reused() -> Self {
         let detail = "this `Idempotency-Key` was sent before with another body; send each event with a key of its own";
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "the key belongs to another event", detail)
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", detail)
     }
 
     /// An account is over its limits.
     pub fn rate_limited(wait: Duration) -> Self {
         let seconds = round_up(wait);
         let detail = format!("the account is over its rate limit; try again in {seconds} s");
-        Self {
-            retry_after: Some(seconds),
-            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "too many events", detail)
-        }
+        Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", detail) }
+    }
+
+    /// An account follows as many runs as it may.
+    pub fn too_many_streams(detail: impl Into<String>, wait: Duration) -> Self {
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-streams", "too many streams", detail);
+        Self { retry_after: Some(round_up(wait)), ..problem }
+    }
+
+    /// The run that somebody waited for did not succeed.
+    pub fn run_failed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, "run-failed", "the run did not succeed", detail)
+    }
+
+    /// The same, for what was sent with its event.
+    pub fn run_input(detail: impl Into<String>) -> Self {
+        let title = "the run could do nothing with the event";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "run-input", title, detail)
+    }
+
+    /// The same, because something took too long.
+    pub fn run_timeout(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "run-timeout", "the run took too long", detail)
     }
 
     pub fn unavailable(detail: impl Into<String>, wait: Duration) -> Self {
-        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "not now", detail);
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail);
         Self { retry_after: Some(round_up(wait)), ..problem }
     }
 
     /// Says nothing of the cause: that is in the log.
     pub fn internal() -> Self {
         let detail = "the host failed at this request; its log says why";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the host failed", detail)
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
+    /// What is there is not what a header expects.
+    pub fn precondition_failed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PRECONDITION_FAILED, "precondition-failed", detail)
     }
 
     /// What a layer has refused in plain text.
     pub fn plain(status: StatusCode, detail: String) -> Self {
-        let title = status.canonical_reason().unwrap_or("refused").to_lowercase();
-        let kind = title.replace(' ', "-");
-        let detail = if detail.is_empty() { title.clone() } else { detail };
-        Self::new(status, &kind, &title, detail)
+        let kind = match status {
+            StatusCode::BAD_REQUEST => "bad-request",
+            StatusCode::NOT_FOUND => "not-found",
+            StatusCode::METHOD_NOT_ALLOWED => "method-not-allowed",
+            StatusCode::REQUEST_TIMEOUT => "too-slow",
+            StatusCode::PAYLOAD_TOO_LARGE => "too-large",
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported-media-type",
+            StatusCode::SERVICE_UNAVAILABLE => "unavailable",
+            status if status.is_server_error() => "internal",
+            _ => "refused",
+        };
+        let reason = status.canonical_reason().unwrap_or("refused").to_lowercase();
+        Self::new(status, kind, if detail.is_empty() { reason } else { detail })
     }
 }
 

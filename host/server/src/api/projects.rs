@@ -22,7 +22,7 @@ use trellis_model::{
     token::Scope,
 };
 use trellis_operator::catalog::{CatalogError, LoadedRevision};
-use trellis_store::projects::Project;
+use trellis_store::{plugins::NoneFits, projects::Project};
 
 use super::{
     Api, Problem,
@@ -46,11 +46,22 @@ pub fn declared() -> Vec<Route> {
         Route::put(ONE, Scope::ProjectsWrite, "Deploy a manifest, all of it or nothing", deploy)
             .query::<DeployQuery>()
             .json::<Map<String, Value>>()
+            .example(example_manifest)
             .bytes(Media::Toml)
             .answers::<Deployed>(200, "It could be deployed; this was a dry run")
             .answers::<Deployed>(201, "It is deployed")
             .problems(&[409, 422]),
     ]
+}
+
+/// For the document.
+fn example_manifest() -> Value {
+    serde_json::json!({
+        "project": { "name": "shop" },
+        "plugins": { "tally": "tally@^1" },
+        "triggers": [{ "name": "orders", "kind": "http", "grid": "order", "path": "/orders" }],
+        "grids": { "order": { "nodes": { "tally": { "plugin": "tally", "inputs": { "order": "event" } } } } },
+    })
 }
 
 /// A project as the API shows it.
@@ -144,7 +155,7 @@ async fn read_document(api: &Api, request: Request) -> Result<Item, Problem> {
 }
 
 fn invalid(faults: Vec<Fault>) -> Problem {
-    Problem::invalid("invalid-manifest", "the manifest is not accepted", faults)
+    Problem::invalid("invalid-manifest", faults)
 }
 
 fn project_name_fault(document: &Item, manifest: &Manifest, name: &str) -> Option<Fault> {
@@ -193,14 +204,19 @@ async fn resolve(
                 let description = Arc::new(plugin.description);
                 resolved.insert(alias.clone(), ResolvedPlugin { id: plugin.id, description });
             }
-            Err(others) if others.is_empty() => {
+            Err(NoneFits { yanked, .. }) if !yanked.is_empty() => {
+                let yanked: Vec<String> = yanked.iter().map(ToString::to_string).collect();
+                let fault = place.fault(format!("plugin `{name}` {} is yanked", yanked.join(", ")));
+                faults.push(fault.fix("ask for another version, or take that back with `trellis plugin unyank`"));
+            }
+            Err(NoneFits { others, .. }) if others.is_empty() => {
                 let fault = place.fault(format!("no plugin `{name}` was uploaded"));
                 faults.push(match near_plugin(api, account, name).await? {
                     Some(near) => fault.fix(format!("did you mean `{near}`?")),
                     None => fault.fix("upload it with `trellis plugin push`"),
                 });
             }
-            Err(others) => {
+            Err(NoneFits { others, .. }) => {
                 let others: Vec<String> = others.iter().map(ToString::to_string).collect();
                 let fault = place.fault(format!("no version of plugin `{name}` fits `{versions}`"));
                 faults.push(fault.fix(format!("there are: {}", others.join(", "))));

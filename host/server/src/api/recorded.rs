@@ -25,7 +25,7 @@ pub struct Recorded {
 /// # Errors
 /// It is not there or not kept, or it is not over.
 pub async fn find(api: &Api, caller: &Caller, run: &str) -> Result<Recorded, Problem> {
-    let detail = runs::find(api, caller, run).await?;
+    let detail = runs::find(api, caller, caller.account()?, run).await?;
     let (summary, state) = (detail.summary.clone(), detail.summary.state);
     if !state.is_final() {
         let detail = format!("{run} is not over: its state is `{}`; wait for its end or cancel it", state.name());

@@ -41,6 +41,9 @@ fn describe<T: JsonSchema>() -> Describe {
     |generator| generator.subschema_for::<T>()
 }
 
+/// What nearly everything is answered in.
+pub const JSON: &str = "application/json";
+
 /// What a body may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Media {
@@ -49,15 +52,18 @@ pub enum Media {
     Toml,
     /// A component's bytes.
     Wasm,
+    /// Bytes of any kind.
+    Bytes,
 }
 
 impl Media {
     /// The types that the document tells, the best first.
     pub fn names(self) -> &'static [&'static str] {
         match self {
-            Self::Json => &["application/json"],
+            Self::Json => &[JSON],
             Self::Toml => &["application/toml"],
             Self::Wasm => &["application/wasm", "application/octet-stream"],
+            Self::Bytes => &["application/octet-stream"],
         }
     }
 
@@ -89,6 +95,8 @@ pub struct Answer {
     pub summary: &'static str,
     /// None: without a body.
     pub body: Option<Describe>,
+    /// What the body is.
+    pub media: &'static str,
 }
 
 /// A route, declared.
@@ -109,6 +117,10 @@ pub struct Route {
     pub is_any_query: bool,
     pub body: Option<Body>,
     pub answers: Vec<Answer>,
+    /// A body as somebody would send it; none: one is made from the schema.
+    pub example: Option<fn() -> serde_json::Value>,
+    /// Headers of the request that it heeds, each with what it means.
+    pub headers: Vec<(&'static str, &'static str)>,
     /// The statuses of its own problems, besides those that follow from the rest of the declaration.
     pub problems: Vec<u16>,
     pub(super) handler: MethodRouter<Arc<Api>>,
@@ -140,6 +152,8 @@ impl Route {
             is_any_query: false,
             body: None,
             answers: Vec::new(),
+            example: None,
+            headers: Vec::new(),
             problems: Vec::new(),
             handler: on(filter, handler),
         }
@@ -167,6 +181,14 @@ impl Route {
         T: 'static,
     {
         Self::new(&[Method::PUT], path, access, summary, handler)
+    }
+
+    pub fn patch<H, T>(path: &'static str, access: impl Into<Access>, summary: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, Arc<Api>>,
+        T: 'static,
+    {
+        Self::new(&[Method::PATCH], path, access, summary, handler)
     }
 
     pub fn delete<H, T>(path: &'static str, access: impl Into<Access>, summary: &'static str, handler: H) -> Self
@@ -219,9 +241,20 @@ impl Route {
         // Bytes have no schema, text has that of a string.
         self.takes(
             media,
-            if media == Media::Wasm { describe::<serde_json::Value>() } else { describe::<String>() },
+            if matches!(media, Media::Wasm | Media::Bytes) {
+                describe::<serde_json::Value>()
+            } else {
+                describe::<String>()
+            },
             true,
         )
+    }
+
+    /// It takes whatever is sent, of whatever kind it is said to be; the body may be empty.
+    #[must_use]
+    pub fn any_bytes(self) -> Self {
+        let kinds = vec![(Media::Bytes, describe::<serde_json::Value>())];
+        Self { body: Some(Body { kinds, is_required: false, is_any_type: true }), ..self }
     }
 
     fn takes(mut self, media: Media, schema: Describe, is_required: bool) -> Self {
@@ -232,16 +265,47 @@ impl Route {
 
     #[must_use]
     pub fn answers<A: JsonSchema>(self, status: u16, summary: &'static str) -> Self {
-        self.answer(Answer { status, summary, body: Some(describe::<A>()) })
+        self.answer(Answer { status, summary, body: Some(describe::<A>()), media: JSON })
+    }
+
+    /// 200, and a stream of server-sent events with data of this type.
+    #[must_use]
+    pub fn answers_events<A: JsonSchema>(self, summary: &'static str) -> Self {
+        self.answer(Answer { status: 200, summary, body: Some(describe::<A>()), media: "text/event-stream" })
+    }
+
+    /// It answers with text of this kind.
+    #[must_use]
+    pub fn answers_text(self, status: u16, media: &'static str, summary: &'static str) -> Self {
+        self.answer(Answer { status, summary, body: Some(describe::<String>()), media })
+    }
+
+    /// It answers with bytes of this kind, which have no schema.
+    #[must_use]
+    pub fn answers_bytes(self, status: u16, media: &'static str, summary: &'static str) -> Self {
+        self.answer(Answer { status, summary, body: Some(describe::<serde_json::Value>()), media })
     }
 
     #[must_use]
     pub fn answers_nothing(self, status: u16, summary: &'static str) -> Self {
-        self.answer(Answer { status, summary, body: None })
+        self.answer(Answer { status, summary, body: None, media: JSON })
     }
 
     fn answer(mut self, answer: Answer) -> Self {
         self.answers.push(answer);
+        self
+    }
+
+    /// A body as somebody would send it, where one that is made from the schema would say nothing.
+    #[must_use]
+    pub fn example(self, example: fn() -> serde_json::Value) -> Self {
+        Self { example: Some(example), ..self }
+    }
+
+    /// It heeds this header of the request.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, summary: &'static str) -> Self {
+        self.headers.push((name, summary));
         self
     }
 

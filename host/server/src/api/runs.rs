@@ -140,15 +140,15 @@ pub async fn show(
     Extension(caller): Extension<Caller>,
     PathOf(run): PathOf<String>,
 ) -> Result<Json<RunView>, Problem> {
-    view(find(&api, &caller, &run).await?).map(Json)
+    find(&api, &caller, caller.account()?, &run).await.and_then(view).map(Json)
 }
 
-/// A run of the caller's, whole.
-pub async fn find(api: &Api, caller: &Caller, run: &str) -> Result<RunDetail, Problem> {
-    let detail = api.host.database.run(caller.account()?, id(run)?).await?;
+/// A run that the caller may see.
+pub async fn find(api: &Api, caller: &Caller, account: AccountId, run: &str) -> Result<RunDetail, Problem> {
+    let detail = api.host.database.run(account, id(run)?).await?;
     match detail.filter(|detail| caller.may_see(detail.summary.project)) {
         Some(detail) => Ok(detail),
-        None => Err(not_kept(api, caller.account()?, run).await?.unwrap_or_else(|| unknown(run))),
+        None => Err(not_kept(api, account, run).await?.unwrap_or_else(|| unknown(run))),
     }
 }
 
@@ -192,7 +192,7 @@ fn item(summary: RunSummary) -> RunItem {
     }
 }
 
-fn view(detail: RunDetail) -> Result<RunView, Problem> {
+pub fn view(detail: RunDetail) -> Result<RunView, Problem> {
     let run = detail.summary.run;
     let unreadable = |error| {
         let error: serde_json::Error = error;

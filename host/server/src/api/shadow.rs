@@ -42,6 +42,7 @@ pub fn declared() -> Vec<Route> {
         Route::post("/v1/runs/{run}/diff", Scope::ProjectsWrite, summary, diff)
             .also(Scope::RunsRead)
             .optional_json::<DiffWanted>()
+            .example(|| serde_json::json!({ "revision": "current", "plugins": ["tally@1.2.0"] }))
             .answers::<Diff>(200, "How the candidate differs")
             .problems(&[409, 422, 429]),
     ]
@@ -89,6 +90,9 @@ pub struct Diff {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct NodeDiff {
     pub node: String,
+    /// The place in the array, of a node with `each`; the first is 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub element: Option<u32>,
     /// On what it was called, such as `greet@1.2.0`.
     pub plugin: String,
     #[serde(flatten)]
@@ -213,9 +217,10 @@ fn view(run: RunId, candidate: &Candidate, plugins: &BTreeMap<PluginId, Plugin>,
         let plugin = plugins.get(&planned.plugin)?;
         Some(format!("{}@{}", plugin.name, plugin.version))
     };
-    let node = |ShadowNode { node, comparison, withheld, log }: ShadowNode| NodeDiff {
+    let node = |ShadowNode { node, element, comparison, withheld, log }: ShadowNode| NodeDiff {
         plugin: called_on(&node).unwrap_or_default(),
         node,
+        element,
         log: if comparison.is_same() { Vec::new() } else { log },
         withheld: WithheldView { requests: withheld.requests, writes: withheld.writes, events: withheld.events },
         comparison,

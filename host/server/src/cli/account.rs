@@ -1,31 +1,58 @@
 //! `trellis account`: the tenants, what they get of the hosts and what is kept of their runs, for an operator.
 
+mod settings;
+
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::Value;
 use trellis_model::{
-    retention::{DAYS_MAX, History, Retention, RetentionChange},
+    retention::Retention,
     window::{AccountLimits, Smoothing, WindowLimit},
 };
 
+use self::settings::{AccountSettings, SetArgs};
 use super::{
-    call_limits::{CallLimitArgs, Calls},
+    call_limits::Calls,
     connection::ConnectionArgs,
-    failure::CommandResult,
-    output::Output,
+    failure::{CommandResult, Failure},
+    output::{Exit, Output, Table, counted},
 };
 
 #[derive(Debug, clap::Subcommand)]
 pub enum AccountCommand {
     /// Make an account, if it is new, and change what is given of its settings; takes an operator token
+    #[command(
+        after_help = "Examples:\n  trellis account create acme\n  trellis account create acme --weight 3 --history failed --days 90"
+    )]
     Create {
         /// Letters, digits, `_` and `-`, beginning with a letter
         name: String,
         #[command(flatten)]
         settings: AccountSettings,
         #[command(flatten)]
-        retention: RetentionArgs,
+        connection: ConnectionArgs,
+    },
+    /// Change single settings of an account that is there, or give them back to the host; takes an operator token
+    #[command(
+        after_help = "Examples:\n  trellis account set acme --burst-per-minute 600 --weight 3\n  trellis account set acme --default burst,long\n  trellis account set acme --default all"
+    )]
+    Set {
+        name: String,
+        #[command(flatten)]
+        args: SetArgs,
+        #[command(flatten)]
+        connection: ConnectionArgs,
+    },
+    /// List accounts with what they get of the hosts; takes an operator token
+    #[command(visible_alias = "list")]
+    Ls {
+        /// Accounts behind this one: the last of the page before
+        #[arg(long, value_name = "ID")]
+        after: Option<i64>,
+        /// How many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=500))]
+        limit: u16,
         #[command(flatten)]
         connection: ConnectionArgs,
     },
@@ -35,51 +62,6 @@ pub enum AccountCommand {
         #[command(flatten)]
         connection: ConnectionArgs,
     },
-}
-
-/// What an account gets of the hosts; what is not given stays as it is.
-#[derive(Debug, Serialize, clap::Args)]
-pub struct AccountSettings {
-    /// How much of a busy host it gets, against other accounts: 1 to 100
-    #[arg(long, value_name = "N")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    weight: Option<u32>,
-    /// Modules of it that are instantiated at once; 0: as many as there is room for
-    #[arg(long, value_name = "N")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    running_max: Option<u32>,
-    /// Over how many shards, and so hosts, its jobs are spread: 1 to 16
-    #[arg(long, value_name = "N")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    spread: Option<u8>,
-    #[command(flatten)]
-    calls: CallLimitArgs,
-}
-
-/// What is kept of an account's runs; what is not given stays as it is.
-#[derive(Debug, clap::Args)]
-pub struct RetentionArgs {
-    /// Which runs are kept when they end: every one, those that failed, or dead letters alone
-    #[arg(long, value_parser = ["full", "failed", "none"])]
-    history: Option<String>,
-    /// For how many days
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=i64::from(DAYS_MAX)))]
-    days: Option<u16>,
-}
-
-impl RetentionArgs {
-    fn change(&self) -> RetentionChange {
-        let named = |name: &String| History::ALL.into_iter().find(|history| history.name() == name);
-        RetentionChange { history: self.history.as_ref().and_then(named), days: self.days }
-    }
-}
-
-/// All that can be set of an account, as the API takes it.
-#[derive(Serialize)]
-struct Change<'c> {
-    #[serde(flatten)]
-    settings: &'c AccountSettings,
-    retention: RetentionChange,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -93,13 +75,27 @@ struct Account {
     calls: Calls,
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+struct AccountPage {
+    items: Vec<Account>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
 impl Account {
-    fn settings(&self) -> String {
-        let Self { retention, spread, limits, .. } = self;
-        let history = format!("history {}, kept for {} days", retention.history.name(), retention.days);
-        let running = limits.running_max.map_or("none".to_owned(), |most| most.to_string());
-        let shares = format!("weight {}, running maximum {running}, spread {spread}", limits.weight);
-        format!("{history}; {shares}; {}; {}", self.windows(), self.calls.line())
+    /// All of it, a line for each concern.
+    fn lines(&self) -> String {
+        let Self { name, retention, spread, limits, .. } = self;
+        let (history, days) = (retention.history.name(), retention.days);
+        format!(
+            "account {name}\n  modules  {}\n  shares   weight {}, {} at once, spread over {}\n  history  {history}, kept for {}\n  calls    {}\n",
+            self.windows(),
+            limits.weight,
+            running(limits),
+            counted(u64::from(*spread), "shard"),
+            counted(u64::from(days), "day"),
+            self.calls.line(),
+        )
     }
 
     /// How many modules it may instantiate, and whether that was set for it.
@@ -108,8 +104,12 @@ impl Account {
         let exact = if exact { ", exact" } else { "" };
         let sliding = if smoothing == Smoothing::Sliding { ", sliding" } else { "" };
         let whose = if self.has_own_windows { "its own" } else { "the host's defaults" };
-        format!("limits {} and {}{exact}{sliding} ({whose})", window(burst), window(long))
+        format!("{} and {}{exact}{sliding} ({whose})", window(burst), window(long))
     }
+}
+
+fn running(limits: &AccountLimits) -> String {
+    limits.running_max.map_or("any number".to_owned(), |most| most.to_string())
 }
 
 fn window(WindowLimit { max, period_ms }: WindowLimit) -> String {
@@ -122,32 +122,71 @@ fn window(WindowLimit { max, period_ms }: WindowLimit) -> String {
 
 pub async fn run(command: AccountCommand, output: &mut Output) -> CommandResult {
     match command {
-        AccountCommand::Create { name, settings, retention, connection } => {
-            create(&name, &Change { settings: &settings, retention: retention.change() }, connection, output).await
-        }
+        AccountCommand::Create { name, settings, connection } => create(&name, &settings, connection, output).await,
+        AccountCommand::Set { name, args, connection } => set(&name, &args, connection, output).await,
+        AccountCommand::Ls { after, limit, connection } => list(after, limit, connection, output).await,
         AccountCommand::Show { name, connection } => show(&name, connection, output).await,
     }
 }
 
-async fn create(name: &str, change: &Change<'_>, mut connection: ConnectionArgs, output: &mut Output) -> CommandResult {
-    // The account that is being made cannot be acted for yet.
+/// The account that a command is about need not be one that can be acted for.
+fn of_operator(mut connection: ConnectionArgs) -> ConnectionArgs {
     connection.account = None;
-    let account: Account =
-        connection.client(Path::new("."))?.put_json(&["v1", "accounts", name], &[], &json!(change)).await?;
+    connection
+}
+
+async fn create(
+    name: &str,
+    settings: &AccountSettings,
+    connection: ConnectionArgs,
+    output: &mut Output,
+) -> CommandResult {
+    let client = of_operator(connection).client(Path::new("."))?;
+    let path = ["v1", "accounts", name];
+    let mut account: Account = client.put_json(&path, &[], &Value::Object(settings.of_new())).await?;
+    let limits = settings.limits();
+    if !limits.is_empty() {
+        account = client.patch_json(&path, &serde_json::json!({ "limits": limits })).await?;
+    }
     output.show(&account, |account| {
         format!(
-            "account {} exists ({}); `TRELLIS_ACCOUNT={} trellis token create --name …` makes a token of it",
-            account.name,
-            account.settings(),
+            "{}next: `TRELLIS_ACCOUNT={} trellis token create --name …` makes a token of it",
+            account.lines(),
             account.name
         )
     })?;
     Ok(())
 }
 
-async fn show(name: &str, mut connection: ConnectionArgs, output: &mut Output) -> CommandResult {
-    connection.account = None;
-    let account: Account = connection.client(Path::new("."))?.get(&["v1", "accounts", name], &[]).await?;
-    output.show(&account, |account| format!("account {}: {}", account.name, account.settings()))?;
+async fn set(name: &str, args: &SetArgs, connection: ConnectionArgs, output: &mut Output) -> CommandResult {
+    let change = args.change().map_err(|message| Failure::new(Exit::Usage, message))?;
+    let client = of_operator(connection).client(Path::new("."))?;
+    let account: Account = client.patch_json(&["v1", "accounts", name], &change).await?;
+    output.show(&account, Account::lines)?;
+    Ok(())
+}
+
+async fn list(after: Option<i64>, limit: u16, connection: ConnectionArgs, output: &mut Output) -> CommandResult {
+    let mut query = vec![("limit", limit.to_string())];
+    query.extend(after.map(|after| ("after", after.to_string())));
+    let page: AccountPage = of_operator(connection).client(Path::new("."))?.get(&["v1", "accounts"], &query).await?;
+    output.show(&page, |page| {
+        let mut table = Table::new(["ID", "NAME", "MODULES", "WEIGHT", "AT ONCE", "SPREAD", "HISTORY"]);
+        for account in &page.items {
+            let Account { id, name, retention, spread, limits, .. } = account;
+            let history = format!("{} {} d", retention.history.name(), retention.days);
+            let (weight, running) = (limits.weight.to_string(), running(limits));
+            table.row([&id.to_string(), name, &account.windows(), &weight, &running, &spread.to_string(), &history]);
+        }
+        let more = page.next.as_ref().map(|next| format!("more: --after {next}\n")).unwrap_or_default();
+        format!("{table}{more}")
+    })?;
+    Ok(())
+}
+
+async fn show(name: &str, connection: ConnectionArgs, output: &mut Output) -> CommandResult {
+    let client = of_operator(connection).client(Path::new("."))?;
+    let account: Account = client.get(&["v1", "accounts", name], &[]).await?;
+    output.show(&account, Account::lines)?;
     Ok(())
 }

@@ -9,24 +9,28 @@ use trellis_model::run::RunState;
 use super::{
     connection::ConnectionArgs,
     failure::{CommandResult, Failure},
-    output::{Exit, Output},
+    output::{Exit, Output, counted},
     progress::Progress,
+    send::project_here,
 };
 use crate::client::Client;
 
 #[derive(Debug, clap::Args)]
 pub struct CancelArgs {
     /// Such as run_01hzx5v9k3qaf
-    #[arg(required_unless_present = "project", conflicts_with_all = ["project", "grid", "state"])]
+    #[arg(conflicts_with_all = ["all", "project", "grid", "state"])]
     run: Option<String>,
-    /// All unfinished runs of this project
+    /// All unfinished runs of a project
+    #[arg(long)]
+    all: bool,
+    /// All unfinished runs of this project [default with --all: that of trellis.toml in this folder]
     #[arg(long)]
     project: Option<String>,
     /// Of this grid alone
-    #[arg(long, requires = "project")]
+    #[arg(long)]
     grid: Option<String>,
     /// In this state alone
-    #[arg(long, requires = "project", value_parser = ["queued", "running", "waiting"])]
+    #[arg(long, value_parser = ["queued", "running", "waiting"])]
     state: Option<String>,
     #[command(flatten)]
     connection: ConnectionArgs,
@@ -50,7 +54,19 @@ pub async fn run(args: CancelArgs, output: &mut Output, progress: &Progress) -> 
     let client = args.connection.client(Path::new("."))?;
     match &args.run {
         Some(run) => one(&client, run, output).await,
-        None => many(&client, &args, output, progress).await,
+        None => many(&client, &args, &project(&args)?, output, progress).await,
+    }
+}
+
+/// Whose runs are meant. Without a word of it nothing is ended: a forgotten id must not cancel a project.
+fn project(args: &CancelArgs) -> Result<String, Failure> {
+    match &args.project {
+        Some(project) => Ok(project.clone()),
+        None if args.all => project_here(Path::new(".")),
+        None => Err(Failure::new(
+            Exit::Usage,
+            "which run? Name one, or all unfinished runs of a project: --all in its folder, or --project NAME",
+        )),
     }
 }
 
@@ -70,23 +86,36 @@ async fn one(client: &Client, run: &str, output: &mut Output) -> CommandResult {
     }
 }
 
+fn runs(total: &Requested) -> String {
+    counted(total.requested as u64, "run")
+}
+
 /// Runs asked of in one request.
 const AT_ONCE: u16 = 500;
 
-async fn many(client: &Client, args: &CancelArgs, output: &mut Output, progress: &Progress) -> CommandResult {
+async fn many(
+    client: &Client,
+    args: &CancelArgs,
+    project: &str,
+    output: &mut Output,
+    progress: &Progress,
+) -> CommandResult {
     let task = progress.task("cancelling");
     let mut total = Requested::default();
-    let mut body = json!({ "project": args.project, "grid": args.grid, "state": args.state, "limit": AT_ONCE });
+    let mut body = json!({ "project": project, "grid": args.grid, "state": args.state, "limit": AT_ONCE });
     loop {
         let answer: Requested = client.post_json(&["v1", "runs", "cancel"], &body).await?;
         total.requested += answer.requested;
-        task.detail(&format!("{} runs", total.requested));
+        task.detail(&runs(&total));
         match answer.next {
             Some(next) => body["after"] = json!(next),
             None => break,
         }
     }
-    task.done(&format!("{} runs", total.requested));
-    output.show(&total, |total| format!("{} runs are being cancelled", total.requested))?;
+    task.done(&runs(&total));
+    output.show(&total, |total| match total.requested {
+        1 => "1 run is being cancelled".to_owned(),
+        _ => format!("{} are being cancelled", runs(total)),
+    })?;
     Ok(())
 }

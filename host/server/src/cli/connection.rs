@@ -66,6 +66,11 @@ impl SavedConnection {
     }
 }
 
+/// What is given and not empty.
+fn given(text: Option<&String>) -> Option<String> {
+    text.map(|text| text.trim()).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
 impl fmt::Debug for ConnectionArgs {
     /// Without the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,21 +84,54 @@ impl ConnectionArgs {
     /// # Errors
     /// There is no token, or the address is none.
     pub fn client(&self, dir: &Path) -> Result<Client, Failure> {
+        // Shells and CI write an empty variable where they have nothing to write.
+        let (url, token) = (given(self.url.as_ref()), given(self.token.as_ref()));
+        let is_empty = token.is_none() && self.token.is_some();
         // A token that was given is never sent to an address that a folder names.
-        let is_given = self.url.is_some() || self.token.is_some();
+        let is_given = url.is_some() || token.is_some();
         let saved = if is_given { None } else { SavedConnection::load(dir) };
         let (saved_url, saved_token) = saved.map(|saved| (saved.url, saved.token)).unzip();
-        let url = self.url.clone().or(saved_url).unwrap_or_else(|| DEFAULT_URL.to_owned());
-        let token = self.token.clone().or(saved_token);
-        let client = Client::new(&url, token.clone().unwrap_or_default(), self.account.clone())?;
+        let is_named = url.is_some();
+        let url = url.or(saved_url).unwrap_or_else(|| DEFAULT_URL.to_owned());
+        let token = token.or(saved_token);
+        let client = Client::new(&url, token.clone().unwrap_or_default(), given(self.account.as_ref()))?;
         if token.is_some() {
             return Ok(client);
         }
-        let fix = if self.url.is_some() {
+        if is_empty {
+            let message = format!("the token for {url} is empty: is TRELLIS_TOKEN set to what you mean?");
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        let fix = if is_named {
             "the token of `trellis dev` is sent to its own host alone"
         } else {
             "or work in the folder of a project that `trellis dev` is running"
         };
         Err(Failure::new(Exit::Usage, format!("no token is given for {url}: set TRELLIS_TOKEN; {fix}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_variable_is_as_good_as_none_and_an_empty_token_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let args = |url: &str, token: Option<&str>| ConnectionArgs {
+            url: Some(url.to_owned()),
+            token: token.map(str::to_owned),
+            account: Some(String::new()),
+        };
+        let client = args("", Some(" trl_x\n")).client(folder.path()).expect("a token");
+        assert_eq!((client.base().as_str(), client.token()), ("http://127.0.0.1:7800/", "trl_x"));
+        let refused = args("", Some("")).client(folder.path()).map(drop).expect_err("no token");
+        assert!(refused.exit == Exit::Usage && refused.error.to_string().contains("is empty"), "{refused:?}");
+        let refused = args("", None).client(folder.path()).map(drop).expect_err("no token");
+        assert!(refused.error.to_string().contains("set TRELLIS_TOKEN"), "{refused:?}");
+        let saved = SavedConnection { url: "http://127.0.0.1:7801".to_owned(), token: "trl_y".to_owned() };
+        saved.save(folder.path()).expect("written");
+        let client = args("", Some("")).client(folder.path()).expect("the token of the folder");
+        assert_eq!((client.base().as_str(), client.token()), ("http://127.0.0.1:7801/", "trl_y"));
     }
 }

@@ -22,8 +22,10 @@ pub enum CredentialCommand {
     /// Set a credential; its value is never told again
     Set(SetArgs),
     /// List a project's credentials by name
+    #[command(visible_alias = "ls")]
     List(ProjectArgs),
     /// Delete a credential
+    #[command(visible_alias = "rm")]
     Delete(NamedArgs),
 }
 
@@ -55,7 +57,11 @@ pub struct ProjectArgs {
 }
 
 impl ProjectArgs {
-    fn name(&self) -> Result<String, Failure> {
+    /// The project that is meant.
+    ///
+    /// # Errors
+    /// None is given, and none lies here.
+    pub fn name(&self) -> Result<String, Failure> {
         self.project.clone().map_or_else(|| project_here(Path::new(".")), Ok)
     }
 }

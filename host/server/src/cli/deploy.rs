@@ -10,6 +10,7 @@ use super::{
     connection::ConnectionArgs,
     failure::{CommandResult, Failure},
     output::{Output, Table},
+    plugin::upload,
     progress::Progress,
 };
 use crate::{
@@ -66,7 +67,8 @@ pub async fn deploy(
 ) -> Result<Deployed, Failure> {
     let local = build(project, progress)?;
     for plugin in &local {
-        upload(client, plugin, progress).await?;
+        let bytes = Bytes::from(plugin.built.bytes.clone());
+        upload(client, &plugin.built.name, &plugin.version, bytes, progress).await?;
     }
     let task = progress.task(&format!("deploying {}", project.manifest.project));
     let query = if dry_run { vec![("dry_run", "true".to_owned())] } else { Vec::new() };
@@ -104,16 +106,6 @@ pub fn describe(step: BuildProgress<'_>) -> String {
         BuildProgress::PluginReady { name, .. } => format!("{name} is ready"),
         _ => String::new(),
     }
-}
-
-async fn upload(client: &Client, plugin: &LocalPlugin, progress: &Progress) -> Result<(), Failure> {
-    let task =
-        progress.bytes(&format!("uploading {} {}", plugin.built.name, plugin.version), plugin.built.bytes.len() as u64);
-    let path = ["v1", "plugins", &plugin.built.name, &plugin.version];
-    let body = Bytes::from(plugin.built.bytes.clone());
-    let _: serde_json::Value = client.put_bytes(&path, "application/wasm", body).await?;
-    task.done(&format!("{} KiB", plugin.built.bytes.len().div_ceil(1024)));
-    Ok(())
 }
 
 fn human(deployed: &Deployed, dry_run: bool) -> String {

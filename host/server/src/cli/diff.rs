@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use trellis_engine::Digest;
 use trellis_model::{
-    fixture::{Comparison, Fixture},
+    fixture::{Comparison, Fixture, place},
     run::LogLine,
 };
 
@@ -52,6 +52,8 @@ struct Diff {
 #[derive(Debug, Serialize, Deserialize)]
 struct NodeDiff {
     node: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    element: Option<u32>,
     plugin: String,
     #[serde(flatten)]
     comparison: Comparison,
@@ -131,7 +133,8 @@ fn human(diff: &Diff) -> String {
 
 fn node_lines(text: &mut String, node: &NodeDiff) {
     let (mark, verdict) = if node.comparison.is_same() { ('✓', "the same") } else { ('✗', "differs") };
-    let _ = writeln!(text, "{mark} {}  {}  {verdict}", printable(&node.node), printable(&node.plugin));
+    let place = place(&node.node, node.element);
+    let _ = writeln!(text, "{mark} {}  {}  {verdict}", printable(&place), printable(&node.plugin));
     for line in node.comparison.to_string().lines() {
         let _ = writeln!(text, "    {}", printable(line));
     }

@@ -7,10 +7,14 @@ use trellis_engine::{Engine, EngineConfig};
 
 use super::{
     failure::{CommandResult, Failure},
-    output::{Exit, Output},
+    output::{Exit, Output, counted},
     serve::{ServeArgs, load},
 };
-use crate::server::open_database;
+use crate::{
+    config::Config,
+    preflight::{self, Finding},
+    server::open_database,
+};
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
@@ -28,13 +32,28 @@ impl Check {
     }
 }
 
+impl From<Finding> for Check {
+    fn from(Finding { setting, found, fix }: Finding) -> Self {
+        Self::of(setting, found.map_err(|problem| format!("{problem}; {fix}")))
+    }
+}
+
 pub async fn run(args: ServeArgs, output: &mut Output) -> CommandResult {
-    let checks = vec![
+    let mut checks = vec![
         Check::of("cargo", version("cargo", "install Rust with rustup to build plugins written in it")),
         Check::of("wasm target", wasm_target()),
         Check::of("engine", engine()),
-        Check::of("database", database(&args).await),
     ];
+    match load(&args.config) {
+        // What it would say about files and the database follows from its mistakes: once is enough.
+        Err(failure) => checks.push(Check::of("configuration", Err(failure.error.to_string()))),
+        Ok(loaded) => {
+            let config = loaded.config;
+            checks.push(Check::of("configuration", Ok("it can be read".to_owned())));
+            checks.extend(preflight::files(&config).into_iter().chain(preflight::places(&config)).map(Check::from));
+            checks.push(Check::of("database", database(config).await));
+        }
+    }
     output.show(&checks, |checks| {
         let line =
             |check: &Check| format!("{} {}: {}\n", if check.is_fine { '✓' } else { '✗' }, check.name, check.message);
@@ -42,7 +61,10 @@ pub async fn run(args: ServeArgs, output: &mut Output) -> CommandResult {
     })?;
     match checks.iter().filter(|check| !check.is_fine).count() {
         0 => Ok(()),
-        missing => Err(Failure::new(Exit::Failed, format!("{missing} of {} checks failed", checks.len()))),
+        missing => {
+            let message = format!("{missing} of {} failed", counted(checks.len() as u64, "check"));
+            Err(Failure::new(Exit::Failed, message))
+        }
     }
 }
 
@@ -76,8 +98,7 @@ fn engine() -> Result<String, String> {
     })
 }
 
-async fn database(args: &ServeArgs) -> Result<String, String> {
-    let mut config = load(&args.config).map_err(|failure| failure.error.to_string())?.config;
+async fn database(mut config: Config) -> Result<String, String> {
     // A private Postgres is tried in a folder of its own: looking must not change anything, nor disturb a running host.
     let folder = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
     config.data_dir = folder.path().to_owned();

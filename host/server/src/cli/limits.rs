@@ -14,7 +14,7 @@ use super::{
 
 #[derive(Debug, clap::Args)]
 pub struct LimitsArgs {
-    /// Lowered before they are shown; only an operator can raise them, with `trellis account create`
+    /// Lowered before they are shown; only an operator can raise them, with `trellis account set`
     #[command(flatten)]
     calls: CallLimitArgs,
     #[command(flatten)]

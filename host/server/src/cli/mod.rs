@@ -8,15 +8,19 @@ mod deploy;
 mod dev;
 mod diff;
 mod doctor;
+mod exit_codes;
 mod export;
 mod limits;
+mod logs;
 pub mod new;
 mod plugin;
 mod replay;
 mod runs;
 mod send;
 mod serve;
+mod stores;
 mod token;
+mod watch;
 
 mod connection;
 mod failure;
@@ -24,13 +28,13 @@ mod logging;
 pub mod output;
 pub mod progress;
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::{
     failure::{CommandResult, Failure},
-    output::{Exit, Output, OutputArgs},
+    output::{Exit, Output, OutputArgs, printable},
     progress::Progress,
 };
 
@@ -41,7 +45,7 @@ use self::{
 #[command(
     name = "trellis",
     version,
-    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 unavailable."
+    after_help = "Exit codes of all commands: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 unavailable; `trellis exit-codes` explains them."
 )]
 struct Cli {
     #[command(flatten)]
@@ -64,13 +68,21 @@ enum Command {
     /// Build and upload a project's plugins and deploy its manifest
     Deploy(deploy::DeployArgs),
     /// Start a run of a grid
+    #[command(
+        after_help = "Examples:\n  trellis send order order.json --wait\n  echo '{\"id\":\"order-7\"}' | trellis send order"
+    )]
     Send(send::SendArgs),
     /// List runs, newest first
     Runs(runs::RunsArgs),
-    /// Look at a run, cancel it, replay it, try a candidate on it
+    /// Show what the nodes of runs have logged
+    Logs(logs::LogsArgs),
+    /// Look at a run, watch it, cancel it, replay it, try a candidate on it
     #[command(subcommand)]
     Run(runs::RunCommand),
-    /// Make accounts
+    /// Look into the stores of a project, and mend them
+    #[command(subcommand)]
+    Stores(stores::StoresCommand),
+    /// Make accounts, and set what they get of the hosts
     #[command(subcommand)]
     Account(account::AccountCommand),
     /// Show what an account may use, and lower what its calls may
@@ -88,6 +100,17 @@ enum Command {
     Migrate(serve::ServeArgs),
     /// Check that this machine has what Trellis needs
     Doctor(serve::ServeArgs),
+    /// Print what makes a shell complete commands and flags
+    #[command(
+        after_help = "Examples:\n  trellis completions bash > ~/.local/share/bash-completion/completions/trellis\n  trellis completions fish > ~/.config/fish/completions/trellis.fish"
+    )]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// What the exit codes of all commands mean
+    #[command(after_help = exit_codes::help())]
+    ExitCodes,
 }
 
 /// The whole program.
@@ -112,6 +135,7 @@ async fn run(command: Command, output: &mut Output, progress: &Progress) -> Comm
         Command::Deploy(args) => deploy::run(args, output, progress).await,
         Command::Send(args) => send::run(args, output, progress).await,
         Command::Runs(args) => runs::list(args, output).await,
+        Command::Logs(args) => logs::run(args, output).await,
         Command::Run(command) => runs::run(command, output, progress).await,
         Command::Account(command) => account::run(command, output).await,
         Command::Limits(args) => limits::run(args, output).await,
@@ -120,13 +144,30 @@ async fn run(command: Command, output: &mut Output, progress: &Progress) -> Comm
         Command::Credentials(command) => credential::run_keys(command, output).await,
         Command::Migrate(args) => serve::migrate(args, output).await,
         Command::Doctor(args) => doctor::run(args, output).await,
+        Command::Stores(command) => stores::run(command, output).await,
+        Command::Completions { shell } => completions(shell),
+        Command::ExitCodes => exit_codes::run(output),
     }
 }
 
+/// All commands with their flags, as they are parsed.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// For a shell to read: the same with and without `--json`.
+fn completions(shell: clap_complete::Shell) -> CommandResult {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut command(), "trellis", &mut text);
+    std::io::stdout().write_all(&text)?;
+    Ok(())
+}
+
 fn create(args: &new::NewArgs, output: &mut Output) -> CommandResult {
-    let created = new::create(args).map_err(|error| Failure::new(Exit::Refused, error))?;
+    let created = new::create(args).map_err(|error| Failure::new(error.exit(), error))?;
     let directory = created.directory.display().to_string();
     output.show(&created, |created| {
+        let directory = printable(&directory);
         let files: String = created.files.iter().map(|file| format!("  {}\n", file.display())).collect();
         format!("made {directory}\n{files}\nnext: cd {directory} && trellis dev --once")
     })?;

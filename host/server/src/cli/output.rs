@@ -32,6 +32,36 @@ pub enum Exit {
     Unavailable = 5,
 }
 
+impl Exit {
+    pub const ALL: [Self; 6] = [Self::Ok, Self::Failed, Self::Usage, Self::NotFound, Self::Refused, Self::Unavailable];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "done",
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::NotFound => "not found",
+            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Ok => "done as asked",
+            Self::Failed => "done, and it went wrong: a run that failed, a plugin that does not compile",
+            Self::Usage => "the command line or the configuration says something that cannot be meant",
+            Self::NotFound => "what was named is not there: a run, a project, a file",
+            Self::Refused => {
+                "understood and refused: an invalid manifest or component, a missing right, an exhausted limit"
+            }
+            Self::Unavailable => {
+                "a server or the database cannot be reached, or cannot answer now; trying again may help"
+            }
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
@@ -60,6 +90,11 @@ impl Output {
     /// To this process's standard output and error.
     pub fn of_process(args: OutputArgs) -> Self {
         Self { json: args.json, answers: Box::new(io::stdout()), errors: Box::new(io::stderr()) }
+    }
+
+    /// Whether answers are for programs.
+    pub fn is_json(&self) -> bool {
+        self.json
     }
 
     /// One answer: `human` words it, unless it is to be JSON. Text from outside goes through [`printable`] first.
@@ -151,6 +186,12 @@ fn escaped(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> {
 fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A number of things, in words: `1 run`, `2 runs`, `0 days`.
+pub fn counted(count: u64, what: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{s}")
 }
 
 /// Rows under headings, for people. Cells are made [`printable`].
@@ -273,9 +314,13 @@ mod tests {
     }
 
     #[test]
+    fn one_thing_is_one_thing() {
+        assert_eq!([0, 1, 2].map(|count| counted(count, "run")), ["0 runs", "1 run", "2 runs"]);
+    }
+
+    #[test]
     fn exit_codes_are_the_documented_numbers() {
-        let all = [Exit::Ok, Exit::Failed, Exit::Usage, Exit::NotFound, Exit::Refused, Exit::Unavailable];
-        assert_eq!(all.map(|exit| exit as u8), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(Exit::ALL.map(|exit| exit as u8), [0, 1, 2, 3, 4, 5]);
     }
 
     #[test]

@@ -1,4 +1,7 @@
-//! `trellis plugin`: build, check, inspect and upload plugins.
+//! `trellis plugin`: build, check, inspect and upload plugins. What is done with uploaded ones has a file of its own.
+
+mod pull;
+mod remote;
 
 use std::path::{Path, PathBuf};
 
@@ -12,10 +15,13 @@ use super::{
     connection::ConnectionArgs,
     deploy::describe,
     failure::{CommandResult, Failure},
-    output::{Exit, Output, Table, printable, printable_lines},
+    output::{Exit, Output, printable, printable_lines},
     progress::Progress,
 };
-use crate::project::{ProjectError, listed};
+use crate::{
+    client::{Client, ClientError},
+    project::{ProjectError, listed},
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum PluginCommand {
@@ -38,7 +44,32 @@ pub enum PluginCommand {
         file: PathBuf,
     },
     /// Upload a plugin under its version
+    #[command(
+        after_help = "Examples:\n  trellis plugin push plugins/split\n  trellis plugin push split.wasm --name split --version 1.2.0"
+    )]
     Push(PushArgs),
+    /// Fetch a component from a registry of containers, and check it against its digests
+    #[command(
+        after_help = "Examples:\n  trellis plugin pull oci://ghcr.io/acme/split:1.2.0\n  trellis plugin pull oci://ghcr.io/acme/split:1.2.0 --push\n\nRegistries on this machine are spoken to over plain HTTP, all others over HTTPS."
+    )]
+    Pull(Box<pull::PullArgs>),
+    /// List uploaded plugins
+    #[command(visible_alias = "list")]
+    Ls(remote::LsArgs),
+    /// Show an uploaded plugin: ports, config, imports
+    #[command(after_help = "Example:\n  trellis plugin show split@1.2.0")]
+    Show(remote::NamedArgs),
+    /// Hide a version from new deployments; revisions that have it go on with it
+    #[command(after_help = "Example:\n  trellis plugin yank split@1.2.0")]
+    Yank(remote::NamedArgs),
+    /// Let new deployments find a version again
+    #[command(after_help = "Example:\n  trellis plugin unyank split@1.2.0")]
+    Unyank(remote::NamedArgs),
+    /// Print WIT: what a plugin imports and exports, or what plugins are written for
+    #[command(
+        after_help = "Examples:\n  trellis plugin wit > plugin.wit\n  trellis plugin wit split@1.2.0\n  trellis plugin wit split.wasm"
+    )]
+    Wit(remote::WitArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -95,6 +126,12 @@ pub async fn run(command: PluginCommand, output: &mut Output, progress: &Progres
         PluginCommand::Check { file } => check(&file, output, progress).await,
         PluginCommand::Inspect { file } => inspect(&file, output, progress).await,
         PluginCommand::Push(args) => push(args, output, progress).await,
+        PluginCommand::Pull(args) => pull::run(&args, output, progress).await,
+        PluginCommand::Ls(args) => remote::list(&args, output).await,
+        PluginCommand::Show(args) => remote::show(&args, output).await,
+        PluginCommand::Yank(args) => remote::set_yanked(&args, true, output).await,
+        PluginCommand::Unyank(args) => remote::set_yanked(&args, false, output).await,
+        PluginCommand::Wit(args) => remote::wit(&args, output, progress).await,
     }
 }
 
@@ -180,10 +217,7 @@ async fn push(args: PushArgs, output: &mut Output, progress: &Progress) -> Comma
         |what: &str| Failure::new(Exit::Usage, format!("a component has no {what} of its own: give --{what}"));
     let name = args.name.or(built_name).ok_or_else(|| missing("name"))?;
     let version = args.version.or(built_version).ok_or_else(|| missing("version"))?;
-    let task = progress.bytes(&format!("uploading {name} {version}"), bytes.len() as u64);
-    let answer: serde_json::Value =
-        client.put_bytes(&["v1", "plugins", &name, &version], "application/wasm", bytes).await?;
-    task.done("accepted");
+    let answer = upload(&client, &name, &version, bytes, progress).await?;
     output.show(&answer, |_| format!("plugin {name} {version} is uploaded; use it as \"{name}@^{version}\""))?;
     Ok(())
 }
@@ -194,17 +228,26 @@ fn human(inspected: &Inspected) -> String {
         text.push_str(&format!("{}\n", path.display()));
     }
     text.push_str(&format!("{} KiB, sha256 {}\n", inspected.size_bytes.div_ceil(1024), inspected.digest));
-    let Some(description) = &inspected.description else { return text };
-    if !description.summary.is_empty() {
-        text.push_str(&format!("{}\n", printable_lines(&description.summary)));
+    if let Some(description) = &inspected.description {
+        text.push_str(&remote::described(description, &inspected.imports));
     }
-    let mut ports = Table::new(["PORT", "SIDE", "SCHEMA"]);
-    for (name, port) in &description.inputs {
-        ports.row([name.as_str(), if port.required { "input" } else { "input, optional" }, &port.schema.to_string()]);
-    }
-    for (name, port) in &description.outputs {
-        ports.row([name.as_str(), "output", &port.schema.to_string()]);
-    }
-    let config = description.config.to_string();
-    format!("{text}{ports}config: {}\nimports: {}\n", printable(&config), inspected.imports.join(", "))
+    text
+}
+
+/// Sends a component to a host, which compiles it before it answers.
+///
+/// # Errors
+/// It is not accepted, or the host cannot be reached.
+pub async fn upload(
+    client: &Client,
+    name: &str,
+    version: &str,
+    bytes: Bytes,
+    progress: &Progress,
+) -> Result<serde_json::Value, ClientError> {
+    let kib = bytes.len().div_ceil(1_024);
+    let task = progress.bytes(&format!("uploading {name} {version}"), bytes.len() as u64);
+    let answer = client.upload(&["v1", "plugins", name, version], bytes, task.sent()).await?;
+    task.done(&format!("{kib} KiB, accepted"));
+    Ok(answer)
 }

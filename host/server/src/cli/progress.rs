@@ -82,6 +82,18 @@ impl Progress {
         self.begin(label, "{spinner} {prefix} {bar:24} {pos}/{len} {wide_msg:.dim}", Some(total))
     }
 
+    /// Whether lines can change in their place.
+    pub fn is_live(&self) -> bool {
+        matches!(self.mode, ProgressMode::Bars)
+    }
+
+    /// A line that changes in its place, below those that are there.
+    pub fn row(&self) -> Row {
+        let bar = if self.is_live() { self.bars.add(ProgressBar::no_length()) } else { ProgressBar::hidden() };
+        bar.set_style(ProgressStyle::with_template("{prefix} {wide_msg:.dim}").expect("the template is valid"));
+        Row { bar }
+    }
+
     /// Does something that writes to the terminal itself, with the bars out of its way.
     pub fn suspend<R>(&self, write: impl FnOnce() -> R) -> R {
         match self.mode {
@@ -130,9 +142,27 @@ impl Task {
         self.bar.set_message(printable(text).into_owned());
     }
 
+    /// What has changed, where it is worth a line in a log as well.
+    pub fn tell(&self, text: &str) {
+        self.detail(text);
+        self.progress.line(&format!("{}: {}", self.label, printable(text)));
+    }
+
     /// So many bytes or steps more.
     pub fn advance(&self, count: u64) {
         self.bar.inc(count);
+    }
+
+    /// Where it stands, of a total that was not known before.
+    pub fn at(&self, position: u64, total: u64) {
+        self.bar.set_length(total);
+        self.bar.set_position(position);
+    }
+
+    /// To be told of every piece that was moved, from wherever that happens.
+    pub fn sent(&self) -> impl Fn(u64) + Send + Sync + 'static {
+        let bar = self.bar.clone();
+        move |bytes| bar.inc(bytes)
     }
 
     /// The task has ended well; `outcome` says how, in a few words.
@@ -143,6 +173,25 @@ impl Task {
             ProgressMode::Bars => drop(self.progress.bars.println(format!("✓ {line}"))),
             ProgressMode::Lines | ProgressMode::Silent => self.progress.line(&line),
         }
+    }
+}
+
+/// A line that changes in its place.
+#[derive(Debug)]
+pub struct Row {
+    bar: ProgressBar,
+}
+
+impl Row {
+    pub fn set(&self, prefix: &str, text: &str) {
+        self.bar.set_prefix(prefix.to_owned());
+        self.bar.set_message(text.to_owned());
+        self.bar.tick();
+    }
+
+    /// It stays as it is.
+    pub fn keep(self) {
+        self.bar.abandon();
     }
 }
 
@@ -157,6 +206,14 @@ fn short(time: Duration) -> String {
     match time.as_secs() {
         0..60 => format!("{:.1}s", time.as_secs_f64()),
         seconds => format!("{}m {:02}s", seconds / 60, seconds % 60),
+    }
+}
+
+#[cfg(test)]
+impl Progress {
+    /// For tests of those who are given one.
+    pub fn silent() -> Self {
+        Self::to(ProgressMode::Silent, io::sink())
     }
 }
 

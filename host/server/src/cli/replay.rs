@@ -8,16 +8,17 @@ use serde_json::{Value, json};
 use super::{
     connection::ConnectionArgs,
     failure::{CommandResult, Failure},
-    output::{Exit, Output, Table},
+    output::{Exit, Output, Table, counted},
     progress::Progress,
     runs::first_line,
+    send::project_here,
 };
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 
 #[derive(Debug, clap::Args)]
 pub struct ReplayArgs {
     /// A run that is over, such as run_01hzx5v9k3qaf
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    #[arg(conflicts_with = "all")]
     run: Option<String>,
     /// Where to begin: what succeeded is not called again, or with everything
     #[arg(long, default_value = "failed", value_parser = ["failed", "start"])]
@@ -29,9 +30,9 @@ pub struct ReplayArgs {
     #[arg(long, conflicts_with = "all")]
     again: bool,
     /// All dead letters of a project that were not replayed yet, oldest first
-    #[arg(long, requires = "project")]
+    #[arg(long)]
     all: bool,
-    /// The project whose dead letters are meant
+    /// The project whose dead letters are meant [default: that of trellis.toml in this folder]
     #[arg(long, requires = "all")]
     project: Option<String>,
     /// Of this grid alone
@@ -88,30 +89,56 @@ pub async fn run(args: ReplayArgs, output: &mut Output, progress: &Progress) -> 
     let client = args.connection.client(Path::new("."))?;
     match &args.run {
         Some(run) => one(&client, run, &args, output).await,
-        None => all(&client, &args, output, progress).await,
+        None if args.all => {
+            let project = args.project.clone().map_or_else(|| project_here(Path::new(".")), Ok)?;
+            all(&client, &args, &project, output, progress).await
+        }
+        None => Err(Failure::new(
+            Exit::Usage,
+            "which run? Name one, or replay all dead letters of a project: --all in its folder, or --all --project NAME",
+        )),
     }
 }
 
 async fn one(client: &Client, run: &str, args: &ReplayArgs, output: &mut Output) -> CommandResult {
     let body = json!({ "from": args.from, "revision": args.revision, "again": args.again });
-    let answer: Replayed = client.post_json(&["v1", "runs", run, "replay"], &body).await?;
+    let answer: Result<Replayed, _> = client.post_json(&["v1", "runs", run, "replay"], &body).await;
+    let answer = answer.map_err(|error| with_hint(error, args))?;
     output.show(&answer, |answer| answer.run.clone())?;
     Ok(())
+}
+
+/// What can be done where a run was replayed before, in the words of the command line.
+fn with_hint(error: ClientError, args: &ReplayArgs) -> Failure {
+    match error {
+        ClientError::Problem(mut problem) if !args.again && problem.detail.contains("replayed already") => {
+            let told = problem.detail.split(';').next().unwrap_or_default();
+            problem.detail = format!("{told}; `trellis run replay … --again` replays it once more");
+            ClientError::Problem(problem).into()
+        }
+        error => error.into(),
+    }
 }
 
 /// Dead letters of one request.
 const AT_ONCE: u16 = 100;
 
-async fn all(client: &Client, args: &ReplayArgs, output: &mut Output, progress: &Progress) -> CommandResult {
+async fn all(
+    client: &Client,
+    args: &ReplayArgs,
+    project: &str,
+    output: &mut Output,
+    progress: &Progress,
+) -> CommandResult {
     let task = progress.task("replaying");
     let mut total = ReplayedMany::default();
-    let mut body = filter(args);
+    let mut body = filter(args, project);
     loop {
         let answer: ReplayedMany = match client.post_json(&["v1", "runs", "replay"], &body).await {
             Ok(answer) => answer,
             Err(error) if total.next.is_none() => return Err(error.into()),
             Err(error) => {
-                task.done(&format!("{} dead letters, then an error", total.replayed));
+                task.done(&format!("{}, then an error", letters(total.replayed)));
                 output.show(&total, |total| human(total, args.dry_run))?;
                 return Err(error.into());
             }
@@ -119,38 +146,41 @@ async fn all(client: &Client, args: &ReplayArgs, output: &mut Output, progress: 
         total.replayed += answer.replayed;
         total.runs.extend(answer.runs);
         total.next = answer.next;
-        task.detail(&format!("{} of {} dead letters", total.replayed, total.runs.len()));
+        task.detail(&format!("{} of {}", total.replayed, letters(total.runs.len())));
         match &total.next {
             Some(next) => body["after"] = json!(next),
             None => break,
         }
     }
     let refused = total.runs.iter().filter(|item| item.refused.is_some()).count();
-    task.done(&format!("{} dead letters", total.replayed));
+    task.done(&letters(total.replayed));
     output.show(&total, |total| human(total, args.dry_run))?;
     if refused > 0 {
-        return Err(Failure::new(Exit::Failed, format!("{refused} dead letters were not replayed")));
+        return Err(Failure::new(Exit::Failed, format!("not replayed: {}", letters(refused))));
     }
     Ok(())
 }
 
 /// The body of a request, without what was not asked for.
-fn filter(args: &ReplayArgs) -> Value {
+fn filter(args: &ReplayArgs, project: &str) -> Value {
     let wanted = [
-        ("project", &args.project),
         ("grid", &args.grid),
         ("error_contains", &args.error_contains),
         ("accepted_after", &args.accepted_after),
         ("accepted_before", &args.accepted_before),
         ("after", &args.after),
     ];
-    let mut body = json!({ "from": args.from, "revision": args.revision, "dry_run": args.dry_run, "limit": AT_ONCE });
+    let mut body = json!({ "project": project, "from": args.from, "revision": args.revision, "dry_run": args.dry_run, "limit": AT_ONCE });
     for (name, value) in wanted {
         if let Some(value) = value {
             body[name] = json!(value);
         }
     }
     body
+}
+
+fn letters(count: usize) -> String {
+    counted(count as u64, "dead letter")
 }
 
 fn human(total: &ReplayedMany, is_dry: bool) -> String {
@@ -162,8 +192,8 @@ fn human(total: &ReplayedMany, is_dry: bool) -> String {
     }
     let sum = match (is_dry, total.runs.len()) {
         (_, 0) if total.next.is_none() => return "there are no such dead letters".to_owned(),
-        (true, count) => format!("{count} dead letters would be replayed"),
-        (false, _) => format!("{} dead letters replayed", total.replayed),
+        (true, count) => format!("{} would be replayed", letters(count)),
+        (false, _) => format!("{} replayed", letters(total.replayed)),
     };
     match &total.next {
         None => format!("{table}{sum}"),

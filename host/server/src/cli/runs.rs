@@ -13,7 +13,7 @@ use super::{
     failure::{CommandResult, Failure},
     output::{Exit, Output, Table, printable, printable_lines},
     progress::Progress,
-    replay,
+    replay, watch,
 };
 use crate::client::{Client, ClientError};
 
@@ -56,9 +56,17 @@ pub enum RunCommand {
         #[command(flatten)]
         connection: ConnectionArgs,
     },
+    /// Follow a run until it is over: each node as it stands
+    Watch(watch::WatchArgs),
     /// End a run, or all unfinished runs of a project
+    #[command(
+        after_help = "Examples:\n  trellis run cancel run_03ex1hh2y0000\n  trellis run cancel --all --grid order"
+    )]
     Cancel(cancel::CancelArgs),
     /// Make a new run of one that is over, or of all dead letters of a project
+    #[command(
+        after_help = "Examples:\n  trellis run replay run_03ex1hh2y0000\n  trellis run replay --all --dry-run\n  trellis run replay --all --error-contains 503"
+    )]
     Replay(replay::ReplayArgs),
     /// Write a run that is over as a fixture for tests
     Export(export::ExportArgs),
@@ -97,6 +105,9 @@ pub struct RunAnswer {
     pub event: Option<Value>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<NodeAnswer>,
+    /// Of a run that goes on: the nodes that are being called, as `trellis run watch` is told of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub running: Vec<Value>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -112,6 +123,12 @@ pub struct NodeAnswer {
     pub log: Vec<LogLine>,
     #[serde(default)]
     pub metering: Metering,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub element: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elements_total: Option<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elements: Vec<NodeAnswer>,
 }
 
 pub async fn list(args: RunsArgs, output: &mut Output) -> CommandResult {
@@ -154,12 +171,17 @@ pub fn first_line(error: &str) -> String {
 pub async fn run(command: RunCommand, output: &mut Output, progress: &Progress) -> CommandResult {
     let (run, connection) = match command {
         RunCommand::Show { run, connection } => (run, connection),
+        RunCommand::Watch(args) => return watch::run(args, output, progress).await,
         RunCommand::Cancel(args) => return cancel::run(args, output, progress).await,
         RunCommand::Replay(args) => return replay::run(args, output, progress).await,
         RunCommand::Export(args) => return export::run(args, output).await,
         RunCommand::Diff(args) => return diff::run(args, output, progress).await,
     };
-    let answer = fetch(&connection.client(Path::new("."))?, &run).await?;
+    let client = connection.client(Path::new("."))?;
+    let mut answer = fetch(&client, &run).await?;
+    if answer.state == RunState::Running {
+        answer.running = watch::running(&client, &run).await;
+    }
     output.show(&answer, human)?;
     Ok(())
 }
@@ -185,7 +207,7 @@ pub enum Waited {
 /// The host cannot be reached, or the run has not ended in time.
 pub async fn wait(client: &Client, run: &str, at_most: Duration, progress: &Progress) -> Result<Waited, Failure> {
     let task = progress.task(&format!("waiting for {run}"));
-    let mut pause = LOOK_FIRST;
+    let (mut pause, mut failures) = (LOOK_FIRST, 0);
     let ended = tokio::time::timeout(at_most, async {
         loop {
             let answer = match fetch(client, run).await {
@@ -197,7 +219,13 @@ pub async fn wait(client: &Client, run: &str, at_most: Duration, progress: &Prog
             if answer.state.is_final() {
                 return Ok::<_, ClientError>(Waited::Ended(Box::new(answer)));
             }
-            task.detail(answer.state.name());
+            let failed: u32 = answer.nodes.iter().map(|node| node.attempts).sum();
+            if failed > failures && answer.state == RunState::Waiting {
+                failures = failed;
+                task.tell(&standing(&answer));
+            } else {
+                task.detail(&standing(&answer));
+            }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LOOK_LONGEST);
         }
@@ -217,6 +245,22 @@ pub async fn wait(client: &Client, run: &str, at_most: Duration, progress: &Prog
             Err(Failure::new(Exit::Failed, message))
         }
     }
+}
+
+/// Where a run stands, in a line: its state, and what its nodes wait for.
+fn standing(run: &RunAnswer) -> String {
+    let waits = run.nodes.iter().filter(|node| node.state == NodeState::Pending && node.attempts > 0);
+    let told: Vec<String> = waits
+        .map(|node| {
+            let reason = node.reason.as_ref().map(|reason| first_line(&reason.message)).unwrap_or_default();
+            format!("{}: attempt {} failed: {reason}", node.node, node.attempts)
+        })
+        .collect();
+    let error = run.error.as_deref().filter(|_| told.is_empty()).map(first_line);
+    let until = run.run_at.as_ref().map(|at| format!(" until {at}")).unwrap_or_default();
+    let why = told.into_iter().chain(error).collect::<Vec<_>>().join("; ");
+    let begin = format!("{}{until}", run.state.name());
+    if why.is_empty() { begin } else { format!("{begin}; {why}") }
 }
 
 /// Whether a run that has ended has come to what was wanted of it.
@@ -246,6 +290,9 @@ pub fn human(run: &RunAnswer) -> String {
         text.push('\n');
         node_lines(&mut text, node);
     }
+    for node in &run.running {
+        let _ = write!(text, "\n▶ {}", watch::standing(node));
+    }
     text
 }
 
@@ -265,7 +312,12 @@ fn node_lines(text: &mut String, node: &NodeAnswer) {
         NodeState::Skipped => ('–', "skipped"),
         NodeState::Failed => ('✗', "failed"),
     };
-    let _ = write!(text, "{mark} {}  {state}", printable(&node.node));
+    let element = node.element.map(|element| format!("[{element}]")).unwrap_or_default();
+    let _ = write!(text, "{mark} {}{element}  {state}", printable(&node.node));
+    if let Some(total) = node.elements_total {
+        let done = node.elements.iter().filter(|one| one.state == NodeState::Succeeded).count();
+        let _ = write!(text, "  {done} of {total} elements");
+    }
     if node.attempts > 0 {
         let metering = &node.metering;
         let ms = |us: u64| us as f64 / 1_000.0;
@@ -301,4 +353,5 @@ fn node_lines(text: &mut String, node: &NodeAnswer) {
         let context = if line.context.is_empty() { String::new() } else { format!("{}: ", line.context) };
         let _ = writeln!(text, "    [{}] {}{}", line.level, printable(&context), printable(&line.message));
     }
+    node.elements.iter().for_each(|element| node_lines(text, element));
 }

@@ -109,7 +109,11 @@ pub fn project_here(here: &Path) -> Result<String, Failure> {
     }
 }
 
-fn read(file: &Path) -> Result<Bytes, Failure> {
+/// All of a file, or of standard input.
+///
+/// # Errors
+/// It cannot be read.
+pub fn read(file: &Path) -> Result<Bytes, Failure> {
     let read = if file == Path::new("-") {
         let mut bytes = Vec::new();
         std::io::stdin().read_to_end(&mut bytes).map(|_| bytes)

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     config::{Config, ConfigArgs, LoadedConfig},
+    preflight,
     server::{Server, open_database},
 };
 
@@ -23,18 +24,30 @@ pub struct ServeArgs {
 /// # Errors
 /// The mistakes.
 pub fn load(args: &ConfigArgs) -> Result<LoadedConfig, Failure> {
+    Config::load(args, environment()).map_err(|mistakes| Failure::new(Exit::Usage, mistakes))
+}
+
+fn environment() -> impl Iterator<Item = (String, String)> {
     // A variable that is not UTF-8 cannot be one of ours.
-    let environment =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Config::load(args, environment).map_err(|mistakes| Failure::new(Exit::Usage, mistakes))
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// The same, with a look into the files that are named: what is wrong with them is told before anything is started, and
+/// together with all else.
+fn load_for_start(args: &ConfigArgs) -> Result<LoadedConfig, Failure> {
+    let look = |config: &Config| {
+        let wrong = preflight::files(config).into_iter();
+        wrong.filter_map(|one| Some((one.setting, one.found.err()?, one.fix))).collect()
+    };
+    Config::load_with(args, environment(), look).map_err(|mistakes| Failure::new(Exit::Usage, mistakes))
 }
 
 pub async fn run(args: ServeArgs, output: &mut Output) -> CommandResult {
-    let loaded = load(&args.config)?;
     if args.config.print_config {
-        output.show(&loaded.to_toml(), Clone::clone)?;
+        output.show(&load(&args.config)?.to_toml(), Clone::clone)?;
         return Ok(());
     }
+    let loaded = load_for_start(&args.config)?;
     super::logging::start(&loaded.config.log);
     let mut server = Server::start(&loaded.config).await?;
     let outcome = match greet(&server, &loaded.config, output).await {

@@ -2,10 +2,12 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use figment::value::Value;
 use trellis_engine::egress::{deny::DenyRule, limits::EgressLimits};
 
-use super::{Section, setting::Setting};
+use super::{Section, setting::Listed};
+
+/// Far below the number of threads for such work, 512.
+const LOOKUPS_MAX: u32 = 256;
 
 /// What plugins may reach, and how long that may take. The defaults of the limits, and the reasons for them, are those of
 /// [`EgressLimits`].
@@ -19,86 +21,46 @@ pub struct EgressConfig {
     pub deny: Vec<DenyRule>,
     /// Certificates in PEM that are trusted for outgoing HTTPS besides the platform's. Default none.
     pub ca_file: Option<PathBuf>,
-    /// Looking a host's name up.
-    pub lookup_timeout: Duration,
-    /// Name, TCP and TLS together.
-    pub connect_timeout: Duration,
-    /// From the connection to the head of a response.
-    pub first_byte_timeout: Duration,
-    /// Between two pieces of a response's body.
-    pub between_bytes_timeout: Duration,
-    /// A whole exchange, body included.
-    pub exchange_timeout: Duration,
-    /// Lookups at the same time.
-    pub lookups_at_once: u32,
-    /// The same of one account.
-    pub lookups_at_once_per_account: u32,
+    /// How long the parts of a request may take, and how many names may be looked up at once.
+    pub limits: EgressLimits,
 }
 
 impl EgressConfig {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
-        let standard = EgressLimits::default();
-        let bounds = Duration::from_millis(1)..=Duration::from_secs(86_400);
-        let mut time = |key, standard| section.setting_in(key, standard, bounds.clone());
-        let times = [
-            time("lookup_timeout", standard.lookup_timeout),
-            time("connect_timeout", standard.connect_timeout),
-            time("first_byte_timeout", standard.first_byte_timeout),
-            time("between_bytes_timeout", standard.between_bytes_timeout),
-            time("exchange_timeout", standard.exchange_timeout),
-        ];
-        let [lookup_timeout, connect_timeout, first_byte_timeout, between_bytes_timeout, exchange_timeout] = times;
-        let config = Self {
+        Self {
             allow_private: section.setting("allow_private", Vec::new()),
             deny: section.setting("deny", Vec::new()),
             ca_file: section.optional("ca_file"),
-            lookup_timeout,
-            connect_timeout,
-            first_byte_timeout,
-            between_bytes_timeout,
-            exchange_timeout,
-            // Far below the number of threads for such work, 512.
-            lookups_at_once: section.setting_in("lookups_at_once", standard.lookups_at_once, 1..=256),
-            lookups_at_once_per_account: section.setting_in(
-                "lookups_at_once_per_account",
-                standard.lookups_at_once_per_account,
-                1..=256,
-            ),
-        };
-        if config.lookups_at_once_per_account > config.lookups_at_once {
-            let fix = "lower it, or raise `egress.lookups_at_once`";
-            section.conflict("lookups_at_once_per_account", "it is more than all accounts have together", fix);
-        }
-        config
-    }
-
-    pub fn limits(&self) -> EgressLimits {
-        EgressLimits {
-            lookup_timeout: self.lookup_timeout,
-            connect_timeout: self.connect_timeout,
-            first_byte_timeout: self.first_byte_timeout,
-            between_bytes_timeout: self.between_bytes_timeout,
-            exchange_timeout: self.exchange_timeout,
-            lookups_at_once: self.lookups_at_once,
-            lookups_at_once_per_account: self.lookups_at_once_per_account,
+            limits: read_limits(section),
         }
     }
 }
 
-impl Setting for Vec<DenyRule> {
-    const EXPECTED: &'static str = "a list of networks and hosts, such as [\"203.0.113.0/24\", \"*.example.com\"]";
-
-    /// Separated by commas.
-    fn from_text(text: &str) -> Option<Self> {
-        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-        items.map(|item| item.parse().ok()).collect()
+fn read_limits(section: &mut Section<'_>) -> EgressLimits {
+    let standard = EgressLimits::default();
+    let bounds = Duration::from_millis(1)..=Duration::from_secs(86_400);
+    let mut time = |key, standard| section.setting_in(key, standard, bounds.clone());
+    let limits = EgressLimits {
+        lookup_timeout: time("lookup_timeout", standard.lookup_timeout),
+        connect_timeout: time("connect_timeout", standard.connect_timeout),
+        first_byte_timeout: time("first_byte_timeout", standard.first_byte_timeout),
+        between_bytes_timeout: time("between_bytes_timeout", standard.between_bytes_timeout),
+        exchange_timeout: time("exchange_timeout", standard.exchange_timeout),
+        ..standard
+    };
+    let mut lookups = |key, standard| section.setting_in(key, standard, 1..=LOOKUPS_MAX);
+    let limits = EgressLimits {
+        lookups_at_once: lookups("lookups_at_once", standard.lookups_at_once),
+        lookups_at_once_per_account: lookups("lookups_at_once_per_account", standard.lookups_at_once_per_account),
+        ..limits
+    };
+    if limits.lookups_at_once_per_account > limits.lookups_at_once {
+        let fix = "lower it, or raise `egress.lookups_at_once`";
+        section.conflict("lookups_at_once_per_account", "it is more than all accounts have together", fix);
     }
+    limits
+}
 
-    fn from_other(value: &Value) -> Option<Self> {
-        value.as_array()?.iter().map(|item| item.as_str()?.parse().ok()).collect()
-    }
-
-    fn to_toml(&self) -> toml::Value {
-        self.iter().map(ToString::to_string).collect::<Vec<_>>().into()
-    }
+impl Listed for DenyRule {
+    const EXPECTED: &'static str = "networks and hosts, in the file as [\"203.0.113.0/24\", \"*.example.com\"], elsewhere as 203.0.113.0/24,*.example.com";
 }

@@ -22,6 +22,7 @@ mod sandbox;
 mod shadow;
 mod tokens;
 mod uploads;
+mod watch;
 
 mod print;
 mod reader;
@@ -51,6 +52,7 @@ pub use shadow::ShadowConfig;
 pub use tokens::{OperatorToken, TokensConfig};
 pub use units::{ByteSize, parse_duration, show_duration};
 pub use uploads::UploadsConfig;
+pub use watch::WatchConfig;
 
 use self::{
     print::EffectiveSetting,
@@ -76,6 +78,7 @@ pub struct Config {
     pub tokens: TokensConfig,
     pub queue: QueueConfig,
     pub history: HistoryConfig,
+    pub watch: WatchConfig,
     pub run: RunConfig,
     pub limiter: LimiterConfig,
     pub sandbox: SandboxConfig,
@@ -103,8 +106,23 @@ impl Config {
         args: &ConfigArgs,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<LoadedConfig, ConfigMistakes> {
+        Self::load_with(args, environment, |_| Vec::new())
+    }
+
+    /// The same, with a further look at what was read: settings, what is wrong with what they lead to, and how to mend it.
+    ///
+    /// # Errors
+    /// All mistakes, those of the further look included.
+    pub fn load_with(
+        args: &ConfigArgs,
+        environment: impl IntoIterator<Item = (String, String)>,
+        look: impl FnOnce(&Self) -> Vec<(&'static str, String, &'static str)>,
+    ) -> Result<LoadedConfig, ConfigMistakes> {
         let mut reader = Reader::new(sources::collect(args, environment));
         let config = Self::read(&mut reader);
+        for (key, problem, fix) in look(&config) {
+            reader.blame_setting(key, problem, fix);
+        }
         let settings = reader.finish()?;
         Ok(LoadedConfig { config, settings })
     }
@@ -122,6 +140,7 @@ impl Config {
             tokens: TokensConfig::read(&mut reader.section("tokens")),
             queue: QueueConfig::read(&mut reader.section("queue")),
             history: HistoryConfig::read(&mut reader.section("history")),
+            watch: WatchConfig::read(&mut reader.section("watch")),
             run: RunConfig::read(&mut reader.section("run")),
             limiter: LimiterConfig::read(&mut reader.section("limiter")),
             sandbox: SandboxConfig::read(reader),

@@ -35,6 +35,13 @@ impl Reader {
         Section { name, reader: self }
     }
 
+    /// A mistake in what a setting leads to, blamed on where the setting was written.
+    pub fn blame_setting(&mut self, key: &str, problem: String, fix: &str) {
+        let written = self.settings.iter().find(|setting| setting.key == key);
+        let origin = written.map_or(Origin::Default, |setting| setting.origin.clone());
+        self.mistakes.push(ConfigMistake::new(origin, problem, fix));
+    }
+
     /// All settings as they are, or all mistakes.
     pub fn finish(mut self) -> Result<Vec<EffectiveSetting>, ConfigMistakes> {
         let unknown = std::mem::take(&mut self.values);

@@ -1,8 +1,10 @@
 //! How each kind of value is read from what was written, and how it is written again.
 
 use std::{
+    fmt::Display,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    str::FromStr,
     time::Duration,
 };
 
@@ -156,30 +158,57 @@ impl Setting for SocketAddr {
     }
 }
 
-impl Setting for Vec<SocketAddr> {
-    const EXPECTED: &'static str = "a list of IP addresses with ports, such as [\"127.0.0.1:9000\"]";
+/// What can stand in a list.
+pub(super) trait Listed: FromStr + Display {
+    /// What to write, with an example: completes "write …".
+    const EXPECTED: &'static str;
 
-    /// Separated by commas.
+    fn item(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl Listed for SocketAddr {
+    const EXPECTED: &'static str = "IP addresses with ports, in the file as [\"127.0.0.1:9000\", \"[::1]:9000\"], elsewhere as 127.0.0.1:9000,[::1]:9000";
+
+    fn item(text: &str) -> Option<Self> {
+        Self::from_text(text)
+    }
+}
+
+/// The items of a list in a flag or a variable: separated by commas, or as a file would have them.
+fn items_of_text(text: &str) -> Vec<String> {
+    let as_in_a_file = format!("list = {text}").parse::<toml::Table>().ok();
+    let listed = as_in_a_file.as_ref().and_then(|table| table.get("list")?.as_array());
+    match listed {
+        Some(items) => items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect(),
+        None => text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect(),
+    }
+}
+
+impl<T: Listed> Setting for Vec<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
+
     fn from_text(text: &str) -> Option<Self> {
-        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-        items.map(|item| item.parse().ok()).collect()
+        items_of_text(text).iter().map(|item| T::item(item)).collect()
     }
 
     fn from_other(value: &Value) -> Option<Self> {
-        value.as_array()?.iter().map(|item| item.as_str()?.parse().ok()).collect()
+        value.as_array()?.iter().map(|item| T::item(item.as_str()?)).collect()
     }
 
     fn to_toml(&self) -> toml::Value {
         self.iter().map(ToString::to_string).collect::<Vec<_>>().into()
     }
 
+    /// The first item that is none.
     fn quoted(value: &Value) -> String {
         let items: Vec<String> = match value {
-            Value::String(_, text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
+            Value::String(_, text) => items_of_text(text),
             Value::Array(_, items) => items.iter().map(|item| item.as_str().unwrap_or("").to_owned()).collect(),
             other => return quoted(other),
         };
-        let wrong = items.iter().find(|item| item.parse::<SocketAddr>().is_err());
+        let wrong = items.iter().find(|item| T::item(item).is_none());
         wrong.map_or_else(|| quoted(value), |item| format!("`{}` in the list", item.escape_debug()))
     }
 }

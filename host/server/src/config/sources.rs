@@ -35,7 +35,8 @@ pub(super) const SECTIONS: [&str; 14] = [
 ];
 
 /// Variables that begin with `TRELLIS_` but belong to others: the command line as a client, and this module.
-const NO_SETTINGS: [&str; 4] = ["TRELLIS_CONFIG", "TRELLIS_ACCOUNT", "TRELLIS_TOKEN", "TRELLIS_URL"];
+const NO_SETTINGS: [&str; 5] =
+    ["TRELLIS_CONFIG", "TRELLIS_ACCOUNT", "TRELLIS_TOKEN", "TRELLIS_URL", "TRELLIS_REGISTRY_PASSWORD"];
 
 /// Where something was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

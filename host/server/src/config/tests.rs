@@ -281,3 +281,35 @@ fn every_section_can_be_set_by_variables() {
     assert_eq!(config.run.pending_keys, 7);
     assert_eq!(config.sandbox.account_percent, 50);
 }
+
+#[test]
+fn lists_in_flags_are_written_with_commas_or_as_in_a_file() {
+    let texts = ["127.0.0.1:9000,[::1]:9001", "[\"127.0.0.1:9000\", \"[::1]:9001\"]", "localhost:9000, [::1]:9001"];
+    for text in texts {
+        let loaded = load(&["--set", &format!("egress.allow_private={text}")], &[]).expect(text);
+        let shown: Vec<String> = loaded.config.egress.allow_private.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["127.0.0.1:9000", "[::1]:9001"], "{text}");
+    }
+    for (text, item) in
+        [("10.0.0.1", "10.0.0.1"), ("[\"10.0.0.1:80\", \"db\"]", "db"), ("http://localhost:80", "http://localhost:80")]
+    {
+        let refused = load(&["--set", &format!("egress.allow_private={text}")], &[]).expect_err(text).to_string();
+        let expected = format!("`{item}` in the list cannot be used; write IP addresses with ports");
+        assert!(refused.contains(&expected) && refused.contains("elsewhere as 127.0.0.1:9000"), "{refused}");
+    }
+    let denied = load(&["--set", "egress.deny=[\"203.0.113.0/24\", \"*.example.com\"]"], &[]).expect("a list");
+    assert_eq!(denied.config.egress.deny.len(), 2);
+}
+
+#[test]
+fn what_settings_lead_to_is_told_together_with_all_else() {
+    let args = args(&["--set", "tokens.operator_file=missing", "--set", "http.body_max=much"]);
+    let look = |config: &Config| {
+        assert_eq!(config.tokens.operator_file, Some(PathBuf::from("missing")));
+        vec![("tokens.operator_file", "it is not there".to_owned(), "write one")]
+    };
+    let refused = Config::load_with(&args, [], look).expect_err("two mistakes").to_string();
+    for part in ["2 mistakes", "--set tokens.operator_file: it is not there; write one", "--set http.body_max"] {
+        assert!(refused.contains(part), "{refused}");
+    }
+}

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 use trellis_engine::Event;
-use trellis_model::fixture::{Exchange, Fixture, FixtureNode};
+use trellis_model::{
+    fixture::{Exchange, Fixture, FixtureNode},
+    run::{call_attributes, idempotency_key},
+};
 
 use super::Plugin;
 use crate::{
@@ -38,7 +41,8 @@ impl Plugin {
     }
 
     fn as_of(&self, fixture: &Fixture, node: &FixtureNode) -> Self {
-        let attributes = fixture.attributes.iter().map(|(name, value)| (name.clone(), value.clone()));
+        let of_event: Vec<(String, String)> =
+            fixture.attributes.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         Self {
             name: self.name.clone(),
             transformer: Arc::clone(&self.transformer),
@@ -46,8 +50,8 @@ impl Plugin {
                 run: fixture.run.clone(),
                 node: node.node.clone(),
                 attempt: node.attempt,
-                idempotency_key: format!("{}-{}", fixture.run, node.node),
-                attributes: attributes.collect(),
+                idempotency_key: idempotency_key(&fixture.run, &node.node, node.element),
+                attributes: call_attributes(&of_event, node.element),
                 inputs: Vec::new(),
             },
             config: node.config.clone(),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     bindings::{
         exports::trellis::plugin::transformer::{Emission, Event, Failure},
-        trellis::plugin::events::Retry,
+        trellis::plugin::{events::Retry, progress},
     },
     hostile, http, outbox, secret, store, wasi,
 };
@@ -126,6 +126,12 @@ pub enum Action {
         ms: u64,
     },
 
+    /// Reports progress, then sends a request, if there is one: time enough to look.
+    Progress {
+        reports: Vec<(f64, String)>,
+        request: Option<http::Request>,
+    },
+
     /// Counts this run: once under its own id, once for all.
     Count {
         key: String,
@@ -230,6 +236,10 @@ impl Action {
             Self::StorageThenSleep { operations, ms } => {
                 store::perform(operations);
                 wasi::sleep(ms)
+            }
+            Self::Progress { reports, request } => {
+                reports.iter().for_each(|(fraction, text)| progress::report(*fraction, text));
+                request.map_or(Value::Null, |request| http::fetch(&request))
             }
             Self::Count { key } => store::count(&event.run, &key),
             Self::Transfer { from, to, amount } => store::transfer(&event.run, [&from, &to], amount),

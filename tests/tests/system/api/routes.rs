@@ -14,6 +14,7 @@ use crate::support::{Account, Answer, Api, Stage, project};
 const PAYLOAD: &str = "payload-of-the-owner-alone";
 const CONFIG: &str = "config-of-the-owner-alone";
 const TOKEN_NAME: &str = "token-of-the-owner-alone";
+const STORED: &str = "\"stored-by-the-owner-alone\"";
 
 fn vault(name: &str) -> Value {
     let expression = format!("if . == \"{CONFIG}\" then 1 else . end");
@@ -34,6 +35,9 @@ fn names(project: &str, run: &str, plugin_version: &str, token: &str, account: &
         ("version", plugin_version),
         ("token", token),
         ("credential", "github"),
+        ("problem", "not-found"),
+        ("store", "s"),
+        ("key", "key-of-the-owner-alone"),
         ("path", "events"),
     ]
     .into_iter()
@@ -65,6 +69,7 @@ fn body(route: &Route, project: &str) -> Value {
         "/v1/tokens" => json!({ "name": "mine", "scopes": ["tokens:write"], "project": project }),
         "/v1/projects/{project}" => vault(project),
         "/v1/projects/{project}/credentials/{credential}" => json!({ "value": "not-to-be-told" }),
+        "/v1/accounts/{account}" => json!({}),
         _ => json!({}),
     }
 }
@@ -161,14 +166,19 @@ impl Owner {
         let (token_id, version) = (token["id"].to_string(), plugin["version"].as_str().expect("a version"));
         let own = [PAYLOAD, TOKEN_NAME, &run, token["token"].as_str().expect("its text")].map(str::to_owned);
         let names = names("vault", &run, version, &token_id, "owner");
-        Self { account, own: own.into(), names }
+        let entry = format!("/v1/projects/vault/stores/s/{}", names["key"]);
+        account.api.send(Method::PUT, &entry, "text/plain", STORED.into()).await.expect(201);
+        let own = own.into_iter().chain([STORED.to_owned()]).collect();
+        Self { account, own, names }
     }
 
     /// What the owner sees of what it has in `vault`.
     async fn everything(&self) -> Vec<Value> {
         let mut seen = Vec::new();
         let run = &self.names["run"];
-        for path in ["/v1/projects/vault", "/v1/runs?project=vault", &format!("/v1/runs/{run}"), "/v1/plugins"] {
+        let entry = format!("/v1/projects/vault/stores/s/{}", self.names["key"]);
+        let run = format!("/v1/runs/{run}");
+        for path in ["/v1/projects/vault", "/v1/runs?project=vault", &run, "/v1/plugins", &entry] {
             seen.push(self.account.api.get(path).await.expect(200));
         }
         let tokens = self.account.api.get("/v1/tokens").await.expect(200);
@@ -200,7 +210,8 @@ impl Owner {
                 route.path_parameters().filter(|name| ["run", "token", "project"].contains(name)).collect();
             // A stranger has a project of this name by then: its own.
             let makes_its_own = route.path == "/v1/projects/{project}" && method == Method::PUT
-                || route.path.starts_with("/v1/projects/{project}/credentials");
+                || route.path.starts_with("/v1/projects/{project}/credentials")
+                || route.path.starts_with("/v1/projects/{project}/stores");
             let is_named_in_body = route.path == "/v1/runs/cancel"
                 || route.path == "/v1/runs/replay"
                 || route.path == "/v1/tokens" && method == Method::POST;

@@ -7,9 +7,8 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Account, Database, HostPlan, Outside, eventually, grants, project};
+use crate::support::{Account, Database, HELD, HostPlan, Outside, deploy_held, eventually};
 
-const HELD: &str = "/hold/answer";
 /// The first host on a database is given this number.
 const LEAVER: i16 = 0;
 
@@ -67,16 +66,10 @@ impl Left {
         let leaving = if guard_off { plan.clone().fault("leave-off=off") } else { plan.clone() };
         let host = leaving.start().await;
         let account = Account::new(&host.operator(), "acme").await;
-        let ask = json!({
-            "plugin": "http-request",
-            "inputs": { "in": "event" },
-            "config": { "url": format!("{}{HELD}", outside.url) },
-            "grants": grants(&outside),
-        });
-        account.deploy(&project("patient", &json!({ "ask": ask }))).await;
-        let under_way = account.start("patient", &json!(0)).await;
+        deploy_held(&account, &outside).await;
+        let under_way = account.start("held", &json!(0)).await;
         outside.asked(HELD).await;
-        let half_sent = HalfSent::event(&account, "patient").await;
+        let half_sent = HalfSent::event(&account, "held").await;
 
         // The stop gets no further than to its first word to the others.
         let held = database.hold_host(LEAVER).await;
@@ -88,7 +81,7 @@ impl Left {
         })
         .await;
         let readiness = account.api.get("/readyz").await.status;
-        let after_signal = account.start("patient", &json!(1)).await;
+        let after_signal = account.start("held", &json!(1)).await;
         if guard_off {
             eventually("a run is begun after the signal", async || (calls(&outside) == 2).then_some(())).await;
         }

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::rig::Rig;
-use crate::support::{Account, Audit, Database, HostPlan, Outside, eventually, grants, node, project};
+use crate::support::{Account, Audit, Database, HELD, HostPlan, Outside, deploy_held, eventually, node};
 
 #[tokio::test]
 async fn hosts_that_are_stopped_under_load_lose_nothing_and_count_nothing() {
@@ -30,8 +30,6 @@ async fn hosts_that_are_stopped_under_load_lose_nothing_and_count_nothing() {
     assert_eq!(lost, 0, "runs have lost their host");
 }
 
-const HELD: &str = "/hold/answer";
-
 /// What a host has left behind that was asked to stop with one run under way, and one behind it.
 struct Stopped {
     outside: Outside,
@@ -50,14 +48,8 @@ impl Stopped {
         let plan = HostPlan::on(&database.url).allow(&outside).set("queue.lease", "200s").set("queue.runs_max", "1");
         let host = settings(plan.clone()).start().await;
         let account = Account::new(&host.operator(), "acme").await;
-        let ask = json!({
-            "plugin": "http-request",
-            "inputs": { "in": "event" },
-            "config": { "url": format!("{}{HELD}", outside.url) },
-            "grants": grants(&outside),
-        });
-        account.deploy(&project("patient", &json!({ "ask": ask }))).await;
-        let runs = [account.start("patient", &json!(0)).await, account.start("patient", &json!(1)).await];
+        deploy_held(&account, &outside).await;
+        let runs = [account.start("held", &json!(0)).await, account.start("held", &json!(1)).await];
         outside.asked(HELD).await;
         host.terminate().await;
         eventually("the host lets nobody in any more", async || {

@@ -101,6 +101,13 @@ impl Api {
         sent.unwrap_or_else(|error| panic!("{asked}: {error:?}"))
     }
 
+    /// A request whose answer is read piece by piece.
+    pub async fn open(&self, path: &str, headers: &[(&str, &str)]) -> reqwest::Response {
+        let request = self.http.get(format!("{}{path}", self.base)).headers(plain(headers));
+        let request = request.bearer_auth(self.token.as_deref().unwrap_or_default());
+        request.send().await.unwrap_or_else(|error| panic!("GET {path}: {error:?}"))
+    }
+
     /// Any request, of a host that may be dying.
     pub async fn try_send(
         &self,

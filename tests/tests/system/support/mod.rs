@@ -3,11 +3,12 @@
 mod account;
 mod api;
 mod command;
-pub mod credentials;
 mod database;
+mod events;
 mod guests;
 #[path = "../../../../host/engine/tests/engine/handmade.rs"]
 pub mod handmade;
+mod held;
 mod host;
 mod janitor;
 mod ledger;
@@ -25,7 +26,9 @@ pub use account::{Account, node, reason};
 pub use api::{Answer, Api};
 pub use command::command;
 pub use database::{Audit, Database, crash, private_postgres, private_postgres_with};
+pub use events::RunEvents;
 pub use guests::guest;
+pub use held::{HELD, deploy_held, deploy_held_as, held_run};
 pub use host::{Host, HostPlan, PROGRAM, without_settings};
 pub use janitor::scratch;
 pub use ledger::{Books, LATE, LOUD, Ledger, QUIET, Told};

@@ -1,9 +1,11 @@
 //! From a fetched job to an execution: what the run is, and where it was left.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use futures_util::stream::FuturesUnordered;
-use tokio_util::sync::CancellationToken;
 use trellis_model::{
     RunId,
     plan::GridPlan,
@@ -17,7 +19,7 @@ use trellis_store::{
 };
 
 use super::{Execution, FirstPermit, Pending, RunContext, Saved};
-use crate::catalog::CatalogError;
+use crate::{cancellations::InFlight, catalog::CatalogError};
 
 /// Why a job was not begun.
 pub enum NotBegun {
@@ -37,12 +39,13 @@ pub enum GivenBack {
 }
 
 impl<'c> Execution<'c> {
-    /// Loads the revision, the event and the checkpoint. `cancellation` says when somebody wants the run to end.
+    /// Loads the revision, the event and the checkpoint. `in_flight` says when somebody wants the run to end, or to know
+    /// where it stands.
     pub async fn begin(
         context: &'c Arc<RunContext>,
         job: FetchedJob,
         first_permit: FirstPermit,
-        cancellation: CancellationToken,
+        in_flight: &InFlight<'_>,
     ) -> Result<Self, NotBegun> {
         let holding = Holding { shard: job.shard, epoch: job.epoch };
         let event = serde_json::from_slice::<Event>(&job.payload);
@@ -91,7 +94,9 @@ impl<'c> Execution<'c> {
             calls: FuturesUnordered::new(),
             busy: HashSet::new(),
             suspension: None,
-            cancellation,
+            cancellation: in_flight.cancellation(),
+            flight: in_flight.flight(),
+            progress_of: HashMap::new(),
             generation: 0,
             conflicts: 0,
             turn: None,

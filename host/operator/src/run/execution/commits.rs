@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use trellis_model::{
     results,
-    run::{Metering, NodeResult, RunState},
+    run::{Metering, RunState},
 };
 use trellis_store::commit::{Checkpoint, Conclusion, Effects, Finished, RunCommit};
 
@@ -64,11 +64,7 @@ impl Execution<'_> {
 
     /// Everything since the last commit point never happened, but for failed attempts: these are counted all the same.
     pub(super) fn roll_back(&mut self) {
-        let failed: Vec<(usize, NodeResult)> = self.progress.unsuccessful();
-        self.progress = self.saved.progress.clone();
-        for (node, result) in failed {
-            self.progress.set(node, result);
-        }
+        self.progress.roll_back_to(&self.saved.progress);
         self.pending = Pending::default();
         self.generation += 1;
     }

@@ -44,7 +44,7 @@ pub(super) fn result(
         waiting: Some(TargetWait { target, host, until_ms, rate }),
         log,
         metering,
-        ..NodeResult::new(&call.planned().name, NodeState::Pending)
+        ..call.result(NodeState::Pending)
     }
 }
 
@@ -66,7 +66,7 @@ pub(super) fn for_host(
         held_up: call.held_up.saturating_add(1),
         log,
         metering,
-        ..NodeResult::new(&call.planned().name, NodeState::Pending)
+        ..call.result(NodeState::Pending)
     }
 }
 

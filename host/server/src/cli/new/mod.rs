@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::output::Exit;
 pub use name::{InvalidProjectName, ProjectName};
 pub use sdk::{SdkSource, UnusableSdk};
 
@@ -48,6 +49,17 @@ pub enum NewError {
     NoDirectory(PathBuf),
     #[error("failed to write {}: {source}", .path.display())]
     Write { path: PathBuf, source: io::Error },
+}
+
+impl NewError {
+    /// How a command ends for it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Name(_) | Self::Sdk(_) => Exit::Usage,
+            Self::NotEmpty(_) | Self::NoDirectory(_) => Exit::Refused,
+            Self::Write { .. } => Exit::Failed,
+        }
+    }
 }
 
 /// Path in the project and text, both with places for what differs.

@@ -76,7 +76,9 @@ fn a_directory_in_use_is_left_as_it_is() {
 fn a_bad_name_or_sdk_leaves_nothing_behind() {
     let dir = TempDir::new().expect("a temporary directory");
     let path = dir.path().join("new");
-    assert!(matches!(new("No Name", path.clone()), Err(NewError::Name(_))));
+    let refused = new("No Name", path.clone()).expect_err("a space");
+    assert!(matches!(refused, NewError::Name(_)));
+    assert_eq!(refused.exit(), Exit::Usage);
     let args = NewArgs { name: "hello".to_owned(), path: Some(path.clone()), sdk: Some(dir.path().to_owned()) };
     assert!(matches!(create(&args), Err(NewError::Sdk(_))));
     assert!(!path.exists());

@@ -1,0 +1,14 @@
+//! JSON Schemas: whether a value fits one ([`Validator`]), and whether anything at all can fit two ([`fit`]).
+//!
+//! Schemas are written by strangers, and so are the values: both questions are answered within bounds, or not at all.
+//! Knows nothing of plugins, ports and manifests.
+
+mod bounds;
+pub mod fit;
+mod misfit;
+mod pointer;
+mod validator;
+mod words;
+
+pub use bounds::{DEPTH_MAX, PATTERNS_MAX, SAME_VALUE_MAX};
+pub use validator::{InvalidSchema, Misfit, Validator};
