@@ -119,6 +119,7 @@ fn ports_and_schemas_follow_from_the_types() {
     let outputs = description["outputs"].as_object().expect("ports");
     assert_eq!(outputs.keys().collect::<Vec<_>>(), ["audit-log", "on_hold", "sent"]);
     assert_eq!(outputs["sent"]["schema"]["description"], json!("Orders to be sent."));
+    assert_eq!(outputs["sent"]["schema"]["additionalProperties"], json!(false), "it has no other fields");
     assert_eq!(outputs["sent"].as_object().expect("a port").len(), 1, "an output port has a schema and nothing else");
 }
 

@@ -7,6 +7,7 @@
 //! point=stop@n    SIGSTOP to itself then: it goes on there when somebody wakes it up
 //! point=panic     the task that comes to the point panics, every time
 //! point=off       the guard is switched off
+//! point=off@n     it is switched off the first n times
 //! ```
 
 use std::{
@@ -36,11 +37,13 @@ fn arm_one(fault: &str) -> Result<(), String> {
     let unreadable = || format!("{VARIABLE}: `{fault}` is no fault; one looks like `commit-before-fence=kill@3`");
     let (point, what) = fault.split_once('=').ok_or_else(unreadable)?;
     let (verb, hit) = what.split_once('@').unwrap_or((what, "1"));
+    let is_counted = what.contains('@');
     let hit: u32 = hit.parse().map_err(|_| unreadable())?;
     match verb {
         "kill" => signal_at(point, hit, Signal::KILL),
         "stop" => signal_at(point, hit, Signal::STOP),
         "panic" => fail::cfg(point, "panic"),
+        "off" if is_counted => fail::cfg(point, &format!("{hit}*return->off")),
         "off" => fail::cfg(point, "return"),
         _ => Err(unreadable()),
     }

@@ -7,21 +7,25 @@
 //!
 //! A call that has computed for a whole tick goes on only when it has a turn, and gives that back at the next tick and
 //! whenever it waits. There are fewer turns than cores: however many guests compute, one core is for all that is short.
+//! Accounts take turns, not calls. How long a call has waited for its turns is kept here, for that is no time of its own.
 
 use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use trellis_model::AccountId;
 
-use crate::epoch::TICK;
+use crate::{
+    epoch::TICK,
+    turns::{Turn, Turns},
+};
 
 /// What a guest may do after a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +39,6 @@ pub(crate) enum Tick {
 }
 
 /// Only the thread that polls the call writes; the fields are atomic because the call may move between threads.
-#[derive(Debug)]
 pub(crate) struct CpuBudget {
     /// Finished polls, in nanoseconds.
     spent_ns: AtomicU64,
@@ -48,13 +51,24 @@ pub(crate) struct CpuBudget {
     began: Instant,
     max_ns: u64,
     /// Turns of all calls of the engine.
-    turns: Arc<Semaphore>,
+    turns: Turns,
+    /// Whose call it is.
+    account: AccountId,
+    turn: Mutex<OwnTurn>,
+}
+
+/// What a call has of the turns.
+#[derive(Default)]
+struct OwnTurn {
     /// While a poll computes that needs one.
-    turn: Mutex<Option<OwnedSemaphorePermit>>,
+    held: Option<Turn>,
+    /// Waits that are over.
+    waited: Duration,
+    waits_since: Option<tokio::time::Instant>,
 }
 
 impl CpuBudget {
-    pub fn new(max: Duration, turns: Arc<Semaphore>) -> Self {
+    pub fn new(max: Duration, turns: Turns, account: AccountId) -> Self {
         Self {
             spent_ns: AtomicU64::new(0),
             poll_began_ns: AtomicU64::new(0),
@@ -63,7 +77,8 @@ impl CpuBudget {
             began: Instant::now(),
             max_ns: nanoseconds(max),
             turns,
-            turn: Mutex::new(None),
+            account,
+            turn: Mutex::default(),
         }
     }
 
@@ -79,16 +94,35 @@ impl CpuBudget {
         }
     }
 
-    /// Waits for a turn, behind all who waited before.
+    /// Waits for a turn, which is given to accounts one after the other.
     pub async fn take_turn(&self) {
         self.give_turn_back();
         tokio::task::yield_now().await;
-        let turn = Arc::clone(&self.turns).acquire_owned().await.expect("the turns are never closed");
-        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = Some(turn);
+        self.own_turn().waits_since = Some(tokio::time::Instant::now());
+        let turn = self.turns.take(self.account).await;
+        let mut own = self.own_turn();
+        own.waited = own.waited_until_now();
+        own.waits_since = None;
+        own.held = Some(turn);
     }
 
     fn give_turn_back(&self) {
-        drop(self.turn.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let held = self.own_turn().held.take();
+        drop(held);
+    }
+
+    fn own_turn(&self) -> MutexGuard<'_, OwnTurn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long the call has waited for turns, the present wait included.
+    pub fn waited_for_turns(&self) -> Duration {
+        self.own_turn().waited_until_now()
+    }
+
+    /// Whether the call can go on as soon as it has a turn, and not before.
+    pub fn is_waiting_for_turn(&self) -> bool {
+        self.own_turn().waits_since.is_some()
     }
 
     /// CPU time of all finished polls.
@@ -103,6 +137,12 @@ impl CpuBudget {
 
     fn now_ns(&self, exact: bool) -> u64 {
         if exact { thread_cpu_ns() } else { nanoseconds(self.began.elapsed()) }
+    }
+}
+
+impl OwnTurn {
+    fn waited_until_now(&self) -> Duration {
+        self.waited + self.waits_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 }
 
@@ -154,9 +194,10 @@ mod tests {
     use std::{hint::black_box, pin::pin};
 
     use super::*;
+    use crate::turns::{NOBODY, tests::has_free};
 
-    fn budget(ms: u64, turns: &Arc<Semaphore>) -> CpuBudget {
-        CpuBudget::new(Duration::from_millis(ms), Arc::clone(turns))
+    fn budget(ms: u64, turns: &Turns) -> CpuBudget {
+        CpuBudget::new(Duration::from_millis(ms), turns.clone(), AccountId(1))
     }
 
     fn compute_for_a_tick(budget: &CpuBudget) -> Tick {
@@ -170,19 +211,19 @@ mod tests {
 
     #[tokio::test]
     async fn who_computes_for_long_takes_turns_and_holds_none_while_it_waits() {
-        let turns = Arc::new(Semaphore::new(1));
+        let turns = Turns::new(1);
         let (first, second) = (budget(10_000, &turns), budget(10_000, &turns));
         let computing = async {
             assert_eq!(compute_for_a_tick(&first), Tick::TakeTurns);
             first.take_turn().await;
-            assert_eq!(turns.available_permits(), 0, "it computes with a turn");
+            assert!(!has_free(&turns), "it computes with a turn");
             tokio::task::yield_now().await;
         };
         first.count(pin!(computing)).await;
-        assert_eq!(turns.available_permits(), 1, "its turn ends with the poll");
+        assert!(has_free(&turns), "its turn ends with the poll");
         let waiting = async {
             assert_eq!(compute_for_a_tick(&second), Tick::TakeTurns);
-            let held = turns.acquire().await;
+            let held = turns.take(NOBODY).await;
             let has_none = tokio::time::timeout(Duration::from_millis(20), second.take_turn()).await.is_err();
             drop(held);
             second.take_turn().await;
@@ -202,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn running_uses_the_budget_up() {
-        let budget = budget(5, &Arc::new(Semaphore::new(1)));
+        let budget = budget(5, &Turns::new(1));
         let rounds = budget.count(pin!(spin_until_used_up(&budget))).await;
         assert!(rounds > 0);
         assert!(budget.spent() >= Duration::from_millis(5), "{:?}", budget.spent());
@@ -210,7 +251,7 @@ mod tests {
 
     #[tokio::test]
     async fn waiting_costs_nothing() {
-        let budget = budget(5, &Arc::new(Semaphore::new(1)));
+        let budget = budget(5, &Turns::new(1));
         let began = Instant::now();
         budget.count(pin!(tokio::time::sleep(Duration::from_millis(30)))).await;
         assert!(began.elapsed() >= Duration::from_millis(30));
@@ -219,7 +260,7 @@ mod tests {
 
     #[tokio::test]
     async fn from_the_first_tick_on_a_busy_machine_does_not_count() {
-        let budget = budget(5, &Arc::new(Semaphore::new(1)));
+        let budget = budget(5, &Turns::new(1));
         let preempted = async {
             budget.tick();
             tokio::task::yield_now().await;

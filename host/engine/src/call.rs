@@ -40,6 +40,7 @@ use crate::{
     sandbox::Sandbox,
     secrets::Secrets,
     transformer::{Place, Transformer},
+    turns::NOBODY,
 };
 
 /// What a transformer is called with. See `trellis:plugin/events.event`.
@@ -129,7 +130,8 @@ struct Guest {
 
 impl Guest {
     fn new(sandbox: &Sandbox, call: Call) -> (Self, events::Event, events::Json) {
-        let Call { event, config, limits, grants, secrets, storage, outbound, targets, progress, clock, .. } = call;
+        let Call { account, event, config, limits, grants, secrets, storage, outbound, targets, progress, clock } =
+            call;
         let redactor = Arc::new(Redactor::new(Arc::clone(&secrets)));
         let log = Log::redacting(limits.log_bytes, Arc::clone(&redactor));
         let key = event.idempotency_key.clone();
@@ -148,7 +150,7 @@ impl Guest {
             outbox: Outbox::new(grants, &event.attributes, &limits),
             progress: Progress::new(progress, Arc::clone(&redactor)),
         };
-        let cpu = Arc::new(CpuBudget::new(Duration::from_millis(limits.cpu_ms), Arc::clone(&sandbox.turns)));
+        let cpu = Arc::new(CpuBudget::new(Duration::from_millis(limits.cpu_ms), sandbox.turns.clone(), account));
         let store = sandbox.store(capabilities, &limits, &cpu);
         (Self { store, cpu, log, egress, redactor, limits }, event.into(), config.to_string())
     }
@@ -202,9 +204,10 @@ impl Guest {
         let Self { store, cpu, log, egress, .. } = self;
         let GuestState { capabilities, memory, .. } = store.into_data();
         let traffic = egress.traffic();
+        let waited = cpu.waited_for_turns();
         let metering = Metering {
-            queued_us: microseconds(queued),
-            wall_us: microseconds(began.elapsed()),
+            queued_us: microseconds(queued + waited),
+            wall_us: microseconds(began.elapsed().saturating_sub(waited)),
             cpu_us: microseconds(cpu.spent()),
             memory_bytes_max: memory.peak_bytes(),
             requests: traffic.requests,
@@ -241,9 +244,6 @@ pub(crate) async fn run(transformer: &Transformer, place: Place, call: Call) -> 
     drop(place);
     report
 }
-
-/// Uploads take turns with the accounts' calls, as one of them.
-const NOBODY: AccountId = AccountId(0);
 
 /// Asks a plugin for its description. It can reach nothing, and `limits` are tight.
 pub(crate) async fn describe(

@@ -34,6 +34,7 @@ use crate::{
     guest_state::GuestState,
     sandbox::Sandbox,
     transformer::Transformer,
+    turns::NOBODY,
     upload::{
         artefacts::{Artefacts, Label},
         compiler::{Asker, CompileIn, Compiler, blocking, digest},
@@ -177,16 +178,23 @@ impl Engine {
     /// All that is wrong with the component.
     pub async fn compile(&self, bytes: Bytes) -> Result<Compiled, UploadError> {
         let digest = digest(bytes.clone()).await?;
-        self.compile_digested(digest, bytes).await
+        self.compile_digested(NOBODY, digest, bytes).await
     }
 
-    /// Like [`Engine::compile`], for one who has computed the digest while the bytes came in.
+    /// Like [`Engine::compile`], for an account, which takes turns with others, and for one who has computed the digest while
+    /// the bytes came in.
     ///
     /// # Errors
     /// All that is wrong with the component.
-    pub async fn compile_digested(&self, digest: Digest, bytes: Bytes) -> Result<Compiled, UploadError> {
+    pub async fn compile_digested(
+        &self,
+        account: AccountId,
+        digest: Digest,
+        bytes: Bytes,
+    ) -> Result<Compiled, UploadError> {
         let is_new = AtomicBool::new(false);
-        let transformer = self.0.cache.get_or_load(digest, || self.take_in(digest, bytes, &is_new)).await?;
+        let taken_in = || self.take_in(account, digest, bytes, &is_new);
+        let transformer = self.0.cache.get_or_load(digest, taken_in).await?;
         Ok(Compiled {
             digest,
             description: Arc::clone(&transformer.description),
@@ -198,6 +206,7 @@ impl Engine {
 
     async fn take_in(
         &self,
+        account: AccountId,
         digest: Digest,
         bytes: Bytes,
         is_new: &AtomicBool,
@@ -206,11 +215,11 @@ impl Engine {
             return Ok(Arc::new(transformer));
         }
         is_new.store(true, Relaxed);
-        self.build(digest, bytes, Asker::Upload).await.map(Arc::new)
+        self.build(digest, bytes, Asker::Upload(account)).await.map(Arc::new)
     }
 
     /// The transformer of a component that was accepted before: from memory, else from the artefact on disk, else
-    /// compiled from `bytes`, which are asked for only then.
+    /// compiled from `bytes`, which are asked for only then. On no account's behalf: as [`Engine::load_for`] one of them all.
     ///
     /// # Errors
     /// The bytes cannot be had, or this host does not accept them.
@@ -223,8 +232,25 @@ impl Engine {
         F: Future<Output = Result<Bytes, E>> + Send,
         E: fmt::Display,
     {
+        self.load_for(NOBODY, digest, bytes).await
+    }
+
+    /// Like [`Engine::load`], for a run of an account: should it have to be compiled, accounts take turns.
+    ///
+    /// # Errors
+    /// Like [`Engine::load`].
+    pub async fn load_for<F, E>(
+        &self,
+        account: AccountId,
+        digest: Digest,
+        bytes: impl FnOnce() -> F + Send,
+    ) -> Result<Arc<Transformer>, LoadError>
+    where
+        F: Future<Output = Result<Bytes, E>> + Send,
+        E: fmt::Display,
+    {
         let fetch = async || bytes().await.map_err(|error| LoadError::Bytes { digest, reason: error.to_string() });
-        self.0.cache.get_or_load(digest, || self.read_or_build(digest, fetch)).await
+        self.0.cache.get_or_load(digest, || self.read_or_build(account, digest, fetch)).await
     }
 
     /// Sees to it that there is machine code of a component that was accepted before, in memory or on disk, so that no run
@@ -246,6 +272,7 @@ impl Engine {
 
     async fn read_or_build(
         &self,
+        account: AccountId,
         digest: Digest,
         fetch: impl AsyncFnOnce() -> Result<Bytes, LoadError>,
     ) -> Result<Arc<Transformer>, LoadError> {
@@ -257,7 +284,7 @@ impl Engine {
         if found != digest {
             return Err(LoadError::WrongDigest { expected: digest, found });
         }
-        Ok(Arc::new(self.build(digest, bytes, Asker::Host).await?))
+        Ok(Arc::new(self.build(digest, bytes, Asker::Host(account)).await?))
     }
 
     async fn read_artefact(&self, digest: Digest) -> Result<Option<Transformer>, UploadError> {

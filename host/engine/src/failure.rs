@@ -2,9 +2,15 @@
 //!
 //! Says whether another attempt makes sense at all; when and how often is the operator's affair.
 
-use std::time::Duration;
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::{Poll, ready},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep_until};
 use trellis_model::{
     call_limits::CallLimits,
     run::{Reason, ReasonKind},
@@ -200,7 +206,8 @@ fn told(message: &str, redactor: &Redactor) -> String {
     kept
 }
 
-/// Runs `work` against the wall limit and the CPU budget of its call.
+/// Runs `work` against the wall limit and the CPU budget of its call. Waiting for a turn to compute is the host's doing and
+/// no time of the call: however many others compute, none is ended for want of turns.
 ///
 /// # Errors
 /// How it was stopped. The store must be dropped then.
@@ -209,17 +216,34 @@ pub(crate) async fn bounded<T>(
     cpu: &CpuBudget,
     limits: &CallLimits,
 ) -> Result<T, Stop> {
-    let work = std::pin::pin!(work);
-    match tokio::time::timeout(Duration::from_millis(limits.wall_ms), cpu.count(work)).await {
-        Ok(result) => result.map_err(Stop::Error),
-        Err(_) => Err(Stop::WallLimit),
-    }
+    let work = pin!(work);
+    let mut work = cpu.count(work);
+    let ends_at = Instant::now() + Duration::from_millis(limits.wall_ms);
+    let mut end = pin!(sleep_until(ends_at));
+    poll_fn(|context| {
+        if let Poll::Ready(result) = Pin::new(&mut work).poll(context) {
+            return Poll::Ready(result.map_err(Stop::Error));
+        }
+        if cpu.is_waiting_for_turn() {
+            // Woken when it has one; until then its time stands still.
+            return Poll::Pending;
+        }
+        let ends_at = ends_at + cpu.waited_for_turns();
+        if end.deadline() != ends_at {
+            end.as_mut().reset(ends_at);
+        }
+        ready!(end.as_mut().poll(context));
+        Poll::Ready(Err(Stop::WallLimit))
+    })
+    .await
 }
 
 #[cfg(test)]
 mod tests {
+    use trellis_model::AccountId;
+
     use super::*;
-    use crate::redaction::tests::redactor;
+    use crate::{redaction::tests::redactor, turns::Turns};
 
     #[test]
     fn numbers_of_bytes_are_readable() {
@@ -227,6 +251,38 @@ mod tests {
         assert_eq!(bytes(512 * 1024), "512 KiB");
         assert_eq!(bytes(1_000), "1000 bytes");
         assert_eq!(bytes(0), "0 bytes");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_a_turn_is_no_time_of_the_call_and_waiting_for_anything_else_is() {
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        let limits = CallLimits { wall_ms: 1_000, ..CallLimits::default() };
+        let turns = Turns::new(1);
+        let cpu = CpuBudget::new(second, turns.clone(), AccountId(1));
+        let computing = async {
+            tokio::time::sleep(second / 2).await;
+            cpu.tick();
+            cpu.take_turn().await;
+            tokio::time::sleep(second / 4).await;
+            Ok(())
+        };
+        let held = turns.take(AccountId(2)).await;
+        let held_for_a_minute = async {
+            tokio::time::sleep(minute).await;
+            drop(held);
+        };
+        let (ended, ()) = tokio::join!(bounded(computing, &cpu, &limits), held_for_a_minute);
+        assert!(ended.is_ok(), "it took less than its second, and waited for a minute");
+        assert!(cpu.waited_for_turns() >= minute - second, "{:?}", cpu.waited_for_turns());
+
+        let cpu = CpuBudget::new(second, turns, AccountId(1));
+        let idle = async {
+            cpu.tick();
+            cpu.take_turn().await;
+            tokio::time::sleep(minute).await;
+            Ok(())
+        };
+        assert!(matches!(bounded(idle, &cpu, &limits).await, Err(Stop::WallLimit)));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod call;
 mod report;
 mod room;
 mod sandbox;
+mod turns;
 
 mod budget;
 mod failure;
@@ -41,7 +42,7 @@ pub use capabilities::{
 };
 pub use digest::{Digest, InvalidDigest, RunningDigest};
 pub use egress::{
-    outbound::{Outbound, OutboundBody, OutboundRequest, OutboundResponse, SendError, StreamBody},
+    outbound::{Outbound, OutboundBody, OutboundRequest, OutboundResponse, SendError, StreamBody, WireMeter},
     targets::{Passage, Patience, TargetFull, TargetGate},
 };
 pub use engine::{Engine, EngineConfig, EngineError, one_core_less};

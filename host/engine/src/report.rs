@@ -62,9 +62,9 @@ pub struct Emission {
 /// What one call used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metering {
-    /// Waiting for a free slot, before the call's time began, in microseconds.
+    /// Waiting for a free slot, before the call's time began, and for turns to compute, in microseconds.
     pub queued_us: u64,
-    /// From the call's begin to its end, in microseconds.
+    /// From the call's begin to its end without waits for turns, in microseconds.
     pub wall_us: u64,
     /// On a CPU, host functions included, in microseconds.
     pub cpu_us: u64,
@@ -72,7 +72,7 @@ pub struct Metering {
     pub memory_bytes_max: u64,
     pub requests: u32,
     pub request_bytes: u64,
-    /// Decoded.
+    /// Decoded, or as they came over the wire if that is more.
     pub response_bytes: u64,
     /// Waiting until targets had room, over all requests, in microseconds. Part of the wall time.
     pub target_wait_us: u64,

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use trellis_model::call_limits::CallLimits;
 use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Store, Strategy, UpdateDeadline,
@@ -20,6 +19,7 @@ use crate::{
     guest_state::GuestState,
     memory::{CORE_INSTANCES_MAX, HostMemory, MEMORIES_MAX, MemoryLimiter, TABLES_MAX},
     room::{Room, RoomSize},
+    turns::Turns,
 };
 
 /// Stack of WebAssembly code.
@@ -42,7 +42,7 @@ pub(crate) struct Sandbox {
     /// For all guests that run at the same time. A call waits for its part before its time begins.
     pub room: Room,
     /// Of guests that compute for long; see [`CpuBudget`].
-    pub turns: Arc<Semaphore>,
+    pub turns: Turns,
     pub policy: Arc<EgressPolicy>,
     memory: Arc<HostMemory>,
     pooling: bool,
@@ -68,7 +68,7 @@ impl Sandbox {
                 bytes: config.memory_bytes_total,
                 account_percent: config.account_percent,
             }),
-            turns: Arc::new(Semaphore::new(config.computing_max.max(1) as usize)),
+            turns: Turns::new(config.computing_max),
             policy: Arc::new(config.egress.clone()),
             memory: Arc::new(HostMemory::new(config.memory_bytes_total)),
             pooling,

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::fault::Fault;
+use crate::{fault::Fault, manifest::document::pointer_join, schema::Validator};
 
 /// A plugin's ports and schemas. Unknown fields are kept out but not refused: descriptions may gain fields.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -75,7 +75,8 @@ impl Description {
                     .fix("return a JSON object with `inputs`, `outputs` and `config`, as the SDK does"),
             ]
         })?;
-        let faults = description.faults();
+        let mut faults = description.faults();
+        faults.extend(description.schema_faults());
         if faults.is_empty() { Ok(description) } else { Err(faults) }
     }
 
@@ -97,6 +98,25 @@ impl Description {
             }
         }
         faults
+    }
+}
+
+impl Description {
+    /// What no value could ever be checked with.
+    fn schema_faults(&self) -> Vec<Fault> {
+        let inputs = self.inputs.iter().map(|(name, port)| (pointer_join("/inputs", name) + "/schema", &port.schema));
+        let outputs =
+            self.outputs.iter().map(|(name, port)| (pointer_join("/outputs", name) + "/schema", &port.schema));
+        let all = inputs.chain(outputs).chain([("/config".to_owned(), &self.config)]);
+        let fault = |(pointer, schema): (String, &Value)| {
+            let error = Validator::new(schema).err()?;
+            let message = format!("not a JSON Schema that is used here: {error}");
+            Some(
+                Fault::at(format!("{pointer}{}", error.pointer()), message)
+                    .fix("mend the schema, or leave it out: `true` takes anything"),
+            )
+        };
+        all.filter_map(fault).take(PORTS_MAX).collect()
     }
 }
 
@@ -141,6 +161,17 @@ mod tests {
     fn odd_port_names_are_all_reported() {
         let faults = Description::parse(r#"{"inputs":{"1":{},"a b":{}},"outputs":{"":{}}}"#).expect_err("three faults");
         assert_eq!(faults.len(), 3, "{faults:?}");
+    }
+
+    #[test]
+    fn schemas_that_nothing_can_be_checked_with_are_reported() {
+        let faults = Description::parse(
+            r##"{"inputs":{"in":{"schema":{"type":"strin"}}},"outputs":{"out":{"schema":{"$ref":"#"}}},"config":7}"##,
+        )
+        .expect_err("three faults");
+        let pointers: Vec<&str> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
+        assert!(pointers[0].starts_with("/inputs/in/schema/type"), "{faults:?}");
+        assert_eq!(pointers[1..], ["/outputs/out/schema", "/config"], "{faults:?}");
     }
 
     #[test]

@@ -46,6 +46,14 @@ impl Fault {
         self.fix = Some(bounded(fix));
         self
     }
+
+    /// Whether one of two faults lies on the way to the other: what one has taken away is not missed a second time.
+    pub fn is_related_to(&self, other: &Self) -> bool {
+        let leads_through = |long: &str, short: &str| {
+            !short.is_empty() && long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        leads_through(&self.pointer, &other.pointer) || leads_through(&other.pointer, &self.pointer)
+    }
 }
 
 impl fmt::Display for Fault {
@@ -64,6 +72,11 @@ impl fmt::Display for Fault {
     }
 }
 
+/// Puts faults into the order in which a person meets them, where the document was text.
+pub fn sort(faults: &mut [Fault]) {
+    faults.sort_by_key(|fault| (fault.line, fault.column));
+}
+
 /// The name among `known` that `written` was probably meant to be: at most two edits away, or a third of its length.
 pub fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let farthest = (written.chars().count() / 3).clamp(1, 2);
@@ -71,26 +84,11 @@ pub fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>)
     known
         .into_iter()
         .filter(|name| name.chars().count().abs_diff(length) <= farthest)
-        .map(|name| (edit_distance(written, name), name))
+        // Two letters that changed places are one slip, not two.
+        .map(|name| (strsim::osa_distance(written, name), name))
         .filter(|(distance, _)| *distance <= farthest)
         .min()
         .map(|(_, name)| name)
-}
-
-/// Levenshtein distance in characters, by the two-row method of Wagner and Fischer.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -110,6 +108,8 @@ mod tests {
         let known = ["plugin", "inputs", "config", "grants", "retry"];
         assert_eq!(did_you_mean("input", known), Some("inputs"));
         assert_eq!(did_you_mean("pluign", known), Some("plugin"));
+        assert_eq!(did_you_mean("io", ["in", "oi"]), Some("in"), "of equally near ones the first by name");
+        assert_eq!(did_you_mean("ni", ["in", "out"]), Some("in"), "swapped letters are one slip");
         assert_eq!(did_you_mean("colour", known), None);
     }
 }

@@ -54,6 +54,12 @@ impl Grants {
         names.into_iter().collect()
     }
 
+    /// How many bytes of secret text the node is granted, if that is more than it may be: see [`SECRET_TEXT_BYTES_MAX`].
+    pub fn too_much_secret_text(&self, bytes_of: impl Fn(&str) -> usize) -> Option<usize> {
+        let bytes = self.credential_names().into_iter().map(bytes_of).fold(0, usize::saturating_add);
+        (bytes > SECRET_TEXT_BYTES_MAX).then_some(bytes)
+    }
+
     /// Whether the node may read the text of this credential.
     pub fn allows_secret(&self, name: &str) -> bool {
         self.secret.iter().any(|granted| granted == name)

@@ -5,6 +5,7 @@
 
 pub mod ids;
 
+pub mod changes;
 pub mod credential;
 pub mod description;
 pub mod fault;
@@ -12,6 +13,7 @@ pub mod grant;
 pub mod manifest;
 pub mod plan;
 pub mod schema;
+pub mod wiring;
 
 pub mod backoff;
 pub mod fixture;

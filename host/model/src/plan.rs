@@ -59,8 +59,6 @@ pub struct PlannedNode {
     pub inputs: Vec<PlannedInput>,
     /// The node's config as JSON text.
     pub config: Arc<str>,
-    /// The top-level fields of the config as text, for `wasi:config`.
-    pub config_values: Arc<[(String, String)]>,
     pub grants: Arc<Grants>,
     pub limits: OwnCallLimits,
     pub retry: RetryPolicy,
@@ -209,7 +207,6 @@ impl<'a> Planner<'a> {
             plugin: plugin.map_or(PluginId(0), |plugin| plugin.id),
             inputs,
             config: node.config.to_string().into(),
-            config_values: config_values(&node.config),
             grants: Arc::new(node.grants.clone()),
             limits: node.limits,
             retry: node.retry,
@@ -277,7 +274,7 @@ impl<'a> Planner<'a> {
             if input.required && !node.inputs.contains_key(port) {
                 let message = format!("input port `{port}` of plugin `{}` has no origin", node.plugin);
                 let fix = format!("add `{port} = \"event\"`, or another origin, to `inputs`");
-                self.faults.push(Fault::at(pointer, message).fix(fix));
+                self.faults.push(Fault::at(pointer_join(&format!("{pointer}/inputs"), port), message).fix(fix));
             }
         }
     }
@@ -290,13 +287,6 @@ fn port_suggestion<'p>(written: &str, known: impl Iterator<Item = &'p String>) -
         None if known.is_empty() => "it has none".to_owned(),
         None => format!("it has: {}", known.join(", ")),
     }
-}
-
-fn config_values(config: &serde_json::Value) -> Arc<[(String, String)]> {
-    let fields = config.as_object().into_iter().flatten();
-    fields
-        .map(|(name, value)| (name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
-        .collect()
 }
 
 #[cfg(test)]
@@ -353,7 +343,11 @@ mod tests {
             "/grids/g/nodes/a/inputs/inn",
             "did you mean `in`?",
         );
-        check("a = { plugin = \"plain\" }", "/grids/g/nodes/a", "input port `in` of plugin `plain` has no origin");
+        check(
+            "a = { plugin = \"plain\" }",
+            "/grids/g/nodes/a/inputs/in",
+            "input port `in` of plugin `plain` has no origin",
+        );
         check(
             "a = { plugin = \"plain\", inputs = { in = \"b.out\" } }",
             "/grids/g/nodes/a/inputs/in",

@@ -120,6 +120,9 @@ pub struct NodeResult {
     /// Calls in a row that the host could not make, for want of something that is its own; none of them is an attempt.
     #[serde(default, skip_serializing_if = "is_none_at_all")]
     pub held_up: u32,
+    /// How many of these because compiling the plugin took more than it may.
+    #[serde(default, skip_serializing_if = "is_none_at_all")]
+    pub uncompiled: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<LogLine>,
     #[serde(default, skip_serializing_if = "Metering::is_nothing")]
@@ -154,6 +157,7 @@ impl NodeResult {
             reason: None,
             waiting: None,
             held_up: 0,
+            uncompiled: 0,
             log: Vec::new(),
             metering: Metering::default(),
             at_ms: None,
@@ -253,9 +257,9 @@ pub struct LogLine {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Metering {
-    /// Waiting for a free instance, in microseconds.
+    /// Waiting for a free instance and for turns to compute, in microseconds.
     pub queued_us: u64,
-    /// From call to answer, in microseconds.
+    /// From call to answer without waits for turns, in microseconds.
     pub wall_us: u64,
     /// On a CPU, in microseconds.
     pub cpu_us: u64,
@@ -264,6 +268,7 @@ pub struct Metering {
     /// Outgoing HTTP requests.
     pub requests: u32,
     pub request_bytes: u64,
+    /// Decoded, or as they came over the wire if that is more.
     pub response_bytes: u64,
     /// Waiting within the call until a target had room, in microseconds, over all requests.
     pub target_wait_us: u64,

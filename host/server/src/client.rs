@@ -217,15 +217,31 @@ impl Client {
         self.answer(self.request(Method::PATCH, &url).json(body), url).await
     }
 
-    /// Like [`Client::put_json`], where the answer has no body.
-    pub async fn put_nothing(&self, path: &[&str], body: &Value) -> Result<(), ClientError> {
+    /// Like [`Client::put_json`], where the answer may have no body.
+    pub async fn put_optional<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &Value,
+    ) -> Result<Option<T>, ClientError> {
         let url = self.url(path);
-        self.bytes(self.request(Method::PUT, &url).json(body), &url).await.map(drop)
+        let (status, body) = self.bytes(self.request(Method::PUT, &url).json(body), &url).await?;
+        if body.is_empty() {
+            return Ok(None);
+        }
+        serde_json::from_slice(&body).map(Some).map_err(|_| ClientError::Foreign { url, status })
     }
 
     /// For what is answered without a body.
     pub async fn delete(&self, path: &[&str]) -> Result<(), ClientError> {
-        let url = self.url(path);
+        self.delete_with(path, &[]).await
+    }
+
+    /// The same with query parameters.
+    pub async fn delete_with(&self, path: &[&str], query: &[(&str, String)]) -> Result<(), ClientError> {
+        let mut url = self.url(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
         self.bytes(self.request(Method::DELETE, &url), &url).await.map(drop)
     }
 
@@ -308,7 +324,7 @@ mod tests {
         let address = listener.local_addr().expect("it listens");
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await?;
-            drop(stream.read(&mut [0; 1_024]).await?);
+            stream.read(&mut [0; 1_024]).await?;
             stream.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n").await
         });
         let client = Client::new(&format!("https://{address}"), "trl_x", None).expect("an address");

@@ -5,9 +5,11 @@
 //!
 //! ```text
 //! accept ─► head (timeout, size, count) ─► router ─► response (stall limit) ─► next head … ─► closed
+//!    └─► 503, where one client has too many
 //! shutdown: no more accepting, idle connections close, running requests finish, the rest is cut off at the deadline
 //! ```
 
+mod peers;
 mod stall;
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
@@ -16,6 +18,7 @@ use axum::{Router, body::Body, extract::ConnectInfo};
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -25,8 +28,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use self::stall::{Patience, StallGuard};
-use crate::config::HttpConfig;
+use self::{
+    peers::{PeerPlace, Peers},
+    stall::{Patience, StallGuard},
+};
+use crate::{api::Problem, config::HttpConfig};
 
 /// Pause after a failure to accept that is the machine's (no more files, no more memory): time for others to close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -48,6 +54,10 @@ pub struct EdgeConfig {
     pub response_bytes_per_second: u64,
     /// Connections at the same time; more wait in the kernel's queue.
     pub connections_max: usize,
+    /// The same of one client; more are told 503 and closed.
+    pub peer_connections_max: usize,
+    /// From where connections are not counted by client.
+    pub proxies: Vec<IpNet>,
     /// How long running requests may go on after the shutdown.
     pub drain: Duration,
 }
@@ -61,6 +71,8 @@ impl From<&HttpConfig> for EdgeConfig {
             stall_timeout: config.stall_timeout,
             response_bytes_per_second: config.response_rate_min.0,
             connections_max: config.connections_max as usize,
+            peer_connections_max: config.peer_connections_max as usize,
+            proxies: config.proxies.clone(),
             drain: config.drain,
         }
     }
@@ -77,12 +89,18 @@ pub struct Drained {
 /// Handlers find their client's address as [`ConnectInfo<SocketAddr>`].
 pub async fn serve(listener: TcpListener, router: Router, config: EdgeConfig, shutdown: CancellationToken) -> Drained {
     let permits = Arc::new(Semaphore::new(config.connections_max.min(Semaphore::MAX_PERMITS)));
+    let peers = Peers::new(config.peer_connections_max, &config.proxies);
+    let too_many = too_many_connections();
     let http = http_of(&config);
     let mut connections = JoinSet::new();
     while let Some(accepted) = shutdown.run_until_cancelled(accept(&listener, &permits)).await {
         // Those that have ended meanwhile; there are never more than `connections_max`.
         while connections.try_join_next().is_some() {}
-        let connection = Connection { accepted, http: http.clone(), patience: Patience::of(&config) };
+        let Some(place) = peers.enter(accepted.peer.ip()) else {
+            turn_away(&accepted, &too_many);
+            continue;
+        };
+        let connection = Connection { accepted, _place: place, http: http.clone(), patience: Patience::of(&config) };
         connections.spawn(connection.serve(router.clone(), shutdown.clone()));
     }
     // From here on the kernel refuses: another host, or a load balancer, is told at once.
@@ -134,6 +152,25 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> Accepted {
     }
 }
 
+/// What a client is told that has too many connections already, as it goes over the wire.
+fn too_many_connections() -> String {
+    let detail = "there are as many connections from this address as there may be; close some";
+    let problem = Problem::unavailable(detail, Duration::from_secs(1));
+    let body = serde_json::to_string(&problem).expect("a problem is made of texts and numbers");
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// No request of its was read, so it may close before the answer has come. Waits for nobody: who floods must not hold up those
+/// that come behind.
+fn turn_away(accepted: &Accepted, answer: &str) {
+    tracing::debug!(peer = %accepted.peer, "a client has as many connections as it may have");
+    // The buffer of a new connection takes it whole; where it does not, closing must do.
+    let _ = accepted.stream.try_write(answer.as_bytes());
+}
+
 /// Whether only this one connection failed, before it was accepted.
 fn is_the_clients(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
@@ -142,6 +179,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 
 struct Connection {
     accepted: Accepted,
+    _place: PeerPlace,
     http: http1::Builder,
     patience: Patience,
 }

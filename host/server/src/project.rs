@@ -1,5 +1,7 @@
 //! A project folder on this machine: its manifest with variables filled in, and its local plugins, built.
 
+mod schemas;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -9,6 +11,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use trellis_build::{BuildError, BuildProgress, BuiltPlugin};
 use trellis_model::{
+    description::check_name,
     fault::Fault,
     manifest::{Manifest, PluginReference, document, document::Item, variables},
 };
@@ -26,14 +29,62 @@ pub enum ProjectError {
         #[source]
         source: std::io::Error,
     },
-    #[error("{MANIFEST} is not accepted:\n{}", listed(.0))]
-    Faults(Vec<Fault>),
+    #[error("{MANIFEST} is not accepted:\n{}", listed(&.0.faults))]
+    Faults(Box<Faulty>),
     #[error(transparent)]
     Build(#[from] BuildError),
 }
 
 pub fn listed(faults: &[Fault]) -> String {
     faults.iter().map(|fault| format!("  {fault}")).collect::<Vec<_>>().join("\n")
+}
+
+/// A manifest with faults, as far as it could be read.
+#[derive(Debug, Default)]
+pub struct Faulty {
+    pub faults: Vec<Fault>,
+    /// None: it is no TOML.
+    read: Option<(Item, Manifest)>,
+}
+
+impl Faulty {
+    /// Faults of text of which nothing more can be said.
+    pub fn of(faults: Vec<Fault>) -> Self {
+        Self { faults, read: None }
+    }
+
+    /// The project's name, if that is none of the faults.
+    pub fn project(&self) -> Option<&str> {
+        let (_, manifest) = self.read.as_ref()?;
+        check_name(&manifest.project).is_ok().then_some(manifest.project.as_str())
+    }
+
+    /// The project's name and its manifest as JSON, for somebody who may know of more faults.
+    pub fn to_send(&self) -> Option<(String, Value)> {
+        let (document, _) = self.read.as_ref()?;
+        Some((self.project()?.to_owned(), document.to_json()))
+    }
+
+    /// The plugins that it names.
+    pub fn plugins(&self) -> impl Iterator<Item = (&String, &PluginReference)> {
+        self.read.iter().flat_map(|(_, manifest)| &manifest.plugins)
+    }
+
+    /// Gives faults the lines and columns of this manifest.
+    pub fn with_places(&self, faults: Vec<Fault>) -> Vec<Fault> {
+        match &self.read {
+            Some((document, _)) => placed(document, faults),
+            None => faults,
+        }
+    }
+}
+
+fn placed(document: &Item, faults: Vec<Fault>) -> Vec<Fault> {
+    let place = |fault: Fault| {
+        let placed = document.place_of(&fault.pointer).fault(fault.message);
+        Fault { fix: fault.fix, ..placed }
+    };
+    faults.into_iter().map(place).collect()
 }
 
 /// A project folder whose manifest was read and found good as far as that can be said without a server.
@@ -65,10 +116,19 @@ impl Project {
             std::io::ErrorKind::NotFound => ProjectError::NoManifest(dir.to_owned()),
             _ => ProjectError::Unreadable { path, source },
         })?;
-        let mut document = document::from_toml(&text).map_err(ProjectError::Faults)?;
-        variables::expand(&mut document, lookup).map_err(ProjectError::Faults)?;
-        let manifest = Manifest::read(&document).map_err(ProjectError::Faults)?;
-        Ok(Self { dir: dir.to_owned(), manifest, document })
+        let refused = |faulty| ProjectError::Faults(Box::new(faulty));
+        let mut document = document::from_toml(&text).map_err(|faults| refused(Faulty::of(faults)))?;
+        let mut faults = variables::expand(&mut document, lookup).err().unwrap_or_default();
+        faults.extend(schemas::include(&mut document, dir));
+        let (manifest, further) = Manifest::read_as_far_as_possible(&document);
+        // What has no value yet, or no file, is no fault of another kind besides.
+        let is_new = |fault: &Fault| faults.iter().all(|known| known.pointer != fault.pointer);
+        let further: Vec<Fault> = further.into_iter().filter(is_new).collect();
+        faults.extend(further);
+        if faults.is_empty() {
+            return Ok(Self { dir: dir.to_owned(), manifest, document });
+        }
+        Err(refused(Faulty { faults, read: Some((document, manifest)) }))
     }
 
     /// Builds every plugin that the manifest gives as a path. Blocks.
@@ -126,11 +186,7 @@ impl Project {
 
     /// Gives the server's faults the lines and columns of this folder's manifest.
     pub fn with_places(&self, faults: Vec<Fault>) -> Vec<Fault> {
-        let place = |fault: Fault| {
-            let placed = self.document.place_of(&fault.pointer).fault(fault.message);
-            Fault { fix: fault.fix, ..placed }
-        };
-        faults.into_iter().map(place).collect()
+        placed(&self.document, faults)
     }
 }
 

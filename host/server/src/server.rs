@@ -107,11 +107,15 @@ impl Server {
     /// The database is away, or the configured token cannot be read or was revoked.
     pub async fn bootstrap_operator(&self, config: &TokensConfig) -> anyhow::Result<Option<String>> {
         let database = &self.host.database;
+        let most = i64::from(config.account_max);
         if let Some(given) = given_operator_token(config)? {
-            return match database.ensure_operator_token("configured", given.text().digest()).await? {
+            return match database.ensure_operator_token("configured", given.text().digest(), most).await? {
                 GivenToken::Made | GivenToken::Known => Ok(None),
                 GivenToken::Refused => anyhow::bail!(
                     "the operator token of the configuration was revoked, has expired or is of something else; make another with `trellis token generate`"
+                ),
+                GivenToken::TooMany => anyhow::bail!(
+                    "the operator token of the configuration is a new one, and there are {most} already, as many as `tokens.account_max` says; revoke those that nobody uses with `trellis token revoke`, or go on with one that is known"
                 ),
             };
         }

@@ -17,6 +17,7 @@ pub mod limits;
 pub mod plugins;
 pub mod projects;
 pub mod retention;
+pub mod revisions;
 pub mod stores;
 pub mod tokens;
 

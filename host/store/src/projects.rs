@@ -33,40 +33,68 @@ pub struct Project {
     pub created_at: i64,
 }
 
+/// A revision that is to be made.
+#[derive(Debug)]
+pub struct NewRevision<'a> {
+    pub account: AccountId,
+    /// The project's name; made if it is new.
+    pub project: &'a str,
+    pub manifest: &'a Value,
+    /// Plugin name in the manifest → plugin.
+    pub plugins: &'a BTreeMap<String, PluginId>,
+    /// The earlier revision that it goes back to.
+    pub made_from: Option<RevisionId>,
+}
+
+/// What has become of a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deployment {
+    Made(RevisionId),
+    /// The current revision has this manifest and these plugins already.
+    Unchanged(RevisionId),
+    /// The project would be new, and its account has as many as it may have.
+    TooMany,
+}
+
 type RevisionRow = (i64, i64, String, i64, String, Value, Value, i64);
 
 impl Database {
-    /// Makes the project if it is new, adds the revision and makes it the current one, all or nothing. None: it would be
-    /// new, and the account has `most` others already.
-    pub async fn deploy(
-        &self,
-        account: AccountId,
-        project: &str,
-        manifest: &Value,
-        plugins: &BTreeMap<String, PluginId>,
-        most: u32,
-    ) -> Result<Option<(ProjectId, RevisionId)>> {
-        let plugins = serde_json::to_value(plugins).map_err(|error| StoreError::unreadable("plugins", error))?;
-        answered(self.deploy_at_once(account, project, manifest, plugins, most)).await
+    /// Makes the project if it is new, adds the revision and makes it the current one, all or nothing; unless the current
+    /// one is the same. An account has `most` projects at most.
+    pub async fn deploy(&self, new: &NewRevision<'_>, most: u32) -> Result<Deployment> {
+        let plugins = serde_json::to_value(new.plugins).map_err(|error| StoreError::unreadable("plugins", error))?;
+        answered(self.deploy_at_once(new, plugins, most)).await
     }
 
-    async fn deploy_at_once(
-        &self,
-        account: AccountId,
-        project: &str,
-        manifest: &Value,
-        plugins: Value,
-        most: u32,
-    ) -> Result<Option<(ProjectId, RevisionId)>> {
+    async fn deploy_at_once(&self, new: &NewRevision<'_>, plugins: Value, most: u32) -> Result<Deployment> {
+        let account = new.account;
         let mut transaction = self.durable.begin().await?;
-        let Some(project) = project_among(&mut transaction, account, project, most).await? else { return Ok(None) };
-        let revision: i64 = sqlx::query_scalar(
-            "insert into revision (account_id, project_id, manifest, plugins) values ($1, $2, $3, $4) returning id",
+        let Some(project) = project_among(&mut transaction, account, new.project, most).await? else {
+            return Ok(Deployment::TooMany);
+        };
+        // The project is held: nobody makes another revision current meanwhile.
+        let same: Option<i64> = sqlx::query_scalar(
+            "select r.id from project p join revision r on r.id = p.current_revision_id
+             where p.account_id = $1 and p.id = $2 and r.manifest = $3 and r.plugins = $4",
         )
         .bind(account.0)
         .bind(project.0)
-        .bind(manifest)
+        .bind(new.manifest)
+        .bind(&plugins)
+        .fetch_optional(&mut *transaction)
+        .await?;
+        if let Some(same) = same {
+            return Ok(Deployment::Unchanged(RevisionId(same)));
+        }
+        let revision: i64 = sqlx::query_scalar(
+            "insert into revision (account_id, project_id, manifest, plugins, made_from)
+             values ($1, $2, $3, $4, $5) returning id",
+        )
+        .bind(account.0)
+        .bind(project.0)
+        .bind(new.manifest)
         .bind(plugins)
+        .bind(new.made_from.map(|revision| revision.0))
         .fetch_one(&mut *transaction)
         .await?;
         // Never goes back: of two deployments at the same time the later one stays.
@@ -80,7 +108,7 @@ impl Database {
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
-        Ok(Some((project, RevisionId(revision))))
+        Ok(Deployment::Made(RevisionId(revision)))
     }
 
     pub async fn project(&self, account: AccountId, name: &str) -> Result<Option<Project>> {

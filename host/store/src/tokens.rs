@@ -74,10 +74,16 @@ pub enum GivenToken {
     Known,
     /// It was revoked or has expired, and stays so.
     Refused,
+    /// It is unknown, and there are as many valid tokens of operators as there may be.
+    TooMany,
 }
 
 /// So long a token that is good no more is kept: for whoever looks into what somebody did with it.
 const KEPT_DAYS: i32 = 30;
+
+/// Operators' tokens that are good no more and are kept for longer, the latest of them: so that a configuration does not bring
+/// one back that was revoked. Ten years of a new one every few days.
+const OPERATORS_KEPT: i64 = 1_000;
 
 /// First-come lock for making the first operator token: hosts that start at the same moment make one.
 const FIRST_TOKEN_LOCK: i64 = 0x7472_6c5f_6f70;
@@ -198,8 +204,9 @@ impl Database {
         Ok(done.rows_affected() > 0)
     }
 
-    /// Deletes tokens of accounts that were revoked or have expired `KEPT_DAYS` ago, the oldest first and at most `limit`;
-    /// returns how many. Operators' own stay, so that a configuration does not bring one back that was revoked.
+    /// Deletes tokens that were revoked or have expired `KEPT_DAYS` ago, of accounts the oldest first and at most `limit`; returns
+    /// how many. Of operators' own the latest `OPERATORS_KEPT` stay, so that a configuration does not bring one back that
+    /// was revoked.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -216,7 +223,20 @@ impl Database {
         .bind(KEPT_DAYS)
         .execute(&self.relaxed)
         .await?;
-        Ok(deleted.rows_affected())
+        // Few enough to be sorted: a thousand that are kept, and what has come since the last time.
+        let of_operators = sqlx::query(
+            "delete from token where id = any (array(
+                 select id from token
+                 where account_id is null and least(expires_at, revoked_at) < now() - make_interval(days => $2)
+                 order by least(expires_at, revoked_at) desc, id desc offset $3 limit $1
+             ))",
+        )
+        .bind(limit)
+        .bind(KEPT_DAYS)
+        .bind(OPERATORS_KEPT)
+        .execute(&self.relaxed)
+        .await?;
+        Ok(deleted.rows_affected() + of_operators.rows_affected())
     }
 
     /// Makes the first operator token, unless there is a valid one: a new installation has none. True: it was made, and by
@@ -239,21 +259,32 @@ impl Database {
         Ok(done.rows_affected() > 0)
     }
 
-    /// Makes the operator token that a configuration gives, if it was never there.
-    pub async fn ensure_operator_token(&self, name: &str, digest: TokenDigest) -> Result<GivenToken> {
-        let done =
-            sqlx::query("insert into token (name, digest, scopes) values ($1, $2, $3) on conflict (digest) do nothing")
-                .bind(name)
-                .bind(digest.0.as_slice())
-                .bind(vec![Scope::Operator.name()])
-                .execute(&self.durable)
-                .await?;
+    /// Makes the operator token that a configuration gives, if it was never there and operators have fewer than `most`.
+    pub async fn ensure_operator_token(&self, name: &str, digest: TokenDigest, most: i64) -> Result<GivenToken> {
+        let query = format!(
+            "insert into token (name, digest, scopes)
+             select $1, $2, $3 where (select count(*) from token where account_id is null and {VALID}) < $4
+             on conflict (digest) do nothing"
+        );
+        let done = sqlx::query(sqlx::AssertSqlSafe(query))
+            .bind(name)
+            .bind(digest.0.as_slice())
+            .bind(vec![Scope::Operator.name()])
+            .bind(most)
+            .execute(&self.durable)
+            .await?;
         if done.rows_affected() > 0 {
             return Ok(GivenToken::Made);
         }
         let is_operators = |token: Token| token.account.is_none() && token.scopes.contains(&Scope::Operator);
-        let is_valid = self.valid_token(digest).await?.is_some_and(is_operators);
-        Ok(if is_valid { GivenToken::Known } else { GivenToken::Refused })
+        if self.valid_token(digest).await?.is_some_and(is_operators) {
+            return Ok(GivenToken::Known);
+        }
+        let is_there: bool = sqlx::query_scalar("select exists (select from token where digest = $1)")
+            .bind(digest.0.as_slice())
+            .fetch_one(&self.durable)
+            .await?;
+        Ok(if is_there { GivenToken::Refused } else { GivenToken::TooMany })
     }
 }
 

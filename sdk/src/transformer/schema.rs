@@ -8,14 +8,18 @@ pub(super) fn of_input<T: JsonSchema>() -> Value {
     generate::<T>(SchemaSettings::draft2020_12())
 }
 
-/// What an output port carries.
+/// What an output port carries: the fields that the type has, and no others, so that an edge which points at one that is not
+/// there is found at deployment.
 pub(super) fn of_output<T: JsonSchema>() -> Value {
-    generate::<T>(SchemaSettings::draft2020_12().for_serialize())
+    closed(generate::<T>(SchemaSettings::draft2020_12().for_serialize()))
 }
 
 /// What a config may be. Keys are known to the last one, so that a slip of the pen is found at deployment.
 pub(super) fn of_config<T: JsonSchema>() -> Value {
-    let mut schema = of_input::<T>();
+    closed(of_input::<T>())
+}
+
+fn closed(mut schema: Value) -> Value {
     if let Value::Object(schema) = &mut schema {
         close(schema);
     }

@@ -11,7 +11,7 @@ mod bindings {
     wasmtime::component::bindgen!({
         path: "../../wit",
         world: "trellis:plugin/plugin",
-        imports: { "trellis:plugin/web": async, "trellis:plugin/storage": async },
+        imports: { "trellis:plugin/web": async, "trellis:plugin/storage": async, "trellis:plugin/records": async },
         exports: { default: async },
     });
 }
@@ -21,6 +21,8 @@ use bindings::{
     trellis::plugin::{
         events,
         outbox::{self, OutboxError},
+        progress,
+        records::{self, RecordsError},
         secrets::{self, SecretError},
         storage::{self, StorageError},
         web,
@@ -175,5 +177,42 @@ impl storage::Host for State {
 
     async fn add(&mut self, _store: String, _key: String, _delta: i64) -> Result<(), StorageError> {
         Ok(())
+    }
+}
+
+impl progress::Host for State {
+    fn report(&mut self, _fraction: f64, _text: String) {}
+}
+
+impl records::Host for State {
+    async fn get(&mut self, _collection: String, _key: String) -> Result<Option<records::Entry>, RecordsError> {
+        Ok(None)
+    }
+
+    async fn put(
+        &mut self,
+        _collection: String,
+        _key: String,
+        _data: String,
+        _options: records::WriteOptions,
+    ) -> Result<(), RecordsError> {
+        Ok(())
+    }
+
+    async fn delete(
+        &mut self,
+        _collection: String,
+        _key: String,
+        _options: records::WriteOptions,
+    ) -> Result<(), RecordsError> {
+        Ok(())
+    }
+
+    async fn query(
+        &mut self,
+        _collection: String,
+        _selection: records::Selection,
+    ) -> Result<records::Page, RecordsError> {
+        Ok(records::Page { records: Vec::new(), next: None })
     }
 }

@@ -131,7 +131,7 @@ async fn a_project_is_not_deployed_before_its_credentials_are_there() {
     account.run("vault", &json!(1)).await;
 
     // Deleted behind the deployment's back, it is missed by name.
-    assert_eq!(account.api.delete("/v1/projects/vault/credentials/key").await.status, 204);
+    assert_eq!(account.api.delete("/v1/projects/vault/credentials/key?force=true").await.status, 204);
     let run = account.start("vault", &json!(2)).await;
     let ended = account.ended(&run).await;
     assert_eq!(ended["state"], "dead");

@@ -21,9 +21,12 @@ echo 1 > /proc/sys/net/ipv6/conf/beyond/disable_ipv6 2>/dev/null || true
 ip link set beyond up
 ip link set canary up
 ip addr add 198.18.7.1/24 dev canary
+ip addr add 93.184.215.20/28 dev canary
+ip addr add 93.184.215.21/28 dev canary
 ip neigh replace 198.18.7.2 lladdr 02:00:00:00:00:01 dev canary nud permanent
 ip route add default via 198.18.7.2
 ip -6 addr add fd00:7::1/64 dev canary nodad
+ip -6 addr add 2606:2800:21f:cb07::21/128 dev canary nodad
 ip -6 neigh replace fd00:7::2 lladdr 02:00:00:00:00:01 dev canary nud permanent
 ip -6 route add default via fd00:7::2
 exec \"$@\"
@@ -58,6 +61,8 @@ const REFUSED: [&str; 25] = [
     "[ff02::1]",
 ];
 const NOT_GRANTED: [&str; 4] = ["93.184.215.14", "[2606:2800:21f:cb07::1]", "example.com", "does-not-exist.invalid"];
+/// Public, and this host's own: further addresses of an interface whose first one is another.
+const OWN: [&str; 3] = ["93.184.215.20", "93.184.215.21", "[2606:2800:21f:cb07::21]"];
 /// Public: a guest with a grant may reach it, if there were a way.
 const GRANTED: &str = "93.184.215.15";
 
@@ -130,6 +135,9 @@ async fn inside_the_namespace_nothing_leaves() {
             assert!(answer.contains("Denied"), "{host}: {answer}");
         }
         assert_eq!(packets(), before, "packets have left for {name}");
+    }
+    for (host, answer) in OWN.iter().zip(answers(&account, "own", &OWN, &OWN).await) {
+        assert!(answer.contains("Denied") && answer.contains("this host"), "{host}: {answer}");
     }
 
     // The canary sings: the same request to where the guest may go.

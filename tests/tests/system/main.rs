@@ -7,6 +7,7 @@ mod support;
 mod crash;
 mod dedupe;
 mod delays;
+mod deployments;
 mod each;
 mod faults;
 mod hosts;
@@ -22,6 +23,7 @@ mod targets;
 
 mod api;
 mod call_limits;
+mod credential_bounds;
 mod credentials;
 mod egress_namespace;
 mod hostile_guests;
@@ -49,6 +51,7 @@ mod stores;
 mod watch;
 
 mod cli;
+mod dev;
 mod first_command;
 mod readme;
 mod sdk_package;

@@ -27,7 +27,7 @@ fn known_keys() -> BTreeSet<String> {
         let text = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
         // `faults.fields(item, &["a", "b"])`, and the one list that has a name.
         let calls = text.split("faults.fields(").skip(1).filter_map(|rest| rest.split_once("&[")?.1.split_once(']'));
-        let named = text.split("const KEYS: ").skip(1).filter_map(|rest| rest.split_once("= ")?.1.split_once("];"));
+        let named = text.split("const KEYS: ").skip(1).filter_map(|rest| rest.split_once('=')?.1.split_once("];"));
         for (list, _) in calls.chain(named) {
             keys.extend(list.split('"').skip(1).step_by(2).map(str::to_owned));
         }

@@ -81,7 +81,14 @@ fn bad_requests() -> Vec<BadRequest> {
         bad(Method::POST, "/hooks/acme/shop", Own, "1", 404, "has no trigger at `/`"),
         bad(Method::POST, "/hooks/acme/stop/events", Own, "1", 404, "no such trigger is deployed"),
         bad(Method::POST, "/hooks/acne/shop/events", Own, "1", 404, "no such trigger is deployed"),
-        bad(Method::POST, "/v1/projects/shop/grids/mian/events", Own, "1", 404, "no grid `mian`; it has: main"),
+        bad(
+            Method::POST,
+            "/v1/projects/shop/grids/mian/events",
+            Own,
+            "1",
+            404,
+            "no grid `mian`; it has: main; did you mean `main`?",
+        ),
         bad(Method::POST, "/v1/projects/stop/grids/main/events", Own, "1", 404, "no project `stop`"),
         bad(Method::GET, HOOK, Own, "", 405, "takes POST"),
         bad(Method::DELETE, EVENTS, Own, "", 405, "does not take DELETE"),
@@ -254,7 +261,7 @@ fn bad_manifests() -> Vec<BadManifest> {
         change(
             "/grids/main/nodes/b/inputs",
             json!({}),
-            "/grids/main/nodes/b",
+            "/grids/main/nodes/b/inputs/in",
             "input port `in` of plugin `filter` has no origin",
             "add `in = \"event\"`",
         ),
@@ -428,7 +435,7 @@ async fn all_misfits_between_nodes_and_plugins_come_at_once_with_their_lines() {
     let found = places(&problem);
     for (line, begins) in [
         (10, "plugin `json-map` has no input port `inn`"),
-        (8, "input port `in` of plugin `json-map` has no origin"),
+        (10, "input port `in` of plugin `json-map` has no origin"),
         (14, "plugin `json-map` has no output port `uot`"),
         (16, "the grid has a cycle: x → y → x"),
     ] {

@@ -61,7 +61,7 @@ async fn a_trigger_answers_with_what_its_node_has_emitted() {
         let answer = account.send("fails", &json!(1)).await;
         assert!(answer.header("trellis-run").is_some());
         let problem = answer.problem(status);
-        assert_eq!(problem["type"], format!("urn:trellis:problem:{word}"));
+        assert_eq!(problem["type"], format!("/problems/{word}"));
         assert!(!problem.to_string().contains("a word of the guest"), "senders may be anybody: {problem:#}");
     }
 
@@ -197,7 +197,7 @@ async fn only_so_many_wait_and_follow() {
     events.until_node("held", "running").await;
     let refused = account.api.get(&format!("/v1/runs/{run}/events")).await;
     assert_eq!(refused.header("retry-after"), Some("5"));
-    assert_eq!(refused.problem(429)["type"], "urn:trellis:problem:too-many-streams");
+    assert_eq!(refused.problem(429)["type"], "/problems/too-many-streams");
     // Of another account there is room.
     stage.account("other").await.api.get(&format!("/v1/runs/{run}/events")).await.problem(404);
     outside.release("/hold/x");

@@ -30,7 +30,7 @@ impl Web {
 
     async fn exchange(&self, request: Request) -> Result<Response, SendError> {
         let method = Method::from_bytes(request.method.to_ascii_uppercase().as_bytes())
-            .map_err(|_| SendError::Invalid(format!("`{}` is no HTTP method", shown(&request.method))))?;
+            .map_err(|_| SendError::Invalid(format!("{} is no HTTP method", shown(&request.method))))?;
         let deadline = request.timeout_ms.map(|ms| Duration::from_millis(ms.into()));
         let headers = header_map(&request.headers)?;
         let body = match request.body {
@@ -74,10 +74,13 @@ impl wit::Host for Web {
     }
 }
 
-/// As much of a method as belongs into a message.
-fn shown(method: &str) -> String {
-    const CHARACTERS_MAX: usize = 40;
-    method.escape_debug().take(CHARACTERS_MAX).collect()
+/// A method or a header's name as it belongs into a message: itself if it may be what was meant, else how long it is.
+fn shown(name: &str) -> String {
+    const BYTES_MAX: usize = 64;
+    match name.len() {
+        0..=BYTES_MAX => format!("`{}`", name.escape_debug()),
+        bytes => format!("a text of {bytes} bytes"),
+    }
 }
 
 /// The body's length is known here, so the guest's word on it is left out.
@@ -86,9 +89,9 @@ fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, SendError> {
     let mut map = HeaderMap::with_capacity(headers.len().min(HEADERS_MAX));
     for (name, value) in headers {
         let parsed = HeaderName::try_from(name.as_str())
-            .map_err(|_| SendError::Invalid(format!("`{}` is no header name", name.escape_debug())))?;
+            .map_err(|_| SendError::Invalid(format!("{} is no header name", shown(name))))?;
         let value = HeaderValue::try_from(value.as_str())
-            .map_err(|_| SendError::Invalid(format!("header `{parsed}` has a value that no header can carry")))?;
+            .map_err(|_| SendError::Invalid(format!("{} has a value that no header can carry", shown(name))))?;
         if parsed != header::CONTENT_LENGTH {
             map.try_append(parsed, value).map_err(|_| SendError::Invalid("too many headers".to_owned()))?;
         }
@@ -117,10 +120,13 @@ mod tests {
         for (name, value, text) in [
             ("a b", "x", "`a b` is no header name"),
             ("x\r\ny", "x", r"`x\r\ny` is no header name"),
-            ("accept", "a\r\nhost: b", "header `accept`"),
+            ("Accept", "a\r\nhost: b", "`Accept` has a value"),
+            (&" ".repeat(100_000), "x", "a text of 100000 bytes is no header name"),
+            (&"x".repeat(50_000), "\n", "a text of 50000 bytes has a value"),
         ] {
             let error = header_map(&[(name.to_owned(), value.to_owned())]).expect_err("refused");
             assert!(error.to_string().contains(text), "{error}");
+            assert!(error.to_string().len() < 200, "no guest has its text copied into the host");
         }
     }
 

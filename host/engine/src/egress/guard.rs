@@ -23,7 +23,7 @@ use super::{
     headers::{settle_length, strip},
     injection::Injection,
     limits::Deadlines,
-    outbound::{Outbound, OutboundBody, OutboundRequest, OutboundResponse, SendError},
+    outbound::{Outbound, OutboundBody, OutboundRequest, OutboundResponse, SendError, WireMeter},
     policy::EgressPolicy,
     targets::{Passage, Patience, TargetGate},
 };
@@ -47,6 +47,7 @@ pub(crate) struct Denied(pub String);
 pub(crate) struct Traffic {
     pub requests: u32,
     pub request_bytes: u64,
+    /// Unpacked, or as they came over the wire if that is more.
     pub response_bytes: u64,
     /// Waiting until a target had room.
     pub target_wait: Duration,
@@ -76,7 +77,9 @@ pub(crate) struct EgressGuard {
     /// Requests other than GET and HEAD. Counted apart, so that their numbers stay the same when a retry reads less.
     changing_requests: AtomicU32,
     pub(super) request_bytes: AtomicU64,
+    /// Unpacked.
     pub(super) response_bytes: AtomicU64,
+    wire: WireMeter,
     target_wait_us: AtomicU64,
     departure: Departure,
     outside_effect: AtomicBool,
@@ -122,6 +125,7 @@ impl EgressGuard {
             changing_requests: AtomicU32::new(0),
             request_bytes: AtomicU64::new(0),
             response_bytes: AtomicU64::new(0),
+            wire: WireMeter::new(limits.response_bytes),
             target_wait_us: AtomicU64::new(0),
             departure: Departure::default(),
             outside_effect: AtomicBool::new(false),
@@ -160,7 +164,7 @@ impl EgressGuard {
 
     fn check_url(&self, method: &Method, url: &Url) -> Result<(), Denied> {
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(Denied(format!("the scheme `{}` is not allowed; use http or https", url.scheme())));
+            return Err(Denied(format!("the scheme `{}` is not allowed; use http or https", shown(url.scheme()))));
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(Denied("a user name in the URL is not allowed; send an `authorization` header".to_owned()));
@@ -255,7 +259,8 @@ impl EgressGuard {
         let PassedRequest { prepared: PreparedRequest { method, url, mut headers }, at_once, passage } = passed;
         let body = self.counted(body)?;
         settle_length(&mut headers, &body);
-        let response = self.outbound.send(OutboundRequest { method, url, headers, body, deadlines }).await?;
+        let wire = self.wire.clone();
+        let response = self.outbound.send(OutboundRequest { method, url, headers, body, deadlines, wire }).await?;
         drop(at_once);
         if let Some(passage) = &passage {
             passage.answered(response.status, &response.headers);
@@ -269,7 +274,7 @@ impl EgressGuard {
         Traffic {
             requests: self.requests.load(Relaxed),
             request_bytes: self.request_bytes.load(Relaxed),
-            response_bytes: self.response_bytes.load(Relaxed),
+            response_bytes: self.response_bytes.load(Relaxed).max(self.wire.bytes()),
             target_wait: Duration::from_micros(self.target_wait_us.load(Relaxed)),
             outside_effect: self.outside_effect.load(Relaxed),
         }

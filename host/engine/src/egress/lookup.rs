@@ -5,13 +5,15 @@
 //! answer must not cost others their threads, so lookups are few, and each account has a share of them alone.
 
 use std::{
+    collections::HashMap,
     io,
     net::{IpAddr, ToSocketAddrs as _},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
 use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
+use trellis_model::AccountId;
 
 /// Whoever knows names. Blocks until it has an answer.
 pub(crate) trait Lookup: Send + Sync {
@@ -44,22 +46,34 @@ pub(crate) struct Lookups {
     /// Threads that lookups may hold.
     at_once: Arc<Semaphore>,
     per_account: usize,
+    /// Of the accounts that have a client, or a lookup under way. Those of others are forgotten.
+    shares: Mutex<HashMap<AccountId, Weak<Semaphore>>>,
     /// From asking to the answer, waiting for one's turn included.
     timeout: Duration,
 }
 
-/// The share of one account.
+/// The share of one account, whichever of its clients looks something up.
 #[derive(Clone)]
 pub(crate) struct LookupShare(Arc<Semaphore>);
 
 impl Lookups {
     pub fn new(source: Arc<dyn Lookup>, at_once: u32, per_account: u32, timeout: Duration) -> Self {
         let at_once = Arc::new(Semaphore::new(at_once as usize));
-        Self { source, at_once, per_account: per_account as usize, timeout }
+        Self { source, at_once, per_account: per_account as usize, shares: Mutex::default(), timeout }
     }
 
-    pub fn share(&self) -> LookupShare {
-        LookupShare(Arc::new(Semaphore::new(self.per_account)))
+    /// The one share of an account. A lookup holds it to its end, so that nobody gets a second one by having clients made
+    /// anew.
+    pub fn share(&self, account: AccountId) -> LookupShare {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get(&account).and_then(Weak::upgrade) {
+            return LookupShare(share);
+        }
+        // Asked for where a client is made, which takes far longer than this.
+        shares.retain(|_, share| share.strong_count() > 0);
+        let share = Arc::new(Semaphore::new(self.per_account));
+        shares.insert(account, Arc::downgrade(&share));
+        LookupShare(share)
     }
 
     /// All addresses of a name.
@@ -146,8 +160,8 @@ mod tests {
         let lookups = Arc::new(Lookups::new(Arc::clone(&held) as Arc<dyn Lookup>, 4, 4, MOMENT));
         runtime(5).block_on(async {
             let _opener = Opener(Arc::clone(&held));
-            for number in 0..20 {
-                let (lookups, share) = (Arc::clone(&lookups), lookups.share());
+            for number in 0..20_i64 {
+                let (lookups, share) = (Arc::clone(&lookups), lookups.share(AccountId(number)));
                 let asked = lookups.addresses(&share, format!("slow-{number}")).await;
                 assert!(matches!(asked, Err(LookupError::TimedOut(_))), "{asked:?}");
             }
@@ -161,12 +175,13 @@ mod tests {
     fn an_account_with_names_that_are_never_answered_leaves_lookups_to_others() {
         let held = Arc::new(Held::default());
         let lookups = Arc::new(Lookups::new(Arc::clone(&held) as Arc<dyn Lookup>, 4, 2, LONG));
-        let (greedy, other) = (lookups.share(), lookups.share());
+        let other = lookups.share(AccountId(2));
         runtime(8).block_on(async {
             let _opener = Opener(Arc::clone(&held));
             let asked: Vec<_> = (0..10)
                 .map(|number| {
-                    let (lookups, greedy) = (Arc::clone(&lookups), greedy.clone());
+                    // As by a client of its own each time.
+                    let (lookups, greedy) = (Arc::clone(&lookups), lookups.share(AccountId(1)));
                     tokio::spawn(async move { lookups.addresses(&greedy, format!("slow-{number}")).await })
                 })
                 .collect();
@@ -177,5 +192,19 @@ mod tests {
                 one.await.expect("no panic").expect("an address");
             }
         });
+    }
+
+    #[test]
+    fn an_account_has_one_share_until_its_last_client_and_its_last_lookup_are_gone() {
+        let lookups = Lookups::new(Arc::new(SystemLookup), 4, 2, LONG);
+        let (one, again) = (lookups.share(AccountId(1)), lookups.share(AccountId(1)));
+        assert!(Arc::ptr_eq(&one.0, &again.0));
+        let under_way = Arc::clone(&one.0).try_acquire_owned().expect("one of two");
+        drop((one, again));
+        assert_eq!(lookups.share(AccountId(1)).0.available_permits(), 1, "the lookup still counts");
+        drop(under_way);
+        drop(lookups.share(AccountId(2)));
+        let _three = lookups.share(AccountId(3));
+        assert_eq!(lookups.shares.lock().expect("not poisoned").len(), 1, "nothing is kept of those that are gone");
     }
 }

@@ -19,3 +19,5 @@ pub(crate) mod sender;
 mod body;
 mod headers;
 pub(crate) mod injection;
+mod own;
+mod unpacking;

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use url::Url;
 
 use super::limits::Deadlines;
+pub use super::unpacking::WireMeter;
 
 /// A body that arrives piece by piece.
 pub type StreamBody = UnsyncBoxBody<Bytes, SendError>;
@@ -34,6 +35,8 @@ pub struct OutboundRequest {
     pub body: OutboundBody,
     /// What the guest wants; whoever sends holds it to the operator's limits as well.
     pub deadlines: Deadlines,
+    /// Whoever unpacks the response's body counts here what came over the wire.
+    pub wire: WireMeter,
 }
 
 pub enum OutboundBody {

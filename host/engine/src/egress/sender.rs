@@ -11,9 +11,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::TryStreamExt;
-use http_body::Frame;
-use http_body_util::{BodyDataStream, BodyExt, StreamBody};
+use http_body_util::{BodyDataStream, BodyExt};
 use reqwest::{
     Client,
     dns::{Addrs, Name, Resolve, Resolving},
@@ -30,6 +28,7 @@ use super::{
     lookup::{Lookup, LookupError, LookupShare, Lookups, SystemLookup},
     outbound::{Outbound, OutboundBody, OutboundRequest, OutboundResponse, SendError, find},
     policy::{EgressPolicy, ForbiddenAddress},
+    unpacking::{offer_packing, unpack},
 };
 
 /// How long an unused connection is kept.
@@ -87,7 +86,7 @@ impl Senders {
             *used = now;
             return Ok(client.clone());
         }
-        let client = self.build_client(key.1)?;
+        let client = self.build_client(key)?;
         if clients.by_key.len() >= CLIENTS_MAX
             && let Some(oldest) = clients.by_key.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key)
         {
@@ -97,18 +96,20 @@ impl Senders {
         Ok(client)
     }
 
-    fn build_client(&self, exception_port: Option<u16>) -> Result<Client, SendError> {
+    fn build_client(&self, (account, exception_port): ClientKey) -> Result<Client, SendError> {
         let tls = self.tls.get_or_init(|| tls_config(&self.roots)).clone();
         let resolver = JudgingResolver {
             policy: Arc::clone(&self.policy),
             lookups: Arc::clone(&self.lookups),
-            share: self.lookups.share(),
+            share: self.lookups.share(account),
             exception_port,
         };
         Client::builder()
             .tls_backend_preconfigured(tls)
             .dns_resolver(resolver)
             .no_proxy()
+            // Unpacked here, where what comes over the wire is counted.
+            .no_gzip()
             .redirect(redirect::Policy::none())
             .referer(false)
             .user_agent(USER_AGENT)
@@ -176,7 +177,9 @@ impl Outbound for AccountSender {
     async fn send(&self, request: OutboundRequest) -> Result<OutboundResponse, SendError> {
         let port = request.url.port_or_known_default().unwrap_or_default();
         let client = self.senders.client(self.account, port)?;
-        let mut builder = client.request(request.method, request.url).headers(request.headers);
+        let mut headers = request.headers;
+        offer_packing(&mut headers);
+        let mut builder = client.request(request.method, request.url).headers(headers);
         builder = match request.body {
             OutboundBody::Empty => builder,
             OutboundBody::Full(bytes) => builder.body(bytes),
@@ -184,14 +187,15 @@ impl Outbound for AccountSender {
         };
         let (deadlines, limits) = (request.deadlines, &self.senders.limits);
         let sending = builder.timeout(deadlines.exchange(limits)).send();
-        let mut response = match timeout(deadlines.head(limits), sending).await {
+        let response = match timeout(deadlines.head(limits), sending).await {
             Ok(response) => response.map_err(|error| explain(&error))?,
             Err(_) => return Err(SendError::Timeout("waiting for the response")),
         };
-        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-        let pieces = response.bytes_stream().map_ok(Frame::data).map_err(|error| explain(&error));
-        let body = TimedBody::new(StreamBody::new(pieces).boxed_unsync(), deadlines.between_bytes(limits));
-        Ok(OutboundResponse { status, headers, body: body.boxed_unsync() })
+        let response = http::Response::<reqwest::Body>::from(response);
+        let response = response.map(|body| body.map_err(|error| explain(&error)).boxed_unsync());
+        let (parts, body) = unpack(response, request.wire).await.into_parts();
+        let body = TimedBody::new(body, deadlines.between_bytes(limits)).boxed_unsync();
+        Ok(OutboundResponse { status: parts.status, headers: parts.headers, body })
     }
 }
 

@@ -3,15 +3,23 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
-use trellis_engine::{FailureKind, Outbound, OutboundRequest, OutboundResponse, Secrets, SendError};
-use trellis_model::{credential::Secret, grant::CredentialGrant};
+use tokio::time::timeout;
+use trellis_engine::{EngineConfig, FailureKind, Outbound, OutboundRequest, OutboundResponse, Secrets, SendError};
+use trellis_model::{
+    AccountId,
+    call_limits::CallLimits,
+    credential::Secret,
+    grant::{CredentialGrant, Grants},
+};
 
-use crate::support::{Fixture, effects};
+use crate::support::{Fixture, config, effects};
 
 /// Has everything that needs an escape somewhere.
 const SECRET: &str = "s3cret \"text\"/with ü";
@@ -163,4 +171,43 @@ async fn a_request_that_is_refused_carries_nothing_anywhere() {
     let denied = fixture.call(json!({ "do": "fetch", "method": "GET", "url": "https://api.example.com/" })).await;
     assert!(!format!("{denied:?}").contains("s3cret"), "{denied:?}");
     assert!(sent(&mirror).is_empty());
+}
+
+#[tokio::test]
+async fn a_call_with_secrets_waits_for_the_memory_that_keeping_them_out_takes() {
+    let twice = EngineConfig { memory_bytes_total: 2 * CallLimits::default().memory_bytes, ..config() };
+    let fixture = Fixture::with(twice).await;
+    let enter = || fixture.transformer.enter(AccountId(1), &fixture.limits, &fixture.grants).now_or_never();
+    let both = [enter(), enter()];
+    assert!(both.iter().all(Option::is_some), "there is room for two calls without secrets");
+    drop(both);
+    let granted = Grants { secret: vec!["key".to_owned()], ..Grants::default() };
+    let enter = || fixture.transformer.enter(AccountId(1), &fixture.limits, &granted).now_or_never();
+    let first = enter();
+    assert!(first.is_some() && enter().is_none(), "and for one with secrets, which takes a little more");
+    drop(first);
+    assert!(enter().is_some());
+}
+
+#[test]
+fn looking_for_secrets_in_what_a_guest_returned_is_time_of_its_call() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).max_blocking_threads(1).enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut fixture = reader().await;
+        let long = json!({ "do": "emit-bytes", "bytes": 200_000 });
+        fixture.output(long.clone()).await;
+        fixture.limits.wall_ms = 500;
+        // Long outputs are looked through on a thread for that, and the only one is busy.
+        let (let_go, wait) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || wait.recv().is_err());
+        let called = timeout(
+            Duration::from_secs(20),
+            fixture.fails(long, FailureKind::TimedOut, "took longer than its limit of 500 ms"),
+        );
+        let is_ended = called.await.is_ok();
+        drop(let_go);
+        busy.await.expect("no panic");
+        assert!(is_ended, "the call goes on past its wall time");
+    });
 }

@@ -7,6 +7,8 @@ use super::{Manifest, TriggerAuth};
 pub struct CredentialUse<'m> {
     /// A JSON Pointer.
     pub pointer: String,
+    /// Who needs it, such as "node `order/send`".
+    pub user: String,
     pub name: &'m str,
 }
 
@@ -16,14 +18,22 @@ impl Manifest {
         let mut uses = Vec::new();
         for (index, trigger) in self.triggers.iter().enumerate() {
             if let TriggerAuth::Signature(signature) = &trigger.http.auth {
-                let used = |name| CredentialUse { pointer: format!("/triggers/{index}/auth/credential"), name };
+                let user = format!("trigger `{}`", trigger.name);
+                let used = |name| CredentialUse {
+                    pointer: format!("/triggers/{index}/auth/credential"),
+                    user: user.clone(),
+                    name,
+                };
                 uses.extend(signature.credentials.iter().map(|name| used(name.as_str())));
             }
         }
         for (grid_name, grid) in &self.grids {
             for (node_name, node) in &grid.nodes {
-                let used =
-                    |name| CredentialUse { pointer: format!("/grids/{grid_name}/nodes/{node_name}/grants"), name };
+                let used = |name| CredentialUse {
+                    pointer: format!("/grids/{grid_name}/nodes/{node_name}/grants"),
+                    user: format!("node `{grid_name}/{node_name}`"),
+                    name,
+                };
                 uses.extend(node.grants.credential_names().into_iter().map(used));
             }
         }
@@ -58,6 +68,8 @@ mod tests {
             manifest.credential_uses().into_iter().map(|one| (one.pointer, one.name)).collect();
         let trigger = || "/triggers/0/auth/credential".to_owned();
         let node = "/grids/main/nodes/told/grants".to_owned();
+        let users: Vec<String> = manifest.credential_uses().into_iter().map(|one| one.user).collect();
+        assert_eq!(users, ["trigger `in`", "trigger `in`", "node `main/told`"]);
         assert_eq!(uses, [(trigger(), "sender"), (trigger(), "next"), (node, "key")]);
     }
 }

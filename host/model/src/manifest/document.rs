@@ -8,6 +8,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
+mod insert;
+
 use super::reader::{FAULTS_MAX, Faults};
 use crate::fault::Fault;
 

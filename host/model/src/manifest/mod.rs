@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, str::FromStr};
 use semver::VersionReq;
 use serde_json::Value;
 
+pub mod dev;
 pub mod document;
 pub mod origin;
 pub mod reader;
@@ -16,6 +17,7 @@ pub mod variables;
 mod credential_uses;
 mod dedupe;
 mod each;
+mod event_schema;
 mod grants;
 mod nodes;
 mod order;
@@ -27,6 +29,7 @@ mod triggers;
 pub use credential_uses::CredentialUse;
 pub use dedupe::{Dedupe, InvalidDedupe};
 pub use each::{EACH_CONCURRENCY, EACH_CONCURRENCY_MAX, ELEMENTS_HIGHEST, Each};
+pub use event_schema::EventSchema;
 pub use nodes::NodeDefinition;
 pub use origin::Origin;
 pub use reply::{Reply, ReplyFrom};
@@ -51,6 +54,8 @@ pub struct Manifest {
     /// In the order of the manifest: the first that matches a request counts.
     pub targets: Vec<Target>,
     pub grids: BTreeMap<String, GridDefinition>,
+    /// What `trellis dev` adds. Nothing else heeds it.
+    pub dev: dev::DevDefinition,
 }
 
 /// A directed acyclic graph of nodes, as written.
@@ -121,7 +126,6 @@ impl Manifest {
     /// Reads a document with faults as well: what is left of it can be checked further, so that a person sees all at once.
     pub fn read_as_far_as_possible(document: &Item) -> (Self, Vec<Fault>) {
         let mut faults = Faults::default();
-        // `[dev]` speaks to `trellis dev` alone.
         let fields = faults.fields(document, &["project", "plugins", "triggers", "targets", "grids", "dev"]);
         let project = fields.required(&mut faults, "project", "add `[project]` with a `name`");
         let manifest = Self {
@@ -130,6 +134,7 @@ impl Manifest {
             grids: fields.optional("grids").map(|item| read_grids(&mut faults, item)).unwrap_or_default(),
             triggers: fields.optional("triggers").map(|item| triggers::read(&mut faults, item)).unwrap_or_default(),
             targets: fields.optional("targets").map(|item| targets::read(&mut faults, item)).unwrap_or_default(),
+            dev: fields.optional("dev").map(|item| dev::read(&mut faults, item)).unwrap_or_default(),
         };
         check_references(&mut faults, document, &manifest);
         (manifest, faults.into_vec())
@@ -209,6 +214,11 @@ fn check_references(faults: &mut Faults, document: &Item, manifest: &Manifest) {
             }
         }
     }
+    if let Some(event) =
+        manifest.dev.event.as_ref().filter(|event| !sections.triggers.contains(&event.trigger.as_str()))
+    {
+        faults.push(unknown(document, "/dev/event/trigger", "trigger", &event.trigger, &sections.triggers));
+    }
     for (index, trigger) in manifest.triggers.iter().enumerate() {
         if !trigger.grid.is_empty() && !sections.grids.contains(&trigger.grid.as_str()) {
             let pointer = format!("/triggers/{index}/grid");
@@ -221,6 +231,7 @@ fn check_references(faults: &mut Faults, document: &Item, manifest: &Manifest) {
 struct Sections<'i> {
     plugins: Vec<&'i str>,
     grids: Vec<&'i str>,
+    triggers: Vec<&'i str>,
 }
 
 impl<'i> Sections<'i> {
@@ -231,7 +242,15 @@ impl<'i> Sections<'i> {
             }
             _ => Vec::new(),
         };
-        Self { plugins: names("/plugins"), grids: names("/grids") }
+        let name_of = |item: &'i Item| match &item.find("/name")?.kind {
+            document::ItemKind::Text(name) => Some(name.as_str()),
+            _ => None,
+        };
+        let triggers = match document.find("/triggers").map(|item| &item.kind) {
+            Some(document::ItemKind::List(items)) => items.iter().take(SECTIONS_MAX).filter_map(name_of).collect(),
+            _ => Vec::new(),
+        };
+        Self { plugins: names("/plugins"), grids: names("/grids"), triggers }
     }
 }
 

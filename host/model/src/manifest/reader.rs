@@ -97,7 +97,8 @@ impl Faults {
         match parse_duration_ms(&text) {
             Some(value) if (least..=most).contains(&value) => return Some(value),
             Some(value) => {
-                self.push(item.place.fault(format!("`{text}` is {value} ms; from {least} ms to {most} ms is allowed")));
+                debug_assert!(value < least || value > most);
+                self.out_of_range(item, &text, shown(least, &DURATION_UNITS), shown(most, &DURATION_UNITS));
             }
             None => {
                 let fault = item.place.fault(format!("`{text}` is no duration"));
@@ -113,14 +114,19 @@ impl Faults {
         match parse_bytes(&text) {
             Some(value) if (least..=most).contains(&value) => return Some(value),
             Some(value) => {
-                self.push(item.place.fault(format!("`{text}` is {value} bytes; from {least} to {most} is allowed")));
+                debug_assert!(value < least || value > most);
+                self.out_of_range(item, &text, shown(least, &BYTE_UNITS), shown(most, &BYTE_UNITS));
             }
             None => {
                 let fault = item.place.fault(format!("`{text}` is no size"));
-                self.push(fault.fix("write a number and a unit: B, KiB or MiB, such as \"64MiB\""));
+                self.push(fault.fix("write a number and a unit: B, KiB, MiB or GiB, such as \"64MiB\""));
             }
         }
         None
+    }
+
+    fn out_of_range(&mut self, item: &Item, text: &str, least: String, most: String) {
+        self.push(item.place.fault(format!("`{text}` is out of range; from {least} to {most} is allowed")));
     }
 
     pub fn list<'i>(&mut self, item: &'i Item) -> &'i [Item] {
@@ -200,11 +206,24 @@ fn suggestion(written: &str, known: &[&str]) -> String {
 }
 
 fn parse_duration_ms(text: &str) -> Option<u64> {
-    parse_with_unit(text, &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)])
+    parse_with_unit(text, &DURATION_UNITS)
 }
 
 fn parse_bytes(text: &str) -> Option<u64> {
-    parse_with_unit(text, &[("KiB", 1 << 10), ("MiB", 1 << 20), ("B", 1)])
+    parse_with_unit(text, &BYTE_UNITS)
+}
+
+/// Names of units and what they come to in milliseconds, the largest first.
+const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+/// The same in bytes.
+const BYTE_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+/// A number in the largest unit that loses nothing, as a person would write it here.
+fn shown(number: u64, units: &[(&str, u64)]) -> String {
+    let fits = |(_, factor): &&(&str, u64)| number != 0 && number.is_multiple_of(*factor);
+    let smallest = units.last().expect("there are units");
+    let (name, factor) = units.iter().find(fits).unwrap_or(smallest);
+    format!("{}{name}", number / factor)
 }
 
 fn parse_with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {

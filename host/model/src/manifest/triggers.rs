@@ -1,8 +1,9 @@
 //! The triggers of a project: what starts which grid.
 
 use super::{
-    Dedupe, Reply, SECTIONS_MAX, check_count,
+    Dedupe, EventSchema, Reply, SECTIONS_MAX, check_count,
     document::Item,
+    event_schema,
     reader::{Faults, Fields},
     reply, senders,
 };
@@ -29,6 +30,8 @@ pub struct HttpTrigger {
     /// the scheme of its signatures gives an event.
     pub dedupe: Option<Dedupe>,
     pub reply: Reply,
+    /// What events look like. Others are refused.
+    pub schema: Option<EventSchema>,
 }
 
 /// Who may send events to a trigger.
@@ -67,8 +70,8 @@ pub(super) fn read(faults: &mut Faults, item: &Item) -> Vec<Trigger> {
 }
 
 fn read_trigger(faults: &mut Faults, item: &Item) -> Trigger {
-    let fields =
-        faults.fields(item, &["name", "kind", "grid", "methods", "path", "auth", "on_limit", "dedupe", "reply"]);
+    let fields = faults
+        .fields(item, &["name", "kind", "grid", "methods", "path", "auth", "on_limit", "dedupe", "reply", "schema"]);
     let name_item = fields.required(faults, "name", "add `name = \"…\"`");
     let name = name_item.and_then(|item| faults.text(item)).unwrap_or_default();
     if let Some(item) = name_item {
@@ -104,6 +107,7 @@ fn read_http(faults: &mut Faults, fields: Fields<'_>) -> HttpTrigger {
         auth,
         on_limit: on_limit.unwrap_or(OnLimit::Reject),
         reply: fields.optional("reply").map(|item| reply::read(faults, item)).unwrap_or_default(),
+        schema: fields.optional("schema").and_then(|item| event_schema::read(faults, item)),
     }
 }
 

@@ -262,8 +262,9 @@ mod tests {
 
     /// A node over the event's `list`, of two elements.
     fn mapped(out: &str, rare: &str) -> (GridPlan, NodeResult) {
-        let plan =
-            plan("a = { plugin = \"p\", each = \"in\", inputs = { in = \"event#/list\", extra = { literal = 1 } } }");
+        let plan = plan(
+            "a = { plugin = \"p\", each = { input = \"in\" }, inputs = { in = \"event#/list\", extra = { literal = 1 } } }",
+        );
         let outputs = [("out".to_owned(), raw(out)), ("rare".to_owned(), raw(rare))].into();
         let result =
             NodeResult { attempts: 2, outputs, elements_total: Some(2), ..NodeResult::new("a", NodeState::Succeeded) };

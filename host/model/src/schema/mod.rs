@@ -12,3 +12,8 @@ mod words;
 
 pub use bounds::{DEPTH_MAX, PATTERNS_MAX, SAME_VALUE_MAX};
 pub use validator::{InvalidSchema, Misfit, Validator};
+
+/// Whether a schema can be used here at all: [`Validator::new`] says why not.
+pub fn is_bounded(schema: &serde_json::Value) -> bool {
+    bounds::measure(schema).is_ok()
+}

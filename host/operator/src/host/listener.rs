@@ -99,7 +99,7 @@ impl Listener {
                 Ok(())
             }
             Notice::Taken(account, shard) => {
-                self.limiter.count(Queue { shard, account }).await;
+                self.limiter.count(Queue { shard: *shard, account: *account }).await;
                 Ok(())
             }
             Notice::Balance => {

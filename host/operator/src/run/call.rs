@@ -43,6 +43,8 @@ pub struct NodeCall {
     pub waiting: Option<TargetWait>,
     /// Calls in a row before this one that the host could not make.
     pub held_up: u32,
+    /// How many of them because its plugin could not be compiled.
+    pub uncompiled: u32,
     /// Is told how far the call has come.
     pub voice: Arc<CallVoice>,
 }
@@ -54,6 +56,8 @@ pub enum CallEnd {
     Throttled(Duration),
     /// The plugin cannot be loaded, or its secrets cannot be had; the reason says whether it may be another time.
     NotLoaded(Reason),
+    /// Compiling the plugin, which was accepted once, took more than it may: why, and how to mend it.
+    Uncompilable(String),
     /// The host has failed in the middle of it: how far it came nobody knows.
     Broken(Reason),
 }
@@ -72,7 +76,7 @@ impl NodeCall {
     pub async fn run(&self, context: &RunContext, mut start: Option<Start>) -> CallEnd {
         let transformer = match giving_up(&mut start, self.load(context)).await {
             Ok(transformer) => transformer,
-            Err(reason) => return CallEnd::NotLoaded(reason),
+            Err(end) => return end,
         };
         // Before the permit: it is taken right before the module is instantiated.
         let _slots = giving_up(&mut start, self.enter(context)).await;
@@ -128,11 +132,16 @@ impl NodeCall {
         [of_grid, of_account]
     }
 
-    async fn load(&self, context: &RunContext) -> Result<Arc<trellis_engine::Transformer>, Reason> {
+    async fn load(&self, context: &RunContext) -> Result<Arc<trellis_engine::Transformer>, CallEnd> {
+        fail_point!("plugin-uncompilable", Err(CallEnd::Uncompilable("compiling it took too long".to_owned())));
+        fail_point!("plugin-not-loaded", {
+            let message = "cannot read the component".to_owned();
+            Err(CallEnd::NotLoaded(Reason { kind: ReasonKind::Host, message }))
+        });
         let plugin = self.planned().plugin;
-        let digest = self.revision.digest(plugin).ok_or_else(|| Reason {
-            kind: ReasonKind::Permanent,
-            message: format!("plugin {plugin} of this revision does not exist any more"),
+        let digest = self.revision.digest(plugin).ok_or_else(|| {
+            let message = format!("plugin {plugin} of this revision does not exist any more");
+            CallEnd::NotLoaded(Reason { kind: ReasonKind::Permanent, message })
         })?;
         let (database, storage) = (context.database.clone(), Arc::clone(&self.storage));
         let bytes = || async move {
@@ -142,7 +151,7 @@ impl NodeCall {
             })?;
             found.map(Into::into).ok_or_else(|| "its bytes are not in the database".to_owned())
         };
-        context.engine.load(digest, bytes).await.map_err(|error| load_reason(&error))
+        context.engine.load_for(self.queue.account, digest, bytes).await.map_err(|error| not_loaded(&error))
     }
 
     fn caller(&self, context: &RunContext) -> Caller {
@@ -180,15 +189,14 @@ impl NodeCall {
     }
 }
 
-fn load_reason(error: &LoadError) -> Reason {
+fn not_loaded(error: &LoadError) -> CallEnd {
     let kind = match error {
-        // It was compiled once: that it takes too much now may be for want of time on this machine.
-        LoadError::Bytes { .. } | LoadError::Upload(UploadError::Unavailable(_) | UploadError::Uncompilable(_)) => {
-            ReasonKind::Host
-        }
+        // It was compiled once: that it takes too much now may be for want of time on this machine, or may be for good.
+        LoadError::Upload(UploadError::Uncompilable(_)) => return CallEnd::Uncompilable(error.to_string()),
+        LoadError::Bytes { .. } | LoadError::Upload(UploadError::Unavailable(_)) => ReasonKind::Host,
         LoadError::WrongDigest { .. } | LoadError::Upload(UploadError::Faults(_)) => ReasonKind::Permanent,
     };
-    Reason { kind, message: error.to_string() }
+    CallEnd::NotLoaded(Reason { kind, message: error.to_string() })
 }
 
 pub fn log_lines(log: RunLog) -> Vec<LogLine> {

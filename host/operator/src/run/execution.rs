@@ -216,6 +216,7 @@ impl<'c> Execution<'c> {
             storage: Arc::new(storage),
             waiting: before.and_then(|result| result.waiting.clone()),
             held_up: before.map_or(0, |result| result.held_up),
+            uncompiled: before.map_or(0, |result| result.uncompiled),
             voice: Arc::clone(&voice),
         }
     }
@@ -239,6 +240,7 @@ impl<'c> Execution<'c> {
                 self.suspend(Suspension::Throttled(DATABASE_PAUSE));
             }
             CallEnd::NotLoaded(reason) if reason.kind == ReasonKind::Host => self.hold_up(call, &reason.message),
+            CallEnd::Uncompilable(message) => self.hold_up_uncompiled(call, &message),
             CallEnd::NotLoaded(reason) | CallEnd::Broken(reason) => {
                 self.fail(call, reason, None, Vec::new(), Metering::default());
             }
@@ -291,9 +293,24 @@ impl<'c> Execution<'c> {
     /// A node could not be called for want of something that is the host's to have: it is called again, each time after a
     /// longer wait, and no attempt is counted.
     fn hold_up(&mut self, call: &NodeCall, message: &str) {
+        let held_up = self.held_up(call, message);
+        self.note(call, held_up);
+    }
+
+    fn held_up(&self, call: &NodeCall, message: &str) -> NodeResult {
         let due_at_ms = self.context.clock.now_ms().saturating_add(waiting::held_up_ms(call.held_up, jitter(call)));
-        let result = waiting::for_host(call, message, due_at_ms, Vec::new(), Metering::default());
-        self.note(call, result);
+        waiting::for_host(call, message, due_at_ms, Vec::new(), Metering::default())
+    }
+
+    /// A node's plugin could not be compiled: that is tried again, as the machine may have been too busy, but not for ever.
+    fn hold_up_uncompiled(&mut self, call: &NodeCall, message: &str) {
+        match waiting::uncompiled(call.uncompiled, message) {
+            Ok(uncompiled) => {
+                let held_up = self.held_up(call, message);
+                self.note(call, NodeResult { uncompiled, ..held_up });
+            }
+            Err(reason) => self.fail(call, reason, None, Vec::new(), Metering::default()),
+        }
     }
 
     /// A node failed: for now, if its retry policy has attempts left, or for good.

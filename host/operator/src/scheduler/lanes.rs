@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of other queues, and not how many runs may be started.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Instant};
 
 use trellis_model::{ConcurrencyKey, Lane, RunId, place::LANE_COUNT};
 use trellis_store::fetch::FoundKey;
@@ -27,6 +27,8 @@ struct Line {
     is_awake: bool,
     /// Runs up to here were fetched.
     cursor: Option<RunId>,
+    /// Runs up to here are passed over until then. Of KEYED, which has no order, all of them.
+    passed_over: Option<(RunId, Instant)>,
 }
 
 impl Lanes {
@@ -35,11 +37,30 @@ impl Lanes {
     }
 
     fn is_awake(&self, lane: Lane) -> bool {
-        self.lines[lane as usize].is_awake
+        let line = self.lines[lane as usize];
+        line.is_awake && (lane != Lane::Keyed || line.passed_over.is_none())
     }
 
     pub(super) fn is_any_awake(&self) -> bool {
-        self.lines.iter().any(|line| line.is_awake)
+        Lane::ALL.into_iter().any(|lane| self.is_awake(lane))
+    }
+
+    /// Passes over the runs of a lane up to this one, however it is woken. True: until then; false: until somebody said
+    /// before, that is, sooner.
+    pub(super) fn pass_over(&mut self, lane: Lane, run: RunId, until: Instant) -> bool {
+        let line = self.line(lane);
+        let before = line.passed_over;
+        line.passed_over = Some(before.map_or((run, until), |(last, until)| (last.max(run), until)));
+        before.is_none()
+    }
+
+    /// Passes over nothing any more, if it was to be until then.
+    pub(super) fn take_up(&mut self, lane: Lane, until: Instant) -> bool {
+        self.line(lane).passed_over.take_if(|(_, time)| *time == until).is_some()
+    }
+
+    pub(super) fn is_any_passed_over(&self) -> bool {
+        self.lines.iter().any(|line| line.passed_over.is_some())
     }
 
     pub(super) fn wake(&mut self, lane: Lane, cursor: RunId) {
@@ -64,7 +85,9 @@ impl Lanes {
             (false, true) => Lane::Keyed,
             (false, false) => Lane::Low,
         };
-        (lane, self.line(lane).cursor.unwrap_or(RunId(0)))
+        let line = self.line(lane);
+        let passed_over = line.passed_over.map(|(run, _)| run).filter(|_| lane != Lane::Keyed);
+        (lane, line.cursor.max(passed_over).unwrap_or(RunId(0)))
     }
 
     /// Notes the end of a fetch: the last run of it, whether the lane had less than was asked of it, and whether nothing.

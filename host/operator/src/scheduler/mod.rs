@@ -52,6 +52,11 @@ pub enum Message {
 const MESSAGES_AT_ONCE: usize = 256;
 /// How often every shard is looked through for work that nobody announced.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// A look usually takes a millisecond. One that takes longer than this walks over rows that were deleted and cannot be vacuumed
+/// yet, because some transaction is old: then announced shards wait for their next look, so that looking takes no more than
+/// its part of the time.
+const LOOK_SLOW: Duration = Duration::from_millis(5);
+const LOOK_PART: u32 = 10;
 /// After a failed statement.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// Jobs moved back to the queue in one statement, of all shards together: some tens of milliseconds. If more are due, the
@@ -82,6 +87,8 @@ pub struct Scheduler {
     /// No statement before then: the last one failed.
     paused_until: Option<Instant>,
     shards_to_look_at: HashSet<Shard>,
+    /// Not before then.
+    next_announced_look: Instant,
     /// A fetch, or the claim of a suspect, was not answered: it may have left a claim of which nobody knows.
     is_claim_lost: bool,
 }
@@ -111,6 +118,7 @@ impl Scheduler {
             next_due: None,
             paused_until: None,
             shards_to_look_at: HashSet::new(),
+            next_announced_look: Instant::now(),
             is_claim_lost: false,
         }
     }
@@ -177,7 +185,9 @@ impl Scheduler {
         if self.can_start() {
             return Duration::ZERO;
         }
-        let next = [Some(self.next_look), self.next_due, self.queues.next_unthrottle()].into_iter().flatten().min();
+        let announced = (!self.shards_to_look_at.is_empty()).then_some(self.next_announced_look);
+        let times = [Some(self.next_look), announced, self.next_due, self.queues.next_unthrottle()];
+        let next = times.into_iter().flatten().min();
         next.map_or(LOOK_INTERVAL, |next| next.saturating_duration_since(now))
     }
 
@@ -252,13 +262,17 @@ impl Scheduler {
     async fn look_for_work(&mut self, now: Instant) -> Result<(), StoreError> {
         let shards: Vec<Shard> = if now >= self.next_look {
             self.holdings.keys().copied().collect()
+        } else if now < self.next_announced_look {
+            return Ok(());
         } else {
             self.shards_to_look_at.iter().copied().filter(|shard| self.holdings.contains_key(shard)).collect()
         };
         if !shards.is_empty() {
+            let began = Instant::now();
             for (queue, lane) in self.context.database.queues_with_jobs(&shards).await? {
                 self.wake(queue, lane, RunId(0));
             }
+            self.next_announced_look = Instant::now() + look_pause(began.elapsed());
         }
         self.shards_to_look_at.clear();
         if now >= self.next_look {
@@ -298,5 +312,23 @@ impl Scheduler {
         let next = self.context.database.next_due(&shards).await?;
         self.next_due = next.map(|after| Instant::now() + after);
         Ok(())
+    }
+}
+
+/// How long announced shards wait after a look that took so long.
+fn look_pause(took: Duration) -> Duration {
+    if took <= LOOK_SLOW { Duration::ZERO } else { (took * (LOOK_PART - 1)).min(LOOK_INTERVAL) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_that_take_long_take_no_more_than_their_part_of_the_time() {
+        assert_eq!(look_pause(LOOK_SLOW), Duration::ZERO, "what is announced is usually looked at at once");
+        let slow = Duration::from_millis(30);
+        assert_eq!((slow + look_pause(slow)) / LOOK_PART, slow);
+        assert_eq!(look_pause(Duration::from_secs(60)), LOOK_INTERVAL, "and no later than without any announcement");
     }
 }

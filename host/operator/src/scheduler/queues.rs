@@ -49,6 +49,8 @@ pub struct Queues {
     throttled: BinaryHeap<Reverse<(Instant, Queue)>>,
     /// Runs that were put aside, and until when.
     aside: BinaryHeap<Reverse<(Instant, Queue, RunId)>>,
+    /// Lanes of which the beginning is passed over, and until when.
+    passed_over: BinaryHeap<Reverse<(Instant, Queue, Lane)>>,
     /// Runs in flight of each shard that has any.
     in_flight: HashMap<Shard, usize>,
     /// Payloads of all runs in flight.
@@ -272,6 +274,7 @@ impl Queues {
     /// Makes throttled queues ready whose time has come, and runs that were put aside fit to be fetched again.
     pub fn unthrottle(&mut self, now: Instant) {
         self.take_back(now);
+        self.take_up(now);
         while let Some(Reverse((until, queue))) = self.throttled.peek().copied() {
             if until > now {
                 return;
@@ -290,7 +293,8 @@ impl Queues {
     pub fn next_unthrottle(&self) -> Option<Instant> {
         let queue = self.throttled.peek().map(|Reverse((until, _))| *until);
         let run = self.aside.peek().map(|Reverse((until, ..))| *until);
-        queue.into_iter().chain(run).min()
+        let lane = self.passed_over.peek().map(|Reverse((until, ..))| *until);
+        queue.into_iter().chain(run).chain(lane).min()
     }
 
     /// Makes throttled queues of an account be looked at again: its limits changed.
@@ -324,6 +328,7 @@ impl Queues {
         self.ready.retain(|queue| !is_lost(queue.shard));
         self.throttled.retain(|Reverse((_, queue))| !is_lost(queue.shard));
         self.aside.retain(|Reverse((_, queue, _))| !is_lost(queue.shard));
+        self.passed_over.retain(|Reverse((_, queue, _))| !is_lost(queue.shard));
         self.in_flight.retain(|shard, _| !is_lost(*shard));
         let lost = self.queues.extract_if(|queue, _| is_lost(queue.shard));
         self.bytes_in_flight -=
@@ -386,7 +391,8 @@ impl QueueState {
     }
 
     fn is_idle(&self) -> bool {
-        self.state == State::Empty && self.in_flight.is_empty() && self.aside.is_empty()
+        let has_runs = !self.in_flight.is_empty() || !self.aside.is_empty() || self.lanes.is_any_passed_over();
+        self.state == State::Empty && !has_runs
     }
 
     fn is_stopped(&self) -> bool {

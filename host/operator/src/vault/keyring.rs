@@ -17,6 +17,8 @@ use zeroize::Zeroizing;
 pub const KEY_BYTES: usize = 32;
 /// 192 bits: enough for random ones, however many credentials are sealed with a key.
 pub const NONCE_BYTES: usize = 24;
+/// By so many bytes what is sealed is longer than its text.
+pub const TAG_BYTES: usize = 16;
 /// Master keys in one keyring: one in use, one that is retired, and room for those who forgot to finish.
 const KEYS_MAX: usize = 16;
 /// What the seal is bound to begins with this, so that nothing else sealed with the same key could pass for a credential.
@@ -182,6 +184,7 @@ mod tests {
         let sealed = sealed(&keyring);
         assert_eq!(keyring.open(&sealed).expect("opened").reveal(), "ghp_0123456789");
         assert!(!sealed.sealed.windows(4).any(|window| window == b"ghp_"));
+        assert_eq!(sealed.sealed.len() - TAG_BYTES, "ghp_0123456789".len());
     }
 
     #[test]

@@ -12,8 +12,8 @@ use trellis_store::{
     credentials::{CredentialName, SealedCredential, Stored},
 };
 
-use keyring::NONCE_BYTES;
 pub use keyring::{InvalidKeyring, KEY_BYTES, Keyring, OpenError, keyring_line};
+use keyring::{NONCE_BYTES, TAG_BYTES};
 
 /// Credentials sealed anew with one statement for reading them.
 const RESEAL_BATCH: i64 = 100;
@@ -130,6 +130,22 @@ impl Vault {
             Some((name, error))
         };
         Ok(names.iter().filter_map(of_one).collect())
+    }
+
+    /// How long the secrets of a project are, in bytes, by name; those that are not there are left out. Opens none.
+    ///
+    /// # Errors
+    /// [`VaultError::Store`] alone.
+    pub async fn lengths(
+        &self,
+        account: AccountId,
+        project: ProjectId,
+        names: &[&str],
+    ) -> Result<BTreeMap<String, usize>, VaultError> {
+        let stored = self.database.credentials(account, project, names).await?;
+        let length =
+            |credential: SealedCredential| (credential.of.name, credential.sealed.len().saturating_sub(TAG_BYTES));
+        Ok(stored.into_iter().map(length).collect())
     }
 
     /// Seals and stores a secret, in place of the one that has the name. A project has `most` at most.

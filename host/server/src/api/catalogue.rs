@@ -55,6 +55,12 @@ pub const KINDS: &[ProblemKind] = &[
         "Try again. If it stays, give the operator of the host the time and the address of the request.",
     ),
     kind(
+        "invalid-event",
+        "the event does not fit the schema of its trigger",
+        "The project says with `schema` what events of this trigger look like, and this one does not. No run came of it.",
+        "`faults` lists what does not fit, each with a JSON Pointer into the event. Mend the event, or the schema in the manifest.",
+    ),
+    kind(
         "invalid-manifest",
         "the manifest is not accepted",
         "The manifest has faults: keys that are not known, plugins that were not uploaded, edges that join nothing, credentials that are not set. Nothing was changed.",
@@ -121,16 +127,40 @@ pub const KINDS: &[ProblemKind] = &[
         "`detail` says why.",
     ),
     kind(
+        "run-failed",
+        "the run did not succeed",
+        "Somebody waited for the result of a run, and a node of it has failed for good, or it was cancelled. What the node said is not told to senders.",
+        "The header `trellis-run` names the run: whoever may see its project finds the reason with `trellis run show`.",
+    ),
+    kind(
+        "run-input",
+        "the run could do nothing with the event",
+        "Somebody waited for the result of a run, and a node of it does not take what it was given.",
+        "Compare the event with what the trigger's grid expects. The header `trellis-run` names the run, which has the reason.",
+    ),
+    kind(
         "run-state",
         "the run's state does not allow this",
         "The run is over, or is not over yet, or was replayed before.",
         "Look at it with `trellis run show`. A run that was replayed is replayed once more with `--again`.",
     ),
     kind(
+        "run-timeout",
+        "the run took too long",
+        "Somebody waited for the result of a run, and a node of it did not come to an end within its time, however often it was tried.",
+        "Send the event again later. The header `trellis-run` names the run, which says what took so long.",
+    ),
+    kind(
         "too-large",
         "the body is too large",
         "The body has more bytes than are taken here. `detail` says how many that are.",
         "Send less at once. An operator changes `http.body_max` and `http.upload_max`.",
+    ),
+    kind(
+        "too-many-streams",
+        "too many streams",
+        "The account follows, or waits for, as many runs at the same time as it may.",
+        "End some of them, or try again after `Retry-After`. An operator changes the settings under `watch`.",
     ),
     kind(
         "too-slow",

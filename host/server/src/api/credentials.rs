@@ -1,5 +1,7 @@
 //! Credentials of a project: set, list by name, delete. What was set is never told again, to nobody.
 
+mod too_long;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -8,16 +10,21 @@ use std::{
 use axum::{
     Extension, Json,
     extract::{Request, State},
+    response::{IntoResponse, Response},
 };
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trellis_model::{
-    AccountId, ProjectId,
+    AccountId, ProjectId, RevisionId,
     credential::{SECRET_BYTES_MIN, Secret, check_secret},
     description::check_name,
     fault::Fault,
-    manifest::{CredentialUse, Manifest, document::Item, reader::FAULTS_MAX},
+    manifest::{
+        CredentialUse, Manifest,
+        document::{self, Item},
+        reader::FAULTS_MAX,
+    },
     token::Scope,
 };
 use trellis_operator::vault::{Resealed, VaultError};
@@ -41,10 +48,13 @@ pub fn declared() -> Vec<Route> {
             .answers::<Page<CredentialView>>(200, "A page of credentials"),
         Route::put(ONE, Scope::CredentialsWrite, "Set a credential; its value is never told again", put)
             .json::<NewCredential>()
-            .answers_nothing(201, "It is new")
+            .answers::<CredentialSet>(201, "It is new")
             .answers_nothing(204, "It has a new value")
             .problems(&[409]),
-        Route::delete(ONE, Scope::CredentialsWrite, "Delete a credential", delete).answers_nothing(204, "It is gone"),
+        Route::delete(ONE, Scope::CredentialsWrite, "Delete a credential that nothing deployed needs", delete)
+            .query::<DeleteQuery>()
+            .answers_nothing(204, "It is gone")
+            .problems(&[409]),
         Route::post(
             "/v1/credentials/reseal",
             Scope::Operator,
@@ -90,6 +100,18 @@ impl From<CredentialInfo> for CredentialView {
     }
 }
 
+/// What is told of a credential that is new.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct CredentialSet {
+    pub project: String,
+    pub name: String,
+    /// Nothing was deployed to the project yet, and the credential waits for that.
+    pub awaits_deployment: bool,
+    /// A deployed project with a name so similar that it may have been meant, if this one awaits its deployment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub similar_project: Option<String>,
+}
+
 /// `PUT /v1/projects/{project}/credentials/{credential}`: 201 for a new one, 204 for a new value. A project that does not
 /// exist yet is made, for what is to be deployed there.
 pub async fn put(
@@ -97,21 +119,32 @@ pub async fn put(
     Extension(caller): Extension<Caller>,
     PathOf((project, name)): PathOf<(String, String)>,
     request: Request,
-) -> Result<StatusCode, Problem> {
+) -> Result<Response, Problem> {
     check_name(&name).map_err(|reason| Problem::bad_request(format!("credential name `{name}` {reason}")))?;
     let body_max = api.config.credential_bytes_max.saturating_mul(JSON_FACTOR).saturating_add(JSON_ROOM_BYTES);
     let secret = read_secret(&read_body(request.into_body(), body_max).await?)?;
     check_secret(secret.reveal(), api.config.credential_bytes_max)
         .map_err(|unfit| Problem::bad_request(unfit.to_string()))?;
     let of = CredentialName { account: caller.account()?, project: project_for(&api, &caller, &project).await?, name };
+    fits_its_nodes(&api, &caller, &project, &of, secret.reveal().len()).await?;
     match api.host.vault.put(&of, &secret, api.config.credentials_max).await? {
-        Stored::Created => Ok(StatusCode::CREATED),
-        Stored::Replaced => Ok(StatusCode::NO_CONTENT),
+        Stored::Created => {
+            let set = told(&api, &caller, project, of.name).await?;
+            Ok((StatusCode::CREATED, Json(set)).into_response())
+        }
+        Stored::Replaced => Ok(StatusCode::NO_CONTENT.into_response()),
         Stored::Full => Err(Problem::conflict(format!(
             "project `{project}` has {} credentials, as many as it may have; delete one that nobody uses",
             api.config.credentials_max
         ))),
     }
+}
+
+async fn told(api: &Api, caller: &Caller, project: String, name: String) -> Result<CredentialSet, Problem> {
+    let found = api.host.database.project(caller.account()?, &project).await?;
+    let awaits_deployment = found.is_none_or(|found| found.revision.is_none());
+    let similar_project = if awaits_deployment { projects::near(api, caller, &project).await? } else { None };
+    Ok(CredentialSet { project, name, awaits_deployment, similar_project })
 }
 
 /// What is wrong with the body is said without a word of it.
@@ -156,18 +189,59 @@ pub async fn list(
     Ok(Json(Page::new(views, limit, |view: &CredentialView| view.name.clone())))
 }
 
-/// `DELETE /v1/projects/{project}/credentials/{credential}`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteQuery {
+    /// Even if the current revision needs it.
+    #[serde(default)]
+    force: bool,
+}
+
+/// `DELETE /v1/projects/{project}/credentials/{credential}`: refused while the current revision needs it.
 pub async fn delete(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
     PathOf((project, name)): PathOf<(String, String)>,
+    QueryOf(query): QueryOf<DeleteQuery>,
 ) -> Result<StatusCode, Problem> {
     let found = projects::find(&api, &caller, &project).await?;
+    if !query.force {
+        let users = users(&api, &caller, found.revision, &name).await?;
+        if !users.is_empty() {
+            let users = users.join(", ");
+            return Err(Problem::conflict(format!(
+                "credential `{name}` is needed by {users} of project `{project}`; deploy without it first, or delete it all the same with `force`"
+            )));
+        }
+    }
     if api.host.database.delete_credential(caller.account()?, found.id, &name).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(Problem::not_found(format!("project `{project}` has no credential `{name}`")))
     }
+}
+
+/// Nodes and triggers shown that need a credential.
+const USERS_MAX: usize = 10;
+
+/// Who needs the credential in a revision.
+async fn users(api: &Api, caller: &Caller, revision: Option<RevisionId>, name: &str) -> Result<Vec<String>, Problem> {
+    let Some(revision) = revision else { return Ok(Vec::new()) };
+    let stored = api.host.database.revision(caller.account()?, revision).await?;
+    let document = stored.and_then(|stored| document::from_stored_json(&stored.manifest.to_string()).ok());
+    // One that cannot be read any more runs nothing either.
+    let Some(manifest) = document.map(|document| Manifest::read_as_far_as_possible(&document).0) else {
+        return Ok(Vec::new());
+    };
+    let mut users: Vec<String> =
+        manifest.credential_uses().into_iter().filter(|used| used.name == name).map(|used| used.user).collect();
+    users.dedup();
+    let more = users.len().saturating_sub(USERS_MAX);
+    users.truncate(USERS_MAX);
+    if more > 0 {
+        users.push(format!("{more} more"));
+    }
+    Ok(users)
 }
 
 /// What keeps a manifest from being deployed to a project: credentials that are not there, or that this host cannot open,
@@ -191,7 +265,33 @@ pub async fn faults(
     let names: BTreeSet<&str> = uses.iter().map(|used| used.name).collect();
     let names: Vec<&str> = names.into_iter().collect();
     let unusable = api.host.vault.unusable(account, id, &names).await?;
-    Ok(faults_of(&uses, &unusable, project, document))
+    let mut faults = faults_of(&uses, &unusable, project, document);
+    faults.extend(too_long::faults(document, manifest, &api.host.vault.lengths(account, id, &names).await?));
+    Ok(faults)
+}
+
+/// Whether a value of so many bytes leaves every node of what the project runs within the text that it may be granted.
+async fn fits_its_nodes(
+    api: &Api,
+    caller: &Caller,
+    project: &str,
+    of: &CredentialName,
+    bytes: usize,
+) -> Result<(), Problem> {
+    let revision = match projects::current_revision(api, caller, project).await {
+        Ok(revision) => revision,
+        // It was never deployed: that is when the next look is taken.
+        Err(problem) if problem.status == StatusCode::NOT_FOUND.as_u16() => return Ok(()),
+        Err(problem) => return Err(problem),
+    };
+    let names = too_long::granted_beside(&revision, &of.name);
+    if names.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut lengths = api.host.vault.lengths(of.account, of.project, &names).await?;
+    lengths.insert(of.name.clone(), bytes);
+    too_long::refusal(&revision, &of.name, &lengths).map_or(Ok(()), |refusal| Err(Problem::conflict(refusal)))
 }
 
 fn faults_of(
@@ -249,10 +349,10 @@ mod tests {
     #[test]
     fn a_credential_that_is_missing_is_found_behind_any_number_of_others_and_few_are_told_of() {
         let names: Vec<String> = (0..3 * FAULTS_MAX).map(|number| format!("key-{number}")).collect();
-        let used = |name| CredentialUse { pointer: "/grids/main".to_owned(), name };
+        let used = |name| CredentialUse { pointer: "/grids/main".to_owned(), user: String::new(), name };
         let uses: Vec<CredentialUse<'_>> = names.iter().map(|name| used(name.as_str())).collect();
         let missing = |name: &str| VaultError::Missing { name: name.to_owned() };
-        let document = trellis_model::manifest::document::from_toml("").expect("an empty document");
+        let document = document::from_toml("").expect("an empty document");
         let faults = |unusable: &[&str]| {
             let unusable = unusable.iter().map(|name| (*name, missing(name))).collect();
             faults_of(&uses, &unusable, "shop", &document)

@@ -11,7 +11,7 @@ use http::{HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use trellis_model::{AccountId, RunId, run::Event, token::Scope};
+use trellis_model::{AccountId, RunId, fault::did_you_mean, run::Event, token::Scope};
 use trellis_operator::{
     catalog::LoadedRevision,
     ingest::{self, NewEvent},
@@ -75,8 +75,11 @@ pub async fn send(
     let revision = projects::current_revision(&api, &caller, &project).await?;
     projects::servable(&revision)?;
     if revision.grid(&grid).is_none() {
-        let known = revision.grid_names().join(", ");
-        return Err(Problem::not_found(format!("project `{project}` has no grid `{grid}`; it has: {known}")));
+        let names = revision.grid_names();
+        let near = did_you_mean(&grid, names.iter().copied());
+        let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let known = names.join(", ");
+        return Err(Problem::not_found(format!("project `{project}` has no grid `{grid}`; it has: {known}{near}")));
     }
     let standing = rate_limit::standing(&api, account).await?;
     let wait = outcome::preferred_wait(request.headers());

@@ -20,7 +20,7 @@ use trellis_model::{
 use trellis_operator::{catalog::LoadedRevision, ingest::NewEvent, limiter::Standing};
 
 use super::{
-    Api, Problem, dedupe, events, hops,
+    Api, Problem, dedupe, event_schema, events, hops,
     outcome::Waiting,
     projects, rate_limit,
     request::{PathOf, text},
@@ -119,6 +119,7 @@ async fn accept(
     if let Err(refusal) = admitted {
         return dedupe::repeated_or(api, revision.account, &keys, refusal).await;
     }
+    event_schema::check(trigger, &data)?;
     let mut attributes = attributes(trigger, parts);
     attributes.extend(hops::attribute(api, revision.account, &parts.headers)?);
     let event = Event { attributes, data };

@@ -10,6 +10,8 @@ mod catalogue;
 mod credentials;
 mod cursor;
 mod dedupe;
+mod deploy;
+mod event_schema;
 mod events;
 mod fixture;
 mod gate;
@@ -29,6 +31,7 @@ mod rate_limit;
 mod recorded;
 mod replay;
 mod request;
+mod revisions;
 mod route;
 mod run_events;
 mod runs;
@@ -139,6 +142,8 @@ pub fn routes() -> Vec<Route> {
         plugins::declared(),
         wit::declared(),
         projects::declared(),
+        deploy::declared(),
+        revisions::declared(),
         stores::declared(),
         tokens::declared(),
         credentials::declared(),

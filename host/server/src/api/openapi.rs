@@ -252,7 +252,7 @@ const VERSION_PATTERN: &str =
 fn path_schema(name: &str) -> Value {
     match name {
         "run" => json!({ "type": "string", "pattern": "^run_[0-7][0-9a-hjkmnp-tv-z]{12}$" }),
-        "token" => json!({ "type": "integer", "format": "int64", "minimum": 1, "maximum": i64::MAX }),
+        "token" | "revision" => json!({ "type": "integer", "format": "int64", "minimum": 1, "maximum": i64::MAX }),
         "version" => json!({ "type": "string", "maxLength": 64, "pattern": VERSION_PATTERN }),
         "path" => json!({ "type": "string", "minLength": 1, "maxLength": 512 }),
         // Two names that every program on the way takes out of an address.

@@ -184,7 +184,7 @@ async fn set_yanked(
 async fn compile(api: &Api, account: AccountId, digest: Digest, bytes: Bytes) -> Result<Compiled, Problem> {
     let is_own = api.host.database.has_component(account, &digest.0).await?;
     let began = Instant::now();
-    let compiled = api.host.engine.compile_digested(digest, bytes).await.map_err(refused)?;
+    let compiled = api.host.engine.compile_digested(account, digest, bytes).await.map_err(refused)?;
     if !compiled.is_new && !is_own {
         tokio::time::sleep(compiled.build_time.saturating_sub(began.elapsed())).await;
     }

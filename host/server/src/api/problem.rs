@@ -138,24 +138,23 @@ impl Problem {
 
     /// An account follows as many runs as it may.
     pub fn too_many_streams(detail: impl Into<String>, wait: Duration) -> Self {
-        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-streams", "too many streams", detail);
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-streams", detail);
         Self { retry_after: Some(round_up(wait)), ..problem }
     }
 
     /// The run that somebody waited for did not succeed.
     pub fn run_failed(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_GATEWAY, "run-failed", "the run did not succeed", detail)
+        Self::new(StatusCode::BAD_GATEWAY, "run-failed", detail)
     }
 
     /// The same, for what was sent with its event.
     pub fn run_input(detail: impl Into<String>) -> Self {
-        let title = "the run could do nothing with the event";
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "run-input", title, detail)
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "run-input", detail)
     }
 
     /// The same, because something took too long.
     pub fn run_timeout(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::GATEWAY_TIMEOUT, "run-timeout", "the run took too long", detail)
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "run-timeout", detail)
     }
 
     pub fn unavailable(detail: impl Into<String>, wait: Duration) -> Self {

@@ -1,37 +1,21 @@
-//! Projects: deploy a manifest, list, show.
+//! Projects: list, show, find. How they are deployed is another module's part.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use axum::{
-    Extension, Json,
-    extract::{Request, State},
-};
-use http::{StatusCode, header::CONTENT_TYPE};
+use axum::{Extension, Json, extract::State};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-use trellis_model::{
-    AccountId, PluginId, ProjectId, RevisionId,
-    description::check_name,
-    fault::{Fault, did_you_mean},
-    manifest::{
-        Manifest, PluginReference,
-        document::{self, Item},
-    },
-    plan::{ResolvedPlugin, ResolvedPlugins, plan_grids},
-    token::Scope,
-};
+use serde_json::Value;
+use trellis_model::{AccountId, ProjectId, RevisionId, fault::did_you_mean, manifest::Trigger, token::Scope};
 use trellis_operator::catalog::{CatalogError, LoadedRevision};
-use trellis_store::{plugins::NoneFits, projects::Project};
+use trellis_store::projects::Project;
 
 use super::{
     Api, Problem,
     auth::Caller,
-    credentials,
-    gate::essence,
     page::{self, LIMIT_MAX, Page},
-    request::{PathOf, QueryOf, read_body, text},
-    route::{Media, Route},
+    request::{PathOf, QueryOf},
+    route::Route,
 };
 
 pub fn declared() -> Vec<Route> {
@@ -43,25 +27,7 @@ pub fn declared() -> Vec<Route> {
         Route::get(ONE, Scope::RunsRead, "Show a project with its manifest", show)
             .answers::<ProjectView>(200, "The project")
             .problems(&[409]),
-        Route::put(ONE, Scope::ProjectsWrite, "Deploy a manifest, all of it or nothing", deploy)
-            .query::<DeployQuery>()
-            .json::<Map<String, Value>>()
-            .example(example_manifest)
-            .bytes(Media::Toml)
-            .answers::<Deployed>(200, "It could be deployed; this was a dry run")
-            .answers::<Deployed>(201, "It is deployed")
-            .problems(&[409, 422]),
     ]
-}
-
-/// For the document.
-fn example_manifest() -> Value {
-    serde_json::json!({
-        "project": { "name": "shop" },
-        "plugins": { "tally": "tally@^1" },
-        "triggers": [{ "name": "orders", "kind": "http", "grid": "order", "path": "/orders" }],
-        "grids": { "order": { "nodes": { "tally": { "plugin": "tally", "inputs": { "order": "event" } } } } },
-    })
 }
 
 /// A project as the API shows it.
@@ -85,182 +51,17 @@ pub struct TriggerView {
     pub url: String,
 }
 
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Deployed {
-    pub project: String,
-    /// Absent in a dry run.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub revision: Option<RevisionId>,
-    /// Plugin name in the manifest → the version that was chosen.
-    pub plugins: BTreeMap<String, String>,
-    pub triggers: Vec<TriggerView>,
-}
-
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DeployQuery {
-    #[serde(default)]
-    dry_run: bool,
-}
-
-/// `PUT /v1/projects/{project}`: a manifest, TOML or JSON. All of it is deployed, or nothing.
-pub async fn deploy(
-    State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-    PathOf(name): PathOf<String>,
-    QueryOf(query): QueryOf<DeployQuery>,
-    request: Request,
-) -> Result<(StatusCode, Json<Deployed>), Problem> {
-    let account = caller.account()?;
-    check_own(&api, &caller, &name).await?;
-    let document = read_document(&api, request).await?;
-    let (manifest, mut faults) = Manifest::read_as_far_as_possible(&document);
-    faults.extend(project_name_fault(&document, &manifest, &name));
-    let (resolved, versions, missing) = resolve(&api, account, &document, &manifest).await?;
-    faults.extend(missing);
-    if let Err(unfit) = plan_grids(&manifest, &resolved) {
-        // What a fault has taken away is not missed a second time.
-        let known = faults.clone();
-        let is_new = |fault: &Fault| known.iter().all(|other| !is_related(&fault.pointer, &other.pointer));
-        faults.extend(with_places(&document, unfit).into_iter().filter(is_new));
-    }
-    faults.extend(credentials::faults(&api, account, &name, &document, &manifest).await?);
-    if !faults.is_empty() {
-        return Err(invalid(faults));
-    }
-    let revision = if query.dry_run { None } else { Some(store(&api, account, &name, &document, &resolved).await?) };
-    let deployed = Deployed {
-        triggers: triggers(&api, account, &name, &manifest.triggers).await?,
-        project: name,
-        revision,
-        plugins: versions,
-    };
-    Ok((if query.dry_run { StatusCode::OK } else { StatusCode::CREATED }, Json(deployed)))
-}
-
-/// A token of one project deploys that project alone, and makes no new ones.
-async fn check_own(api: &Api, caller: &Caller, name: &str) -> Result<(), Problem> {
-    if caller.project.is_some() {
-        find(api, caller, name).await?;
-    }
-    Ok(())
-}
-
-async fn read_document(api: &Api, request: Request) -> Result<Item, Problem> {
-    // TOML by itself: `curl` and people send manifests as files, and say nothing of them.
-    let is_json = request.headers().get(CONTENT_TYPE).is_some_and(|kind| Media::Json.is(&essence(kind)));
-    let body = read_body(request.into_body(), api.config.body_bytes_max).await?;
-    let text = text(&body)?;
-    if is_json { document::from_json(text) } else { document::from_toml(text) }.map_err(invalid)
-}
-
-fn invalid(faults: Vec<Fault>) -> Problem {
-    Problem::invalid("invalid-manifest", faults)
-}
-
-fn project_name_fault(document: &Item, manifest: &Manifest, name: &str) -> Option<Fault> {
-    // A name that is missing or unfit is a fault already.
-    if manifest.project == name || check_name(&manifest.project).is_err() {
-        return None;
-    }
-    let message = format!("the manifest is of project `{}`, the address of project `{name}`", manifest.project);
-    let fault = document.place_of("/project/name").fault(message);
-    Some(fault.fix("send it to the address of its own project"))
-}
-
-/// Whether one of two JSON Pointers leads through the other.
-fn is_related(one: &str, other: &str) -> bool {
-    let leads_through =
-        |long: &str, short: &str| long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    leads_through(one, other) || leads_through(other, one)
-}
-
-fn with_places(document: &Item, faults: Vec<Fault>) -> Vec<Fault> {
-    let place = |fault: Fault| {
-        let placed = document.place_of(&fault.pointer).fault(fault.message);
-        Fault { fix: fault.fix, ..placed }
-    };
-    faults.into_iter().map(place).collect()
-}
-
-/// Finds the newest plugin for every name of the manifest; all that are missing are reported at once.
-async fn resolve(
-    api: &Api,
-    account: AccountId,
-    document: &Item,
-    manifest: &Manifest,
-) -> Result<(ResolvedPlugins, BTreeMap<String, String>, Vec<Fault>), Problem> {
-    let (mut resolved, mut chosen, mut faults) = (ResolvedPlugins::new(), BTreeMap::new(), Vec::new());
-    for (alias, reference) in &manifest.plugins {
-        let place = document.place_of(&format!("/plugins/{alias}"));
-        let PluginReference::Uploaded { name, versions } = reference else {
-            let fault = place.fault(format!("plugin `{alias}` is a path, which means nothing to a server"));
-            faults.push(fault.fix("deploy with `trellis deploy`, which builds and uploads it, or write \"name@^1\""));
-            continue;
-        };
-        match api.host.database.resolve_plugin(account, name, versions).await? {
-            Ok(plugin) => {
-                chosen.insert(alias.clone(), format!("{name}@{}", plugin.version));
-                let description = Arc::new(plugin.description);
-                resolved.insert(alias.clone(), ResolvedPlugin { id: plugin.id, description });
-            }
-            Err(NoneFits { yanked, .. }) if !yanked.is_empty() => {
-                let yanked: Vec<String> = yanked.iter().map(ToString::to_string).collect();
-                let fault = place.fault(format!("plugin `{name}` {} is yanked", yanked.join(", ")));
-                faults.push(fault.fix("ask for another version, or take that back with `trellis plugin unyank`"));
-            }
-            Err(NoneFits { others, .. }) if others.is_empty() => {
-                let fault = place.fault(format!("no plugin `{name}` was uploaded"));
-                faults.push(match near_plugin(api, account, name).await? {
-                    Some(near) => fault.fix(format!("did you mean `{near}`?")),
-                    None => fault.fix("upload it with `trellis plugin push`"),
-                });
-            }
-            Err(NoneFits { others, .. }) => {
-                let others: Vec<String> = others.iter().map(ToString::to_string).collect();
-                let fault = place.fault(format!("no version of plugin `{name}` fits `{versions}`"));
-                faults.push(fault.fix(format!("there are: {}", others.join(", "))));
-            }
-        }
-    }
-    Ok((resolved, chosen, faults))
-}
-
 /// How soon a client may try again whose project this host cannot serve: it may reach another one.
 const UNSERVABLE_RETRY: Duration = Duration::from_secs(10);
-/// Plugins looked through for a similar name.
-const NEAR_PLUGINS_MAX: i64 = 500;
-
-async fn near_plugin(api: &Api, account: AccountId, name: &str) -> Result<Option<String>, Problem> {
-    let plugins = api.host.database.plugins(account, None, None, NEAR_PLUGINS_MAX).await?;
-    Ok(did_you_mean(name, plugins.iter().map(|plugin| plugin.name.as_str())).map(str::to_owned))
-}
-
-async fn store(
-    api: &Api,
-    account: AccountId,
-    name: &str,
-    document: &Item,
-    resolved: &ResolvedPlugins,
-) -> Result<RevisionId, Problem> {
-    let plugins: BTreeMap<String, PluginId> =
-        resolved.iter().map(|(alias, plugin)| (alias.clone(), plugin.id)).collect();
-    let most = api.config.account_projects_max;
-    let deployed = api.host.database.deploy(account, name, &document.to_json(), &plugins, most).await?;
-    let (_, revision) = deployed.ok_or_else(|| too_many(most))?;
-    api.host.deployed(account, revision).await?;
-    tracing::info!(%account, project = name, %revision, "deployed");
-    Ok(revision)
-}
-
-async fn triggers(
+/// The triggers of a project with their addresses.
+pub async fn triggers(
     api: &Api,
     account: AccountId,
     project: &str,
-    triggers: &[trellis_model::manifest::Trigger],
+    triggers: &[Trigger],
 ) -> Result<Vec<TriggerView>, Problem> {
     let account = api.host.database.account_name(account).await?.ok_or_else(Problem::internal)?;
-    let view = |trigger: &trellis_model::manifest::Trigger| TriggerView {
+    let view = |trigger: &Trigger| TriggerView {
         name: trigger.name.clone(),
         grid: trigger.grid.clone(),
         methods: trigger.http.methods.clone(),
@@ -334,8 +135,23 @@ pub fn too_many(most: u32) -> Problem {
 /// The project with this name, if the caller may see it.
 pub async fn find(api: &Api, caller: &Caller, name: &str) -> Result<Project, Problem> {
     let project = api.host.database.project(caller.account()?, name).await?;
-    let visible = project.filter(|project| caller.may_see(project.id));
-    visible.ok_or_else(|| Problem::not_found(format!("there is no project `{name}`")))
+    match project.filter(|project| caller.may_see(project.id)) {
+        Some(project) => Ok(project),
+        None => Err(Problem::not_found(match near(api, caller, name).await? {
+            Some(near) => format!("there is no project `{name}`; did you mean `{near}`?"),
+            None => format!("there is no project `{name}`"),
+        })),
+    }
+}
+
+/// Projects looked through for a similar name.
+const NEAR_PROJECTS_MAX: i64 = 500;
+
+/// A deployed project that `name` was probably meant to be.
+pub async fn near(api: &Api, caller: &Caller, name: &str) -> Result<Option<String>, Problem> {
+    let projects = api.host.database.projects(caller.account()?, caller.project, None, NEAR_PROJECTS_MAX).await?;
+    let deployed = projects.iter().filter(|project| project.revision.is_some() && project.name != name);
+    Ok(did_you_mean(name, deployed.map(|project| project.name.as_str())).map(str::to_owned))
 }
 
 /// What a project runs at the moment.
@@ -345,7 +161,8 @@ pub async fn current_revision(api: &Api, caller: &Caller, name: &str) -> Result<
     revision(api, caller.account()?, id).await
 }
 
-async fn revision(api: &Api, account: AccountId, id: RevisionId) -> Result<Arc<LoadedRevision>, Problem> {
+/// A revision of an account, ready to run.
+pub async fn revision(api: &Api, account: AccountId, id: RevisionId) -> Result<Arc<LoadedRevision>, Problem> {
     api.host.catalog.revision(account, id).await.map_err(|error| match error {
         CatalogError::Store(error) => error.into(),
         error @ CatalogError::Unusable(_) => Problem::conflict(error.to_string()),

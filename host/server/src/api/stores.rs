@@ -214,7 +214,8 @@ async fn put(
     check_key(&key, &limits)?;
     let ttl = time_to_live(query.ttl_seconds, &limits)?;
     let expected = expected(&headers)?;
-    let bytes_max = usize::try_from(limits.storage_write_bytes).unwrap_or(usize::MAX);
+    // No more than any other body: what all requests together hold in memory is worked out from that.
+    let bytes_max = usize::try_from(limits.storage_write_bytes).unwrap_or(usize::MAX).min(api.config.body_bytes_max);
     let value = read_body(request.into_body(), bytes_max).await?;
     let of = EntryName { account, project: project.id, store: &store, key: &key };
     match api.host.database.put_entry(of, &value, ttl, expected).await? {

@@ -24,9 +24,9 @@ pub enum CredentialCommand {
     /// List a project's credentials by name
     #[command(visible_alias = "ls")]
     List(ProjectArgs),
-    /// Delete a credential
+    /// Delete a credential that nothing deployed needs
     #[command(visible_alias = "rm")]
-    Delete(NamedArgs),
+    Delete(DeleteArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -37,6 +37,15 @@ pub struct SetArgs {
     // Never the value itself: other users of the machine see the arguments of a command, and shells remember them.
     #[arg(default_value = "-")]
     pub file: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct DeleteArgs {
+    #[command(flatten)]
+    pub named: NamedArgs,
+    /// Even if the current revision of the project needs it
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -88,6 +97,23 @@ pub async fn run(command: CredentialCommand, output: &mut Output) -> CommandResu
     }
 }
 
+/// What is told of a credential that is new.
+#[derive(Deserialize)]
+struct Told {
+    awaits_deployment: bool,
+    similar_project: Option<String>,
+}
+
+/// A credential that was set.
+#[derive(Serialize)]
+struct Set<'s> {
+    project: &'s str,
+    name: &'s str,
+    awaits_deployment: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    similar_project: Option<String>,
+}
+
 /// What was done with a credential.
 #[derive(Serialize)]
 struct Done<'d> {
@@ -100,9 +126,23 @@ async fn set(SetArgs { named, file }: &SetArgs, output: &mut Output) -> CommandR
     let client = named.project.connection.client(Path::new("."))?;
     let value = read(file)?;
     let body = json!({ "value": value.as_str() });
-    client.put_nothing(&["v1", "projects", &project, "credentials", &named.name], &body).await?;
-    output.show(&Done { project: &project, name: &named.name }, |done| {
-        format!("credential {} of project {} is set", done.name, done.project)
+    let path = ["v1", "projects", &project, "credentials", &named.name];
+    let told: Option<Told> = client.put_optional(&path, &body).await?;
+    let set = Set {
+        project: &project,
+        name: &named.name,
+        awaits_deployment: told.as_ref().is_some_and(|told| told.awaits_deployment),
+        similar_project: told.and_then(|told| told.similar_project),
+    };
+    output.show(&set, |set| {
+        let mut text = format!("credential {} of project {} is set", set.name, set.project);
+        if set.awaits_deployment {
+            text.push_str(&format!("\nnothing is deployed as {} yet: it waits for the first deployment", set.project));
+        }
+        if let Some(similar) = &set.similar_project {
+            text.push_str(&format!("; did you mean --project {similar}?"));
+        }
+        text
     })?;
     Ok(())
 }
@@ -144,11 +184,12 @@ async fn list(args: &ProjectArgs, output: &mut Output) -> CommandResult {
     Ok(())
 }
 
-async fn delete(args: &NamedArgs, output: &mut Output) -> CommandResult {
-    let project = args.project.name()?;
-    let client = args.project.connection.client(Path::new("."))?;
-    client.delete(&["v1", "projects", &project, "credentials", &args.name]).await?;
-    output.show(&Done { project: &project, name: &args.name }, |done| {
+async fn delete(DeleteArgs { named, force }: &DeleteArgs, output: &mut Output) -> CommandResult {
+    let project = named.project.name()?;
+    let client = named.project.connection.client(Path::new("."))?;
+    let query: &[(&str, String)] = if *force { &[("force", "true".to_owned())] } else { &[] };
+    client.delete_with(&["v1", "projects", &project, "credentials", &named.name], query).await?;
+    output.show(&Done { project: &project, name: &named.name }, |done| {
         format!("credential {} of project {} is deleted", done.name, done.project)
     })?;
     Ok(())

@@ -1,10 +1,17 @@
 //! `trellis deploy`: build and upload local plugins, send the manifest. Also what `trellis dev` does at every change.
 
+mod plan;
+
 use std::path::PathBuf;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use trellis_build::BuildProgress;
+use trellis_model::{
+    changes::Change,
+    fault::{self, Fault},
+    manifest::PluginReference,
+};
 
 use super::{
     connection::ConnectionArgs,
@@ -15,7 +22,7 @@ use super::{
 };
 use crate::{
     client::{Client, ClientError},
-    project::{LocalPlugin, Project, ProjectError},
+    project::{Faulty, LocalPlugin, Project, ProjectError},
 };
 
 #[derive(Debug, clap::Args)]
@@ -34,7 +41,10 @@ pub struct DeployArgs {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Deployed {
     pub project: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<i64>,
+    pub is_unchanged: bool,
+    pub changes: Vec<Change>,
     pub plugins: std::collections::BTreeMap<String, String>,
     pub triggers: Vec<DeployedTrigger>,
 }
@@ -49,10 +59,35 @@ pub struct DeployedTrigger {
 
 pub async fn run(args: DeployArgs, output: &mut Output, progress: &Progress) -> CommandResult {
     let client = args.connection.client(&args.dir)?;
-    let project = Project::open(&args.dir, &|name| std::env::var(name).ok())?;
+    let project = match Project::open(&args.dir, &|name| std::env::var(name).ok()) {
+        Err(ProjectError::Faults(faulty)) => return Err(all_faults(&client, *faulty).await),
+        opened => opened?,
+    };
     let deployed = deploy(&client, &project, args.dry_run, progress).await?;
     output.show(&deployed, |deployed| human(deployed, args.dry_run))?;
     Ok(())
+}
+
+/// What is wrong with a manifest, with what the server alone can say of it, so that all of it is mended at once. A server that
+/// cannot be reached has nothing to add.
+async fn all_faults(client: &Client, mut faulty: Faulty) -> Failure {
+    if let Some((name, manifest)) = faulty.to_send() {
+        let query = [("dry_run", "true".to_owned())];
+        let answer = client.put_json::<serde_json::Value>(&["v1", "projects", &name], &query, &manifest).await;
+        if let Err(ClientError::Problem(problem)) = answer {
+            let is_new = |fault: &Fault| {
+                let is_local = |(alias, reference): (&String, &PluginReference)| {
+                    matches!(reference, PluginReference::Local { .. }) && fault.pointer == format!("/plugins/{alias}")
+                };
+                let is_known = faulty.faults.iter().any(|known| known.pointer == fault.pointer);
+                !is_known && !faulty.plugins().any(is_local)
+            };
+            let further: Vec<Fault> = faulty.with_places(problem.faults).into_iter().filter(is_new).collect();
+            faulty.faults.extend(further);
+            fault::sort(&mut faulty.faults);
+        }
+    }
+    ProjectError::Faults(Box::new(faulty)).into()
 }
 
 /// Builds, uploads and deploys a project folder.
@@ -75,7 +110,11 @@ pub async fn deploy(
     let path = ["v1", "projects", &project.manifest.project];
     let answer = client.put_json(&path, &query, &project.to_json(&local)).await;
     let deployed: Deployed = answer.map_err(|error| with_places(project, error))?;
-    task.done(&deployed.revision.map_or_else(|| "checked".to_owned(), |revision| format!("revision {revision}")));
+    task.done(&match deployed.revision {
+        None => "checked".to_owned(),
+        Some(revision) if deployed.is_unchanged => format!("revision {revision}, unchanged"),
+        Some(revision) => format!("revision {revision}"),
+    });
     Ok(deployed)
 }
 
@@ -108,11 +147,20 @@ pub fn describe(step: BuildProgress<'_>) -> String {
     }
 }
 
-fn human(deployed: &Deployed, dry_run: bool) -> String {
+/// A deployment as a person reads it: what became of it, what it changes, where events go.
+pub fn human(deployed: &Deployed, dry_run: bool) -> String {
+    let project = &deployed.project;
     let mut text = match deployed.revision {
-        Some(revision) => format!("project {} is deployed as revision {revision}\n", deployed.project),
-        None => format!("project {} can be deployed\n", deployed.project),
+        Some(revision) if deployed.is_unchanged => {
+            format!("project {project} is deployed as revision {revision} already; nothing has changed\n")
+        }
+        Some(revision) => format!("project {project} is deployed as revision {revision}\n"),
+        None if deployed.is_unchanged => format!("project {project} is deployed like this already: no change\n"),
+        None => format!("project {project} can be deployed; it would change\n"),
     };
+    if !deployed.is_unchanged {
+        text.push_str(&plan::lines(&deployed.changes));
+    }
     if !dry_run && !deployed.triggers.is_empty() {
         let mut table = Table::new(["TRIGGER", "GRID", "METHODS", "URL"]);
         for trigger in &deployed.triggers {

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use trellis_model::fault::Fault;
 use trellis_store::StoreError;
 
 use super::output::Exit;
@@ -12,6 +13,8 @@ use crate::{client::ClientError, project::ProjectError};
 pub struct Failure {
     pub exit: Exit,
     pub error: Box<dyn Error + Send + Sync>,
+    /// Each mistake in what was sent by itself, for programs. The error tells them all to people.
+    pub faults: Vec<Fault>,
 }
 
 /// What every command answers with.
@@ -19,7 +22,7 @@ pub type CommandResult = Result<(), Failure>;
 
 impl Failure {
     pub fn new(exit: Exit, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { exit, error: error.into() }
+        Self { exit, error: error.into(), faults: Vec::new() }
     }
 }
 
@@ -47,8 +50,8 @@ impl From<ClientError> for Failure {
         };
         match error {
             ClientError::Problem(problem) if !problem.faults.is_empty() => {
-                let faults = crate::project::listed(&problem.faults);
-                Self::new(exit, format!("{}:\n{faults}", problem.title))
+                let text = format!("{}:\n{}", problem.title, crate::project::listed(&problem.faults));
+                Self { faults: problem.faults, ..Self::new(exit, text) }
             }
             error => Self::new(exit, error),
         }
@@ -62,6 +65,10 @@ impl From<ProjectError> for Failure {
             ProjectError::Faults(_) => Exit::Refused,
             ProjectError::Unreadable { .. } | ProjectError::Build(_) => Exit::Failed,
         };
-        Self::new(exit, error)
+        let faults = match &error {
+            ProjectError::Faults(faulty) => faulty.faults.clone(),
+            _ => Vec::new(),
+        };
+        Self { faults, ..Self::new(exit, error) }
     }
 }

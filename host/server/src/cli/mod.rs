@@ -15,6 +15,7 @@ mod logs;
 pub mod new;
 mod plugin;
 mod replay;
+mod revisions;
 mod runs;
 mod send;
 mod serve;
@@ -67,6 +68,10 @@ enum Command {
     Plugin(plugin::PluginCommand),
     /// Build and upload a project's plugins and deploy its manifest
     Deploy(deploy::DeployArgs),
+    /// List what was deployed of a project, newest first
+    Revisions(revisions::RevisionsArgs),
+    /// Go back to an earlier revision of a project
+    Rollback(revisions::RollbackArgs),
     /// Start a run of a grid
     #[command(
         after_help = "Examples:\n  trellis send order order.json --wait\n  echo '{\"id\":\"order-7\"}' | trellis send order"
@@ -122,7 +127,7 @@ pub async fn main() -> ExitCode {
         Ok(()) => Exit::Ok.into(),
         // A reader that has seen enough is no failure.
         Err(Failure { exit: Exit::Ok, .. }) => Exit::Ok.into(),
-        Err(failure) => output.failure(failure.exit, failure.error.as_ref()).into(),
+        Err(failure) => output.failure(failure.exit, failure.error.as_ref(), &failure.faults).into(),
     }
 }
 
@@ -133,6 +138,8 @@ async fn run(command: Command, output: &mut Output, progress: &Progress) -> Comm
         Command::New(args) => create(&args, output),
         Command::Plugin(command) => plugin::run(command, output, progress).await,
         Command::Deploy(args) => deploy::run(args, output, progress).await,
+        Command::Revisions(args) => revisions::list(args, output).await,
+        Command::Rollback(args) => revisions::roll_back(args, output).await,
         Command::Send(args) => send::run(args, output, progress).await,
         Command::Runs(args) => runs::list(args, output).await,
         Command::Logs(args) => logs::run(args, output).await,

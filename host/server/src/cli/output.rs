@@ -13,6 +13,7 @@ use std::{
 
 use serde::Serialize;
 use serde_json::json;
+use trellis_model::fault::Fault;
 
 /// How a command ended. The numbers are a promise to scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,11 +120,15 @@ impl Output {
         self.answers.flush()
     }
 
-    /// Why a command ends as it does, with all that caused it. Hands back `exit`.
-    pub fn failure(&mut self, exit: Exit, error: &dyn Error) -> Exit {
+    /// Why a command ends as it does, with all that caused it; `faults` are told one by one to programs alone, the error tells
+    /// them to people. Hands back `exit`.
+    pub fn failure(&mut self, exit: Exit, error: &dyn Error, faults: &[Fault]) -> Exit {
         let message = with_causes(error);
         let written = match self.json {
-            true => writeln!(self.errors, "{}", json!({ "error": message, "exit": exit as u8 })),
+            true if faults.is_empty() => writeln!(self.errors, "{}", json!({ "error": message, "exit": exit as u8 })),
+            true => {
+                writeln!(self.errors, "{}", json!({ "error": message, "exit": exit as u8, "faults": faults }))
+            }
             false => writeln!(self.errors, "error: {}", printable_lines(&message)),
         };
         // Whoever closed standard error does not want to know.
@@ -295,12 +300,12 @@ mod tests {
     fn a_failure_is_told_with_its_causes_and_apart_from_answers() {
         let error = Unsent(io::Error::other("refused by \u{1b}[31mhost"));
         let (mut human, answers, errors) = output(false);
-        assert_eq!(human.failure(Exit::Unavailable, &error), Exit::Unavailable);
+        assert_eq!(human.failure(Exit::Unavailable, &error, &[]), Exit::Unavailable);
         assert_eq!(errors.text(), "error: failed to send: refused by \\u{1b}[31mhost\n");
         assert_eq!(answers.text(), "");
 
         let (mut json, _, errors) = output(true);
-        json.failure(Exit::Unavailable, &error);
+        json.failure(Exit::Unavailable, &error, &[]);
         let value: serde_json::Value = serde_json::from_str(&errors.text()).expect("JSON");
         assert_eq!(value["exit"], 5);
         assert_eq!(value["error"], "failed to send: refused by \u{1b}[31mhost");

@@ -105,6 +105,10 @@ pub fn project_here(here: &Path) -> Result<String, Failure> {
         Err(ProjectError::NoManifest(_)) => {
             Err(Failure::new(Exit::Usage, "there is no trellis.toml here: name the project with --project"))
         }
+        // What else is wrong with it, or has no value here, is for whoever deploys it.
+        Err(ProjectError::Faults(faulty)) if faulty.project().is_some() => {
+            Ok(faulty.project().unwrap_or_default().to_owned())
+        }
         project => Ok(project?.manifest.project),
     }
 }

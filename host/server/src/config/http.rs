@@ -1,6 +1,11 @@
 //! The HTTP edge: what a client may send, and how long it may take.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+
+use ipnet::IpNet;
 
 use super::{ByteSize, Section};
 
@@ -36,6 +41,13 @@ pub struct HttpConfig {
     pub requests_max: u32,
     /// Connections at the same time; more wait to be accepted. Default 4,096: each costs some ten KiB and a file.
     pub connections_max: u32,
+    /// The same of one client, told by its address (in IPv6, by the network of 64 bits that it is in); more are told 503 and
+    /// closed. As each connection carries one request at a time, no client has more requests under way. Default 256: a quarter
+    /// of `requests_max`, and a sixteenth of the connections. An office behind one address has fewer.
+    pub peer_connections_max: u32,
+    /// Networks of proxies and load balancers, from where many clients come under one address: their connections are not
+    /// counted, so that they must bound their clients. Default this machine itself, where a proxy in front usually is.
+    pub proxies: Vec<IpNet>,
     /// How long running requests and nodes may go on after a stop was asked for. Default 30 s: the wall time of a call.
     pub drain: Duration,
 }
@@ -57,7 +69,14 @@ impl HttpConfig {
             response_rate_min: section.setting_in("response_rate_min", kib, byte..=mib),
             requests_max: section.setting_in("requests_max", 1_024, 1..=1_000_000),
             connections_max: section.setting_in("connections_max", 4_096, 1..=1_000_000),
+            peer_connections_max: section.setting_in("peer_connections_max", 256, 1..=1_000_000),
+            proxies: section.setting("proxies", this_machine()),
             drain: section.setting_in("drain", 30 * second, Duration::ZERO..=3_600 * second),
         }
     }
+}
+
+fn this_machine() -> Vec<IpNet> {
+    let network = |address: IpAddr, bits| IpNet::new(address, bits).expect("no more bits than an address has");
+    vec![network(Ipv4Addr::new(127, 0, 0, 0).into(), 8), network(Ipv6Addr::LOCALHOST.into(), 128)]
 }

@@ -6,6 +6,7 @@
 
 mod args;
 mod mistake;
+mod networks;
 mod sources;
 
 mod credentials;

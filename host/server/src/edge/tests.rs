@@ -31,6 +31,8 @@ fn config() -> EdgeConfig {
         stall_timeout: LONG,
         response_bytes_per_second: 1,
         connections_max: 100,
+        peer_connections_max: 100,
+        proxies: Vec::new(),
         drain: LONG,
     }
 }
@@ -214,4 +216,46 @@ async fn a_client_that_takes_nothing_of_its_response_is_cut_off() {
     let _client = edge.send(GET).await;
     let outcome = timeout(LONG, was_dropped).await.expect("the response is given up");
     assert!(outcome.is_err(), "the body was dropped");
+}
+
+#[tokio::test]
+async fn a_client_with_too_many_connections_is_told_so_and_has_room_again_when_one_of_them_ends() {
+    let edge = start(hello(), EdgeConfig { peer_connections_max: 2, ..config() }).await;
+    let mut kept = [edge.send(GET).await, edge.send(GET).await];
+    for one in &mut kept {
+        assert!(response(one).await.starts_with("HTTP/1.1 200 OK"));
+    }
+    let told = rest(&mut edge.connect().await).await;
+    assert!(told.starts_with("HTTP/1.1 503 ") && told.contains("\r\nretry-after: 1\r\n"), "{told}");
+    let (head, body) = told.split_once("\r\n\r\n").expect("a head and a body");
+    assert!(head.contains("content-type: application/problem+json"), "{head}");
+    assert!(head.ends_with(&format!("content-length: {}", body.len())), "{head}");
+    let problem: Problem = serde_json::from_str(body).expect("a problem like any other");
+    assert_eq!((problem.status, problem.retry_after), (503, Some(1)));
+    let [first, mut second] = kept;
+    drop(first);
+    let served = async {
+        loop {
+            let mut client = edge.connect().await;
+            // Whoever is turned away may find the connection closed already.
+            let _sent =
+                client.write_all(format!("{}connection: close\r\n\r\n", &GET[..GET.len() - 2]).as_bytes()).await;
+            if rest(&mut client).await.starts_with("HTTP/1.1 200 OK") {
+                return;
+            }
+        }
+    };
+    timeout(LONG, served).await.expect("its place is free again");
+    second.write_all(GET.as_bytes()).await.expect("the other one was left alone");
+    assert!(response(&mut second).await.starts_with("HTTP/1.1 200 OK"));
+}
+
+#[tokio::test]
+async fn clients_behind_a_proxy_have_no_limit_of_their_own() {
+    let proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+    let edge = start(hello(), EdgeConfig { peer_connections_max: 1, proxies, ..config() }).await;
+    let mut clients = [edge.send(GET).await, edge.send(GET).await];
+    for client in &mut clients {
+        assert!(response(client).await.starts_with("HTTP/1.1 200 OK"));
+    }
 }

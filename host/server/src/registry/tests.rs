@@ -6,7 +6,7 @@ use axum::{
     Json, Router,
     body::Body,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode as Status},
+    http::{HeaderMap, HeaderValue, StatusCode as Status},
     response::{IntoResponse, Response as Answer},
     routing::get,
 };
@@ -45,7 +45,7 @@ async fn answer(State(registry): State<Arc<Registry>>, Path(path): Path<String>,
         registry.component.clone().into_response()
     } else if path == "acme/endless/manifests/1.0.0" {
         let piece = || Some(Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 65_536])));
-        Body::from_stream(futures_util::stream::iter(std::iter::from_fn(move || piece()))).into_response()
+        Body::from_stream(futures_util::stream::iter(std::iter::from_fn(piece))).into_response()
     } else {
         Status::NOT_FOUND.into_response()
     }
@@ -53,7 +53,7 @@ async fn answer(State(registry): State<Arc<Registry>>, Path(path): Path<String>,
 
 async fn token(State(registry): State<Arc<Registry>>, headers: HeaderMap) -> Answer {
     // `user:secret`
-    match headers.get("authorization").map(|given| given.as_bytes()) {
+    match headers.get("authorization").map(HeaderValue::as_bytes) {
         Some(b"Basic dXNlcjpzZWNyZXQ=") => Json(json!({ "token": registry.token })).into_response(),
         _ => Status::UNAUTHORIZED.into_response(),
     }

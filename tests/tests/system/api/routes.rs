@@ -35,6 +35,7 @@ fn names(project: &str, run: &str, plugin_version: &str, token: &str, account: &
         ("version", plugin_version),
         ("token", token),
         ("credential", "github"),
+        ("revision", "9000000000"),
         ("problem", "not-found"),
         ("store", "s"),
         ("key", "key-of-the-owner-alone"),

@@ -196,6 +196,29 @@ async fn an_account_has_so_many_tokens_and_no_more() {
 }
 
 #[tokio::test]
+async fn a_rotation_has_bounds_and_only_one_successor() {
+    let stage = Stage::new().await;
+    let account = stage.account("acme").await;
+    let (id, _) = make(&account.api, &json!({ "name": "robot", "scopes": ["runs:read"] })).await;
+    let rotate = format!("/v1/tokens/{id}/rotate");
+    let year = 366_i64 * 86_400;
+    for wanted in [
+        json!({ "overlap_seconds": -1 }),
+        json!({ "overlap_seconds": 20 * year }),
+        json!({ "expires_in_seconds": 0 }),
+        json!({ "expires_in_seconds": 200 * year }),
+    ] {
+        account.api.post(&rotate, &wanted).await.problem(400);
+    }
+    let made = account.api.post(&rotate, &json!({})).await.expect(201);
+    let again = account.api.post(&rotate, &json!({})).await.problem(409);
+    let successor = format!("replaced by token {}", made["id"]);
+    assert!(again["detail"].as_str().is_some_and(|text| text.contains(&successor)), "{again:#}");
+    let valid = stage.database.number("select count(*) from token where name = 'robot'").await;
+    assert_eq!(valid, 2, "nothing was made of what was refused");
+}
+
+#[tokio::test]
 async fn whoever_holds_a_revoked_token_makes_no_other_with_it() {
     let stage = Stage::new().await;
     let account = stage.account("acme").await;
@@ -208,7 +231,7 @@ async fn whoever_holds_a_revoked_token_makes_no_other_with_it() {
 }
 
 #[tokio::test]
-async fn tokens_that_are_good_no_more_are_deleted_a_month_later_but_operators_own() {
+async fn tokens_that_are_good_no_more_are_deleted_a_month_later_but_the_latest_of_operators_own() {
     let stage = Stage::with(|plan| plan.set("history.housekeeping", "1s")).await;
     let account = stage.account("acme").await;
     let wanted = json!({ "name": "robot", "scopes": ["runs:read"], "expires_in_seconds": 1_000 });
@@ -227,6 +250,11 @@ async fn tokens_that_are_good_no_more_are_deleted_a_month_later_but_operators_ow
         (ids[3], None, Some("-29 days")),
         (own, Some("31 days"), None),
     ];
+    // The thousand that are kept, and one that is older than all of them.
+    let many = "insert into token (name, digest, scopes, revoked_at)
+                select 'former', sha256(n::text::bytea), '{operator}', now() - interval '40 days' - n * interval '1 second'
+                from generate_series(0, 999) as n";
+    sqlx::query(many).execute(&stage.database.pool).await.expect("ours");
     for (id, revoked, expires) in ages {
         sqlx::query(aged).bind(id).bind(revoked).bind(expires).execute(&stage.database.pool).await.expect("ours");
     }
@@ -242,6 +270,37 @@ async fn tokens_that_are_good_no_more_are_deleted_a_month_later_but_operators_ow
     })
     .await;
     assert_eq!(left, kept);
+    eventually("of operators' own the oldest one is gone", async || {
+        let former = stage.database.number("select count(*) from token where name = 'former'").await;
+        assert!(former >= 999, "with the one of a month ago they are a thousand");
+        let oldest = "select count(*) from token where revoked_at <= now() - interval '40 days 999 seconds'";
+        (former == 999 && stage.database.number(oldest).await == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_configuration_makes_no_more_operator_tokens_than_there_may_be() {
+    let database = Database::fresh().await;
+    let text = |number| TokenText::from_random(TokenKind::Operator, &[number; RANDOM_BYTES]);
+    let given = |number: u8| {
+        let plan = HostPlan::on(&database.url).set("tokens.account_max", "2");
+        plan.with_variable("TRELLIS_TOKENS_OPERATOR", text(number).reveal())
+    };
+    for number in [1, 2] {
+        given(number).start().await;
+    }
+    let third = given(3).launch().await;
+    assert!(!third.is_ready && third.log().contains("tokens.account_max"), "{}", third.log());
+    assert_eq!(database.number("select count(*) from token where account_id is null").await, 2);
+    let known = given(1).start().await;
+    let first = Api::new(&known.url, Some(text(1).reveal()));
+    let listed = first.get("/v1/tokens").await.expect(200);
+    let second = listed["items"][1]["id"].as_i64().expect("an id");
+    assert_eq!(first.delete(&format!("/v1/tokens/{second}")).await.status, 204);
+    given(3).start().await;
+    let revoked = given(2).launch().await;
+    assert!(!revoked.is_ready && revoked.log().contains("was revoked"), "{}", revoked.log());
 }
 
 #[tokio::test]

@@ -8,12 +8,13 @@ pub fn leaves() -> Vec<(String, Command)> {
     let mut found = Vec::new();
     let mut waiting = vec![(String::new(), command())];
     while let Some((words, command)) = waiting.pop() {
-        let mut below = command.get_subcommands().filter(|below| below.get_name() != "help").peekable();
-        if below.peek().is_none() {
+        let below: Vec<Command> =
+            command.get_subcommands().filter(|below| below.get_name() != "help").cloned().collect();
+        if below.is_empty() {
             found.push((words.trim().to_owned(), command));
             continue;
         }
-        waiting.extend(below.map(|below| (format!("{words} {}", below.get_name()), below.clone())));
+        waiting.extend(below.into_iter().map(|below| (format!("{words} {}", below.get_name()), below)));
     }
     found.sort_by(|one, other| one.0.cmp(&other.0));
     found

@@ -70,7 +70,7 @@ async fn what_prints_data_prints_json() {
     let account = stage.account("acme").await;
     let plugin = account.upload("json-map").await;
     let node = |expression: &str| json!({ "plugin": "json-map", "inputs": { "in": "event" }, "config": { "expression": expression } });
-    account.deploy(&project("shop", &json!({ "same": node(".") }))).await;
+    let shop = account.deploy(&project("shop", &json!({ "same": node(".") }))).await;
     account.deploy(&project("broken", &json!({ "no": node("error(\"no\")") }))).await;
     let write = action(&json!({ "do": "storage", "operations": [{ "set": ["s", "a/b", "1"] }] }));
     account.deploy(&project("store", &json!({ "write": write }))).await;
@@ -96,6 +96,8 @@ async fn what_prints_data_prints_json() {
         tried("run replay", &[&dead, "--revision", "same"]),
         tried("run cancel", &["--project", "shop"]),
         Try { input: "1", ..tried("send", &["main", "--project", "shop", "--wait"]) },
+        tried("revisions", &["--project", "shop"]),
+        tried("rollback", &[&shop["revision"].to_string(), "--project", "shop", "--dry-run"]),
         tried("limits", &[]),
         tried("plugin ls", &[]),
         tried("plugin show", &[&version]),

@@ -1,6 +1,6 @@
 //! A host that sleeps past its lease and wakes up with work before it: it begins nothing before it has renewed.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Account, Database, Host, HostPlan, Outside, eventually, grants, project};
 
@@ -83,13 +83,22 @@ async fn its_own_monotonic_clock_is_what_keeps_a_late_host_from_beginning() {
 
 #[tokio::test]
 async fn a_call_that_waited_for_its_turn_past_the_lease_is_not_begun() {
+    is_not_begun_past_the_lease(|plan| plan, &json!({ "running_max": 1 })).await;
+}
+
+#[tokio::test]
+async fn a_call_that_waited_for_room_past_the_lease_is_not_begun() {
+    is_not_begun_past_the_lease(|plan| plan.set("sandbox.instances_max", "1"), &json!({})).await;
+}
+
+/// Two calls of a run of which one has to wait, until the lease of their host has run out.
+async fn is_not_begun_past_the_lease(settings: impl FnOnce(HostPlan) -> HostPlan, one_at_a_time: &Value) {
     let outside = Outside::start().await;
     let database = Database::fresh().await;
-    let plan = HostPlan::on(&database.url).allow(&outside);
+    let plan = settings(HostPlan::on(&database.url).allow(&outside));
     let (sleeper, other) = (plan.start().await, plan.start().await);
     let account = account_of_the_sleeper(&sleeper, &database).await.at(&other);
-    let one_at_a_time = json!({ "running_max": 1 });
-    sleeper.operator().put(&format!("/v1/accounts/{}", account.name), &one_at_a_time).await.expect(200);
+    sleeper.operator().put(&format!("/v1/accounts/{}", account.name), one_at_a_time).await.expect(200);
     let ask = |name: &str| {
         json!({
             "plugin": "http-request",

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use crate::support::{Account, Database, HostPlan, Outside, Stage, action, eventually, grants, node, project, reason};
+use crate::support::{
+    Account, Database, Host, HostPlan, Outside, Stage, action, eventually, grants, node, project, reason,
+};
 
 #[tokio::test]
 async fn a_call_that_its_host_had_no_room_for_counts_no_attempt() {
@@ -26,6 +28,36 @@ async fn a_call_that_its_host_had_no_room_for_counts_no_attempt() {
     short.ended().await;
     let host = plan.start().await;
     let ended = account.at(&host).succeeded(&run).await;
+    assert_eq!(node(&ended, "once")["attempts"], 1, "{ended:#}");
+}
+
+/// A run whose plugin cannot be loaded on its host, by that fault.
+async fn run_by(fault: &str, database: &Database) -> (Account, Host, String) {
+    let plan = HostPlan::on(&database.url).fault("held-up-briefly=off").fault(fault);
+    let host = plan.start().await;
+    let account = Account::new(&host.operator(), "acme").await;
+    let mut once = action(&json!({ "do": "echo" }));
+    once["retry"] = json!({ "attempts": 1 });
+    account.deploy(&project("once", &json!({ "once": once }))).await;
+    let run = account.start("once", &json!(null)).await;
+    (account, host, run)
+}
+
+#[tokio::test]
+async fn a_plugin_that_can_never_be_compiled_ends_its_runs_as_dead_letters_with_a_reason() {
+    let database = Database::fresh().await;
+    let (account, _host, run) = run_by("plugin-uncompilable=off", &database).await;
+    let ended = account.ended(&run).await;
+    assert_eq!(ended["state"], "dead", "{ended:#}");
+    let (kind, message) = reason(&ended, "once");
+    assert!(kind == "permanent" && message.contains("could not be compiled 10 times in a row"), "{kind}: {message}");
+}
+
+#[tokio::test]
+async fn what_else_keeps_a_host_from_loading_a_plugin_is_never_too_much() {
+    let database = Database::fresh().await;
+    let (account, _host, run) = run_by("plugin-not-loaded=off@30", &database).await;
+    let ended = account.succeeded(&run).await;
     assert_eq!(node(&ended, "once")["attempts"], 1, "{ended:#}");
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trellis_store::StoreError;
+use trellis_store::{StoreError, projects::NewRevision};
 
 use super::{LEASE, open, register, stage};
 use crate::support::{Database, Proxy, Weather, eventually};
@@ -42,7 +42,9 @@ async fn nothing_waits_for_a_silent_server_without_end() {
         let plugins = std::collections::BTreeMap::new();
         let manifest = serde_json::json!({});
         tokio::join!(async { store.listen().await.map(drop) }, store.release_claims(&[]), async {
-            store.deploy(super::ACCOUNT, "shop", &manifest, &plugins, 10).await.map(drop)
+            let (account, project) = (super::ACCOUNT, "shop");
+            let new = NewRevision { account, project, manifest: &manifest, plugins: &plugins, made_from: None };
+            store.deploy(&new, 10).await.map(|_| ())
         },)
     });
     let (listened, released, deployed) = tokio::time::timeout(LONGEST, asked).await.expect("all are given up");

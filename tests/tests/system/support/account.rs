@@ -41,13 +41,15 @@ impl Account {
         answer.body
     }
 
-    /// Uploads the plugins that a manifest names, and deploys it.
+    /// Uploads the plugins that a manifest names, and deploys it, if it is not what is deployed already.
     pub async fn deploy(&self, manifest: &Value) -> Value {
         for plugin in manifest["plugins"].as_object().expect("plugins by name").keys() {
             self.upload(plugin).await;
         }
         let name = manifest["project"]["name"].as_str().expect("a project has a name");
-        self.api.put(&format!("/v1/projects/{name}"), manifest).await.expect(201)
+        let answer = self.api.put(&format!("/v1/projects/{name}"), manifest).await;
+        assert!(matches!(answer.status, 200 | 201), "{name} is not deployed: {:#}", answer.body);
+        answer.body
     }
 
     /// Sends an event to the trigger `events` of a project.

@@ -11,7 +11,7 @@ use http::{HeaderMap, Method};
 use url::Url;
 
 use super::*;
-use crate::egress::limits::Deadlines;
+use crate::egress::{limits::Deadlines, outbound::WireMeter};
 
 fn senders(policy: EgressPolicy) -> Senders {
     Senders::new(Arc::new(policy), EgressLimits::default(), Vec::new())
@@ -102,7 +102,14 @@ async fn get(senders: &Arc<Senders>, account: i64, url: String, deadlines: Deadl
     let sender = AccountSender { senders: Arc::clone(senders), account: AccountId(account) };
     let (url, headers) = (url.parse::<Url>().expect("a URL"), HeaderMap::new());
     let response = sender
-        .send(OutboundRequest { method: Method::GET, url, headers, body: OutboundBody::Empty, deadlines })
+        .send(OutboundRequest {
+            method: Method::GET,
+            url,
+            headers,
+            body: OutboundBody::Empty,
+            deadlines,
+            wire: WireMeter::default(),
+        })
         .await?;
     // To its end, so that the connection is free for the next one.
     response.body.collect().await.map(drop)

@@ -13,15 +13,18 @@ mod process;
 #[cfg(unix)]
 mod verdict;
 
-use std::{path::PathBuf, sync::Arc};
+#[cfg(unix)]
+use std::path::PathBuf;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use trellis_model::fault::Fault;
+use trellis_model::{AccountId, fault::Fault};
 use wasmtime::component::Component;
 
 use super::{UploadError, check::check, limits::UploadLimits};
-use crate::digest::Digest;
+use crate::{
+    digest::Digest,
+    turns::{Turn, Turns},
+};
 
 /// Where components are compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,13 +51,13 @@ impl CompileIn {
     }
 }
 
-/// On whose behalf a component is compiled. They do not wait for each other: whoever sends uploads in a row must not keep a
-/// run from starting.
+/// For what, and on whose behalf, a component is compiled. The two do not wait for each other: whoever sends uploads in a row
+/// must not keep a run from starting. Within each, accounts take turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asker {
-    Upload,
+    Upload(AccountId),
     /// A host needs a component that was accepted before and has no machine code of it.
-    Host,
+    Host(AccountId),
 }
 
 pub(crate) struct Compiler {
@@ -64,8 +67,8 @@ pub(crate) struct Compiler {
     pooling: bool,
     place: CompileIn,
     limits: UploadLimits,
-    uploads: Arc<Semaphore>,
-    host: Arc<Semaphore>,
+    uploads: Turns,
+    host: Turns,
 }
 
 /// A compiled component, not linked yet.
@@ -76,22 +79,17 @@ pub(crate) struct MachineCode {
 
 impl Compiler {
     pub fn new(engine: wasmtime::Engine, pooling: bool, place: CompileIn, limits: UploadLimits) -> Self {
-        let uploads = Arc::new(Semaphore::new(limits.compiles_at_once.max(1) as usize));
-        Self { engine, pooling, place, limits, uploads, host: Arc::new(Semaphore::new(1)) }
+        Self { engine, pooling, place, limits, uploads: Turns::new(limits.compiles_at_once), host: Turns::new(1) }
     }
 
-    /// Checks and compiles, in the order of arrival. Dropped, a child ends.
+    /// Checks and compiles, one account after the other and each in the order of arrival. Dropped, a child ends.
     ///
     /// # Errors
     /// What is wrong with the component.
     pub async fn compile(&self, bytes: Bytes, asker: Asker) -> Result<MachineCode, UploadError> {
         let (checked, limits) = (bytes.clone(), self.limits);
         let imports = blocking(move || check(&checked, &limits)).await?.map_err(UploadError::Faults)?;
-        let turns = match asker {
-            Asker::Upload => &self.uploads,
-            Asker::Host => &self.host,
-        };
-        let turn = Arc::clone(turns).acquire_owned().await.expect("the turns are never closed");
+        let turn = self.turn(asker).await;
         let component = match &self.place {
             CompileIn::ThisProcess => self.compile_here(bytes, turn).await?,
             #[cfg(unix)]
@@ -100,7 +98,14 @@ impl Compiler {
         Ok(MachineCode { component, imports })
     }
 
-    async fn compile_here(&self, bytes: Bytes, turn: OwnedSemaphorePermit) -> Result<Component, UploadError> {
+    async fn turn(&self, asker: Asker) -> Turn {
+        match asker {
+            Asker::Upload(account) => self.uploads.take(account).await,
+            Asker::Host(account) => self.host.take(account).await,
+        }
+    }
+
+    async fn compile_here(&self, bytes: Bytes, turn: Turn) -> Result<Component, UploadError> {
         let engine = self.engine.clone();
         // The turn goes along: a compilation whose asker has gone away is under way all the same.
         let compile = move || {
@@ -116,7 +121,7 @@ impl Compiler {
         &self,
         program: &std::path::Path,
         bytes: &[u8],
-        turn: OwnedSemaphorePermit,
+        turn: Turn,
     ) -> Result<Component, UploadError> {
         let code = process::compile(program, self.pooling, bytes, &self.limits).await?;
         drop(turn);
@@ -142,4 +147,29 @@ pub(crate) async fn digest(bytes: Bytes) -> Result<Digest, UploadError> {
 
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, UploadError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| UploadError::Unavailable(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn an_account_with_many_compilations_holds_up_one_of_another_for_one_alone() {
+        let compiler =
+            Compiler::new(wasmtime::Engine::default(), false, CompileIn::ThisProcess, UploadLimits::default());
+        let askers: [fn(AccountId) -> Asker; 2] = [Asker::Host, Asker::Upload];
+        for asker in askers {
+            let greedy = || Box::pin(compiler.turn(asker(AccountId(1))));
+            let held: Vec<Turn> = std::iter::from_fn(|| greedy().now_or_never()).collect();
+            let mut waiting: Vec<_> = (0..50).map(|_| greedy()).collect();
+            assert!(waiting.iter_mut().all(|one| one.as_mut().now_or_never().is_none()));
+            let mut other = Box::pin(compiler.turn(asker(AccountId(2))));
+            assert!(other.as_mut().now_or_never().is_none());
+            drop(held);
+            drop(waiting.remove(0).now_or_never());
+            assert!(other.now_or_never().is_some(), "{:?}", asker(AccountId(2)));
+        }
+    }
 }

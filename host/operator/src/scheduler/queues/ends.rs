@@ -6,7 +6,9 @@ use trellis_model::{ClaimId, Lane, Queue, RunId};
 
 use super::{InFlight, Queues, State};
 
-/// Runs of a queue that are aside at most: each fetch names them all. A queue with more waits as a whole.
+/// Runs of a queue that are aside at most: a fetch names them all. Of a queue with more, all that stand before the last one of
+/// these in its lane are passed over without being named; of keyed runs, which have no order, all of them. What stands behind
+/// goes on.
 pub(super) const ASIDE_MAX: usize = 500;
 
 impl Queues {
@@ -32,16 +34,18 @@ impl Queues {
         self.forget_if_idle(queue);
     }
 
-    /// A run was given back that is not to be fetched before then. Its account goes on meanwhile, unless too many of its
-    /// runs are aside.
+    /// A run was given back that is not to be fetched before then. Its account goes on meanwhile.
     pub fn put_aside(&mut self, queue: Queue, run: RunId, claim: ClaimId, until: Instant) {
-        if self.queues.get(&queue).is_some_and(|state| state.aside.len() >= ASIDE_MAX) {
-            return self.released(queue, run, claim, until);
-        }
         let Some(given_back) = self.landed(queue, run, claim) else { return };
-        if let Some(state) = self.queues.get_mut(&queue) {
+        let Some(state) = self.queues.get_mut(&queue) else { return };
+        if state.aside.len() < ASIDE_MAX {
             state.aside.insert(run, given_back);
             self.aside.push(Reverse((until, queue, run)));
+            return;
+        }
+        state.lanes.keys.release(given_back.key);
+        if state.lanes.pass_over(given_back.lane, run, until) {
+            self.passed_over.push(Reverse((until, queue, given_back.lane)));
         }
     }
 
@@ -77,6 +81,19 @@ impl Queues {
         state.deficit = 0;
         self.ready.retain(|ready| *ready != queue);
         self.throttled.push(Reverse((until, queue)));
+    }
+
+    /// Looks again at what was passed over until now.
+    pub(super) fn take_up(&mut self, now: Instant) {
+        while let Some(Reverse((until, queue, lane))) = self.passed_over.peek().copied() {
+            if until > now {
+                return;
+            }
+            self.passed_over.pop();
+            if self.queues.get_mut(&queue).is_some_and(|state| state.lanes.take_up(lane, until)) {
+                self.wake(queue, lane, RunId(0));
+            }
+        }
     }
 
     /// Makes runs fit to be fetched again that were put aside until now.

@@ -176,16 +176,65 @@ fn a_run_that_was_put_aside_is_passed_over_for_a_while_and_its_account_goes_on()
     assert!(queues.queues.is_empty(), "nothing is kept of it");
 }
 
-#[test]
-fn a_queue_with_too_many_runs_aside_waits_as_a_whole() {
-    let (mut queues, now) = woken([1]);
+/// A queue that has put aside as many runs as it may, and two more, which are the last ones of their lane so far.
+fn with_too_many_aside(lane: Lane) -> (Queues, Instant) {
+    let (mut queues, now) = (Queues::default(), Instant::now());
+    queues.wake(queue(1), lane, RunId(0));
     let (until, many) = (now + Duration::from_secs(1), ASIDE_MAX as i64);
     let turn = queues.turn(10, now, plenty);
-    queues.fetched(&turn.asked[0], &runs(1..=many + 1), true, now);
-    (1..=many).for_each(|id| queues.put_aside(queue(1), RunId(id), CLAIM, until));
-    assert!(queues.has_ready());
-    queues.put_aside(queue(1), RunId(many + 1), CLAIM, until);
-    assert!(!queues.has_ready());
+    let keyed = |id| InFlight { lane, key: Some(ConcurrencyKey { hash: id, runs_max: None }), ..run(id) };
+    let fetched: Vec<InFlight> =
+        (1..=many + 2).map(|id| if lane == Lane::Keyed { keyed(id) } else { InFlight { lane, ..run(id) } }).collect();
+    queues.fetched(&turn.asked[0], &fetched, true, now);
+    (1..=many + 2).for_each(|id| queues.put_aside(queue(1), RunId(id), CLAIM, until));
+    (queues, until)
+}
+
+#[test]
+fn a_queue_with_too_many_runs_aside_goes_on_behind_them() {
+    let (mut queues, until) = with_too_many_aside(Lane::Normal);
+    let (last, before) = (RunId(ASIDE_MAX as i64 + 2), until - Duration::from_millis(1));
+    for _ in 0..2 {
+        // As when all shards are looked through: whatever wakes the lane, nothing is fetched that was passed over.
+        queues.wake(queue(1), Lane::Normal, RunId(0));
+        let turn = queues.turn(10, before, plenty);
+        assert_eq!(turn.asked[0].cursor, last);
+        assert!(turn.in_flight.is_empty(), "what stands before the cursor need not be named");
+        queues.fetched(&turn.asked[0], &[], false, before);
+        assert!(!queues.queues.is_empty(), "what is passed over is not forgotten");
+    }
+    assert_eq!(queues.next_unthrottle(), Some(until));
+    queues.unthrottle(until);
+    let turn = queues.turn(10, until, plenty);
+    assert_eq!((turn.asked[0].cursor, turn.in_flight.len()), (RunId(0), 0), "all are to be had again");
+    queues.fetched(&turn.asked[0], &[], false, until);
+    assert!(queues.queues.is_empty() && queues.next_unthrottle().is_none(), "nothing is kept of them");
+}
+
+#[test]
+fn too_many_keyed_runs_aside_leave_the_other_lanes_to_go_on() {
+    let (mut queues, until) = with_too_many_aside(Lane::Keyed);
+    let before = until - Duration::from_millis(1);
+    for lane in [Lane::Keyed, Lane::Normal] {
+        queues.wake(queue(1), lane, RunId(0));
+    }
+    let turn = queues.turn(10, before, plenty);
+    assert_eq!(turn.asked[0].lane, Lane::Normal);
+    queues.fetched(&turn.asked[0], &[], false, before);
+    assert!(!queues.has_ready(), "the lane rests as a whole");
+    queues.unthrottle(until);
+    assert_eq!(queues.turn(10, until, plenty).asked[0].lane, Lane::Keyed);
+    assert!(queues.queues[&queue(1)].lanes.keys.look(0).1 < ASIDE_MAX, "all keys were given up");
+}
+
+#[test]
+fn what_was_passed_over_in_a_shard_that_has_gone_is_forgotten() {
+    let (mut queues, until) = with_too_many_aside(Lane::Normal);
+    queues.stop_shards(|_| true);
+    queues.wake(queue(1), Lane::Normal, RunId(0));
+    assert_eq!(queues.turn(10, until, plenty).asked[0].cursor, RunId(0), "it came back, and begins anew");
+    queues.forget_shards(|_| true);
+    assert!(queues.queues.is_empty() && queues.next_unthrottle().is_none());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `trellis dev`: a project folder on a host of its own, built, deployed and watched; with `--once`, one event through
 //! all of it.
 
+mod credentials;
 mod services;
 mod settings;
 mod watch;
@@ -16,16 +17,13 @@ use bytes::Bytes;
 use reqwest::Method;
 use trellis_model::{
     AccountId, TokenId,
+    manifest::dev::{DevDefinition, DevEvent},
     token::{Scope, TokenKind},
 };
 use trellis_store::{StoreError, tokens::TokenOwner};
 use url::Url;
 
-use self::{
-    services::Services,
-    settings::{DevEvent, DevSettings},
-    watch::Watch,
-};
+use self::{credentials::Credentials, services::Services, watch::Watch};
 use super::{
     connection::SavedConnection,
     deploy::{Deployed, DeployedTrigger, deploy},
@@ -63,7 +61,7 @@ const TOKEN_SECONDS: i64 = 30 * 86_400;
 const RUN_TIMEOUT: Duration = Duration::from_secs(120);
 
 pub async fn run(args: DevArgs, output: &mut Output, progress: &Progress) -> CommandResult {
-    let settings = DevSettings::read(&args.dir)?;
+    let settings = settings::read(&args.dir)?;
     let loaded = configure(&args)?;
     if args.config.print_config {
         output.show(&loaded.to_toml(), Clone::clone)?;
@@ -84,7 +82,7 @@ pub async fn run(args: DevArgs, output: &mut Output, progress: &Progress) -> Com
 /// What the host is used for once it serves.
 async fn use_host(
     args: &DevArgs,
-    settings: &DevSettings,
+    settings: &DevDefinition,
     services: &Services,
     server: &mut Server,
     output: &mut Output,
@@ -191,7 +189,7 @@ struct Workshop<'w> {
 }
 
 impl Workshop<'_> {
-    async fn once(&self, settings: &DevSettings, output: &mut Output) -> CommandResult {
+    async fn once(&self, settings: &DevDefinition, output: &mut Output) -> CommandResult {
         let project = self.open()?;
         let deployed = deploy(self.client, &project, false, self.progress).await?;
         self.send_sample(settings, &deployed, output).await
@@ -211,7 +209,7 @@ impl Workshop<'_> {
     }
 
     /// One event, over HTTP as anybody would send it.
-    async fn send_sample(&self, settings: &DevSettings, deployed: &Deployed, output: &mut Output) -> CommandResult {
+    async fn send_sample(&self, settings: &DevDefinition, deployed: &Deployed, output: &mut Output) -> CommandResult {
         let event = settings.event.as_ref().ok_or_else(|| {
             let fix = "name one under `[dev]`: event = { trigger = \"…\", file = \"event.json\" }";
             Failure::new(Exit::Refused, format!("the project has no sample event; {fix}"))
@@ -231,30 +229,52 @@ impl Workshop<'_> {
     }
 
     /// Deploys at the start and after every change; a mistake is told and waited out.
-    async fn watch(&self, settings: &DevSettings, output: &mut Output) -> CommandResult {
+    async fn watch(&self, settings: &DevDefinition, output: &mut Output) -> CommandResult {
         let mut watch = Watch::new(vec![self.dir.to_owned()]);
         loop {
+            let mut missing = None;
             let outcome = match self.open() {
                 Ok(project) => {
                     // Plugins may lie outside the project's folder.
                     watch.set_folders(project.folders());
+                    missing = self.credentials_before(&project).await?;
                     deploy(self.client, &project, false, self.progress).await
                 }
                 Err(failure) => Err(failure),
             };
             match outcome {
-                Ok(deployed) => output.note(&self.greeting(settings, &deployed))?,
+                Ok(deployed) => {
+                    output.note(&self.greeting(settings, &deployed))?;
+                    missing = None;
+                }
                 Err(failure) => {
-                    output.failure(failure.exit, failure.error.as_ref());
+                    output.failure(failure.exit, failure.error.as_ref(), &failure.faults);
                     output.note("waiting for a change …")?;
                 }
             }
-            watch.changed().await;
+            match missing {
+                None => watch.changed().await,
+                Some((project, before)) => tokio::select! {
+                    () = watch.changed() => {}
+                    () = credentials::changed(self.client, &project, &before) => {}
+                },
+            }
         }
     }
 
+    /// The credentials of a project that needs some, as they are before it is deployed: one that is set while that fails is
+    /// not missed.
+    async fn credentials_before(&self, project: &Project) -> Result<Option<(String, Credentials)>, Failure> {
+        if project.manifest.credential_uses().is_empty() {
+            return Ok(None);
+        }
+        let name = project.manifest.project.clone();
+        let before = credentials::list(self.client, &name).await?;
+        Ok(Some((name, before)))
+    }
+
     /// What to do next, ready to paste.
-    fn greeting(&self, settings: &DevSettings, deployed: &Deployed) -> String {
+    fn greeting(&self, settings: &DevDefinition, deployed: &Deployed) -> String {
         let mut text = format!("\nproject {} is deployed at {}\n", deployed.project, self.client.base());
         for trigger in &deployed.triggers {
             let file = settings

@@ -14,7 +14,8 @@ use tokio::{
     time::Instant,
 };
 
-use super::settings::DevService;
+use trellis_model::manifest::dev::DevService;
+
 use crate::cli::{failure::Failure, output::Exit, progress::Progress};
 
 /// A service may have to be compiled first.
