@@ -8,6 +8,15 @@ use std::{error, fmt, time::Duration};
 use crate::{config, http, records, storage};
 
 /// What a transformer returns.
+///
+/// ```
+/// use trellis_sdk::Result;
+///
+/// fn half(n: u32) -> Result<u32> {
+///     Ok(n / 2)
+/// }
+/// # assert_eq!(half(4).unwrap(), 2);
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a call of a transformer failed.
@@ -36,6 +45,12 @@ pub struct Error {
 }
 
 /// What the host does with a failure.
+///
+/// ```
+/// use trellis_sdk::{Error, ErrorKind};
+///
+/// assert_eq!(Error::invalid_input("`name` is empty").kind(), ErrorKind::InvalidInput);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
     /// The inputs are not what the transformer accepts. Not retried.
@@ -50,26 +65,62 @@ pub enum ErrorKind {
 
 impl Error {
     /// The inputs are not what the transformer accepts. Not retried.
+    ///
+    /// ```
+    /// use trellis_sdk::Error;
+    ///
+    /// assert_eq!(Error::invalid_input("`name` is empty").message(), "`name` is empty");
+    /// ```
     pub fn invalid_input(reason: impl fmt::Display) -> Self {
         Self::new(ErrorKind::InvalidInput, reason)
     }
 
     /// The node's config is not usable. Not retried.
+    ///
+    /// ```
+    /// use trellis_sdk::Error;
+    ///
+    /// assert_eq!(Error::invalid_config("`url` is no address").message(), "`url` is no address");
+    /// ```
     pub fn invalid_config(reason: impl fmt::Display) -> Self {
         Self::new(ErrorKind::InvalidConfig, reason)
     }
 
     /// Worth another attempt, under the node's retry policy: `.map_err(Error::retryable)?`.
+    ///
+    /// ```
+    /// use trellis_sdk::{Error, Result};
+    ///
+    /// fn printed(page: std::result::Result<(), &str>) -> Result<()> {
+    ///     page.map_err(Error::retryable)
+    /// }
+    /// assert_eq!(printed(Err("out of paper")).unwrap_err().message(), "out of paper");
+    /// ```
     pub fn retryable(reason: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Retryable, reason)
     }
 
     /// Not worth another attempt.
+    ///
+    /// ```
+    /// use trellis_sdk::{Error, ErrorKind};
+    ///
+    /// assert_eq!(Error::permanent("the account is closed").kind(), ErrorKind::Permanent);
+    /// ```
     pub fn permanent(reason: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Permanent, reason)
     }
 
     /// Asks the host to wait at least this long before the next attempt. Says nothing on an error that is not retried.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trellis_sdk::Error;
+    ///
+    /// let minute = Duration::from_secs(60);
+    /// assert_eq!(Error::retryable("busy").after(minute).retry_after(), Some(minute));
+    /// assert_eq!(Error::permanent("closed").after(minute).retry_after(), None);
+    /// ```
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
         if self.kind == ErrorKind::Retryable {
@@ -79,16 +130,33 @@ impl Error {
     }
 
     /// What the host will do with this failure.
+    ///
+    /// ```
+    /// use trellis_sdk::{Error, ErrorKind};
+    ///
+    /// assert_eq!(Error::retryable("busy").kind(), ErrorKind::Retryable);
+    /// ```
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
     /// The reason, with the reasons behind it.
+    ///
+    /// ```
+    /// use trellis_sdk::Error;
+    ///
+    /// let error: Error = "x".parse::<u8>().unwrap_err().into();
+    /// assert_eq!(error.message(), "invalid digit found in string");
+    /// ```
     pub fn message(&self) -> &str {
         &self.message
     }
 
     /// The least time to wait before the next attempt, when the error knows one.
+    ///
+    /// ```
+    /// assert_eq!(trellis_sdk::Error::retryable("busy").retry_after(), None);
+    /// ```
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }

@@ -9,6 +9,13 @@ thread_local! {
 }
 
 /// One call of a node.
+///
+/// ```
+/// use trellis_sdk::{event, fake};
+///
+/// fake::event(event::Event { attempt: 3, ..event::Event::default() });
+/// assert_eq!(event::current().attempt, 3);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The run that this call belongs to.
@@ -26,6 +33,13 @@ pub struct Event {
 
 impl Event {
     /// The first attribute of this name, upper and lower case alike.
+    ///
+    /// ```
+    /// use trellis_sdk::event::Event;
+    ///
+    /// let event = Event { attributes: vec![("trigger".into(), "tasks".into())], ..Event::default() };
+    /// assert_eq!(event.attribute("Trigger"), Some("tasks"));
+    /// ```
     pub fn attribute(&self, name: &str) -> Option<&str> {
         let known = |(attribute, _): &&(String, String)| attribute.eq_ignore_ascii_case(name);
         self.attributes.iter().find(known).map(|(_, value)| value.as_str())

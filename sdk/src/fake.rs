@@ -49,6 +49,13 @@ pub use records::{CollectionFake, collection};
 pub use storage::{StorageFake, storage};
 
 /// A message that was logged.
+///
+/// ```
+/// use trellis_sdk::{fake, log};
+///
+/// log::warn!("nearly full");
+/// assert_eq!(fake::logs()[0].level, log::Level::Warn);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogMessage {
     /// How much it matters.
@@ -80,22 +87,52 @@ fn with_state<T>(use_state: impl FnOnce(&mut State) -> T) -> T {
 }
 
 /// Forgets everything: for several scenes in one test.
+///
+/// ```
+/// use trellis_sdk::{fake, log};
+///
+/// log::info!("the first scene");
+/// fake::reset();
+/// assert!(fake::logs().is_empty());
+/// ```
 pub fn reset() {
     with_state(|state| *state = State::default());
     crate::event::set_current(None);
 }
 
 /// What was logged so far, in order.
+///
+/// ```
+/// use trellis_sdk::{fake, log};
+///
+/// log::info!("{} orders", 3);
+/// assert_eq!(fake::logs()[0].message, "3 orders");
+/// ```
 pub fn logs() -> Vec<LogMessage> {
     with_state(|state| state.logs.clone())
 }
 
 /// What [`crate::event::current`] answers from now on.
+///
+/// ```
+/// use trellis_sdk::{event, fake};
+///
+/// fake::event(event::Event { node: "sum".into(), ..event::Event::default() });
+/// assert_eq!(event::current().node, "sum");
+/// ```
 pub fn event(event: Event) {
     crate::event::set_current(Some(event));
 }
 
 /// What [`crate::config::get`] answers for this name from now on.
+///
+/// ```
+/// use trellis_sdk::{config, fake};
+///
+/// fake::config("region", "eu");
+/// assert_eq!(config::get("region")?.as_deref(), Some("eu"));
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 pub fn config(name: impl Into<String>, value: impl Into<String>) {
     let name = name.into();
     with_state(|state| {
@@ -105,6 +142,14 @@ pub fn config(name: impl Into<String>, value: impl Into<String>) {
 }
 
 /// What [`crate::secrets::get`] answers for this name from now on.
+///
+/// ```
+/// use trellis_sdk::{fake, secrets};
+///
+/// fake::secret("key", "correct horse");
+/// assert_eq!(secrets::get("key")?, "correct horse");
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 pub fn secret(name: impl Into<String>, value: impl Into<String>) {
     let name = name.into();
     with_state(|state| {
@@ -114,6 +159,16 @@ pub fn secret(name: impl Into<String>, value: impl Into<String>) {
 }
 
 /// Commits the writes of storage and records and the emitted events so far, as the host does when the node completes.
+///
+/// ```
+/// use trellis_sdk::{fake, storage};
+///
+/// storage::store("visits").set("ann", "1")?;
+/// assert_eq!(storage::store("visits").entry("ann")?.unwrap().revision, 0, "not committed yet");
+/// fake::commit();
+/// assert_ne!(storage::store("visits").entry("ann")?.unwrap().revision, 0);
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 pub fn commit() {
     with_state(|state| {
         state.storage.commit();
@@ -122,7 +177,17 @@ pub fn commit() {
     });
 }
 
-/// Forgets the writes of storage and records and the emitted events since the last [`commit`], as the host does when the node fails.
+/// Forgets the writes of storage and records and the emitted events since the last [`commit`], as the host does when the node
+/// fails.
+///
+/// ```
+/// use trellis_sdk::{fake, storage};
+///
+/// storage::store("visits").set("ann", "1")?;
+/// fake::rollback();
+/// assert_eq!(storage::store("visits").get("ann")?, None);
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 pub fn rollback() {
     with_state(|state| {
         state.storage.rollback();
@@ -132,6 +197,17 @@ pub fn rollback() {
 }
 
 /// Lets time pass for keys with a time to live.
+///
+/// ```
+/// use std::time::Duration;
+/// use trellis_sdk::{fake, storage};
+///
+/// storage::store("locks").write("nightly").ttl(Duration::from_secs(60)).bytes("taken")?;
+/// fake::commit();
+/// fake::advance(Duration::from_secs(61));
+/// assert_eq!(storage::store("locks").get("nightly")?, None);
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 pub fn advance(duration: Duration) {
     with_state(|state| state.storage.advance(duration));
 }

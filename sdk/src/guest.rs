@@ -12,7 +12,7 @@ pub(crate) mod host;
 )]
 pub mod bindings {
     wit_bindgen::generate!({
-        path: "../wit",
+        path: "wit",
         world: "plugin",
         pub_export_macro: true,
         default_bindings_module: "trellis_sdk::guest::bindings",

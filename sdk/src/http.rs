@@ -50,41 +50,104 @@ pub fn percent_encode(text: &str) -> String {
 }
 
 /// A `GET` request.
+///
+/// ```
+/// use trellis_sdk::{fake, http};
+///
+/// fake::http("GET", "https://api.example.com/issues/7").reply(fake::answer(200));
+/// assert!(http::get("https://api.example.com/issues/7").send()?.is_success());
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 pub fn get(url: impl Into<String>) -> Request {
     request("GET", url)
 }
 
 /// A `HEAD` request.
+///
+/// ```
+/// use trellis_sdk::{fake, http};
+///
+/// fake::http("HEAD", "https://api.example.com/issues/7").reply(fake::answer(200));
+/// assert!(http::head("https://api.example.com/issues/7").send()?.is_success());
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 pub fn head(url: impl Into<String>) -> Request {
     request("HEAD", url)
 }
 
 /// A `POST` request.
+///
+/// ```
+/// use trellis_sdk::{fake, http};
+///
+/// fake::http("POST", "https://api.example.com/issues").reply(fake::answer(201));
+/// assert_eq!(http::post("https://api.example.com/issues").body("a bug").send()?.status, 201);
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 pub fn post(url: impl Into<String>) -> Request {
     request("POST", url)
 }
 
 /// A `PUT` request.
+///
+/// ```
+/// use trellis_sdk::{fake, http};
+///
+/// fake::http("PUT", "https://api.example.com/issues/7").reply(fake::answer(200));
+/// assert!(http::put("https://api.example.com/issues/7").send()?.is_success());
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 pub fn put(url: impl Into<String>) -> Request {
     request("PUT", url)
 }
 
 /// A `PATCH` request.
+///
+/// ```
+/// use trellis_sdk::{fake, http};
+///
+/// fake::http("PATCH", "https://api.example.com/issues/7").reply(fake::answer(200));
+/// assert!(http::patch("https://api.example.com/issues/7").send()?.is_success());
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 pub fn patch(url: impl Into<String>) -> Request {
     request("PATCH", url)
 }
 
 /// A `DELETE` request.
+///
+/// ```
+/// use trellis_sdk::{fake, http};
+///
+/// fake::http("DELETE", "https://api.example.com/issues/7").reply(fake::answer(200));
+/// assert!(http::delete("https://api.example.com/issues/7").send()?.is_success());
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 pub fn delete(url: impl Into<String>) -> Request {
     request("DELETE", url)
 }
 
 /// A request with any method.
+///
+/// ```
+/// use trellis_sdk::{fake, http};
+///
+/// fake::http("PURGE", "https://cache.example.com/a").reply(fake::answer(200));
+/// assert!(http::request("PURGE", "https://cache.example.com/a").send()?.is_success());
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 pub fn request(method: impl Into<String>, url: impl Into<String>) -> Request {
     Request { method: method.into(), url: url.into(), headers: Vec::new(), body: None, timeout: None }
 }
 
 /// A request being put together; [`Request::send`] sends it. In a native test, [`crate::fake::requests`] shows what was sent.
+///
+/// ```
+/// use trellis_sdk::http;
+///
+/// let request = http::get("https://example.com/").query("page", "2");
+/// assert_eq!((request.method.as_str(), request.url.as_str()), ("GET", "https://example.com/?page=2"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "a request is sent by `send`"]
@@ -103,17 +166,32 @@ pub struct Request {
 
 impl Request {
     /// Adds a header. A second one of the same name is added, not replaced.
+    ///
+    /// ```
+    /// let request = trellis_sdk::http::get("https://example.com/").header("accept", "application/json");
+    /// assert_eq!(request.headers, [("accept".to_owned(), "application/json".to_owned())]);
+    /// ```
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
     /// Adds `Authorization: Bearer …`.
+    ///
+    /// ```
+    /// let request = trellis_sdk::http::get("https://example.com/").bearer_token("t0ken");
+    /// assert_eq!(request.headers[0].1, "Bearer t0ken");
+    /// ```
     pub fn bearer_token(self, token: impl AsRef<str>) -> Self {
         self.header("authorization", format!("Bearer {}", token.as_ref()))
     }
 
     /// Adds `name=value` to the URL's query, both percent-encoded.
+    ///
+    /// ```
+    /// let request = trellis_sdk::http::get("https://example.com/").query("q", "a&b").query("page", "2");
+    /// assert_eq!(request.url, "https://example.com/?q=a%26b&page=2");
+    /// ```
     pub fn query(mut self, name: &str, value: impl AsRef<str>) -> Self {
         let fragment = self.url.find('#').map(|at| self.url.split_off(at));
         let separator = if self.url.contains('?') { '&' } else { '?' };
@@ -124,12 +202,25 @@ impl Request {
     }
 
     /// Sets the body.
+    ///
+    /// ```
+    /// let request = trellis_sdk::http::post("https://example.com/").body("hello");
+    /// assert_eq!(request.body.as_deref(), Some(&b"hello"[..]));
+    /// ```
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = Some(body.into());
         self
     }
 
     /// Sets the body to a JSON text, and `content-type` to `application/json` unless one is set already.
+    ///
+    /// ```
+    /// use trellis_sdk::{http, json};
+    ///
+    /// let request = http::post("https://example.com/").json(&json!({ "n": 1 }))?;
+    /// assert_eq!(request.body.as_deref(), Some(&br#"{"n":1}"#[..]));
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::InvalidRequest`] when the value cannot be written as JSON (a map with keys that are no strings).
@@ -143,12 +234,27 @@ impl Request {
     }
 
     /// The longest time to wait for the whole answer. The node's limits bound it either way.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let request = trellis_sdk::http::get("https://example.com/").timeout(Duration::from_secs(2));
+    /// assert_eq!(request.timeout, Some(Duration::from_secs(2)));
+    /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
     /// Sends the request and waits for the whole answer, whatever its status.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, http};
+    ///
+    /// fake::http("GET", "https://example.com/").reply_text(404, "nothing there");
+    /// assert_eq!(http::get("https://example.com/").send()?.status, 404);
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// See [`Error`]; a status is none of them until [`Response::error_for_status`].
@@ -171,6 +277,15 @@ impl Request {
 pub(crate) type Answer = (u16, Vec<(String, String)>, Vec<u8>);
 
 /// An answer.
+///
+/// ```
+/// use trellis_sdk::{fake, http};
+///
+/// fake::http("GET", "https://example.com/").reply_text(200, "yes");
+/// let answer = http::get("https://example.com/").send()?;
+/// assert_eq!((answer.status, answer.body.as_slice()), (200, &b"yes"[..]));
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Response {
@@ -185,16 +300,43 @@ pub struct Response {
 
 impl Response {
     /// The first header of this name, upper and lower case alike.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, http};
+    ///
+    /// fake::http("GET", "https://example.com/").reply_text(200, "yes");
+    /// let answer = http::get("https://example.com/").send()?;
+    /// assert_eq!(answer.header("Content-Type"), Some("text/plain; charset=utf-8"));
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn header(&self, name: &str) -> Option<&str> {
         find(&self.headers, name)
     }
 
     /// Whether the status is 2xx.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, http};
+    ///
+    /// fake::http("GET", "https://example.com/").reply_text(302, "");
+    /// let answer = http::get("https://example.com/").send()?;
+    /// assert!(!answer.is_success());
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
     /// The body as text.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, http};
+    ///
+    /// fake::http("GET", "https://example.com/").reply_text(200, "yes");
+    /// let answer = http::get("https://example.com/").send()?;
+    /// assert_eq!(answer.text()?, "yes");
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Body`] when it is not UTF-8.
@@ -204,6 +346,15 @@ impl Response {
 
     /// The body decoded from JSON.
     ///
+    /// ```
+    /// use trellis_sdk::{fake, http};
+    ///
+    /// fake::http("GET", "https://example.com/").reply_text(200, "[1, 2]");
+    /// let answer = http::get("https://example.com/").send()?;
+    /// assert_eq!(answer.json::<Vec<u8>>()?, [1, 2]);
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Body`] when it does not fit `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
@@ -212,6 +363,15 @@ impl Response {
 
     /// The answer itself, if its status is below 400.
     ///
+    /// ```
+    /// use trellis_sdk::{fake, http};
+    ///
+    /// fake::http("GET", "https://example.com/").reply_text(503, "not now");
+    /// let answer = http::get("https://example.com/").send()?;
+    /// assert!(answer.error_for_status().unwrap_err().is_retryable());
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Status`], which is retryable for 408, 425, 429 and 5xx.
     pub fn error_for_status(self) -> Result<Self, Error> {
@@ -219,6 +379,15 @@ impl Response {
     }
 
     /// An error from this answer whatever its status, for services with rules of their own.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, http};
+    ///
+    /// fake::http("GET", "https://example.com/").reply_text(200, "{\"ok\":false}");
+    /// let answer = http::get("https://example.com/").send()?;
+    /// assert_eq!(answer.status_error().to_string(), "GET example.com answered 200: {\"ok\":false}");
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn status_error(&self) -> Error {
         Error::Status(StatusError::new(self))
     }

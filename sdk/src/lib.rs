@@ -46,7 +46,43 @@
 //! trellis-sdk = "0.1"
 //! ```
 //!
-//! `cargo build --release --target wasm32-wasip2`, or better `trellis plugin build`, makes the component.
+//! `cargo build --release --target wasm32-wasip2`, or better `trellis plugin build`, makes the component. `trellis new` begins
+//! a project with all of this in it.
+//!
+//! What follows is in the order in which most plugins come to need it: [tests](#tests), [inputs and config](#input-and-config),
+//! [several outputs](#output), [what to do when something fails](#failure), [what a transformer can
+//! reach](#what-a-transformer-can-reach), which is a chapter for each of [`http`], [`storage`], [`outbox`], [`secrets`] and
+//! [`log`], and [how much of it there is](#limits).
+//!
+//! # Tests
+//!
+//! There are three ways to test a transformer, and each shows more than the one before:
+//!
+//! 1. **As a function**, as above. In a native build, which is what `cargo test` makes, host calls go to the in-process doubles of
+//!    [`fake`]: a test says what is there beforehand, and looks at what was done.
+//! 2. **Through its ports**, with [`fake::call`]: JSON in, JSON out, with the checks of inputs and config that a host would make.
+//! 3. **As the component that it becomes**, in the real engine under the real limits, with the crate `trellis-testing`. It compiles
+//!    a whole engine the first time, so keep such tests out of the way of the quick ones if that is too slow for you. It also
+//!    calls the component as it was called in production, from a file that `trellis run export` wrote, and tells what differs.
+//!
+//! ```
+//! use trellis_sdk::*;
+//!
+//! /// Counts how often it has seen a visitor.
+//! #[transformer]
+//! fn count(input: String) -> Result<Out<u32>> {
+//!     let store = storage::store("visits");
+//!     let visits = store.get_json(&input)?.unwrap_or(0) + 1;
+//!     store.set_json(&input, &visits)?;
+//!     Ok(Out(visits))
+//! }
+//!
+//! # fn main() {
+//! fake::storage("visits").put_json("ann", &4);
+//! assert_eq!(count("ann".into()).unwrap(), Out(5));
+//! assert_eq!(fake::storage("visits").get_json("ann"), Some(5));
+//! # }
+//! ```
 //!
 //! # Input and config
 //!
@@ -138,12 +174,14 @@
 //! to the outside world may happen twice. Every request but GET and HEAD therefore carries an idempotency key that is the same
 //! on a retry.
 //!
-//! # Tests
+//! # Limits
 //!
-//! In a native build, which is what `cargo test` makes, the host calls go to the in-process doubles of [`fake`]. The function can
-//! be called as it is; [`fake::call`] calls it through its ports, with JSON. For the real component under the real limits there is
-//! `trellis-testing`; it compiles a whole engine the first time, so keep such tests out of the way of the quick ones if that is
-//! too slow for you.
+//! A call has a budget: so much memory, so long on a CPU and until it answers, so many requests, storage operations and bytes of
+//! log and output. `trellis limits` shows that of an account; a node's manifest entry can lower any of it, as in
+//! `limits = { wall = "5s" }`. A call that takes too much memory or time is ended, and counts as one that may be tried again; a
+//! host call beyond its limit answers with an error that names it, such as [`storage::Error::Limit`].
+//!
+//! There is none of this in native tests: `trellis-testing` holds the component to it.
 #![deny(missing_docs)]
 
 mod error;

@@ -14,6 +14,12 @@ use std::fmt;
 use crate::host;
 
 /// How much a message matters.
+///
+/// ```
+/// use trellis_sdk::log::Level;
+///
+/// assert!(Level::Debug < Level::Error);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Every step.
@@ -31,6 +37,13 @@ pub enum Level {
 }
 
 /// Logs a message; `context` groups messages and may be empty. The macros of this module pass the module's path.
+///
+/// ```
+/// use trellis_sdk::{fake, log};
+///
+/// log::write(log::Level::Info, "billing", format_args!("{} orders", 3));
+/// assert_eq!(fake::logs()[0].context, "billing");
+/// ```
 pub fn write(level: Level, context: &str, message: fmt::Arguments<'_>) {
     match message.as_str() {
         Some(text) => host::log(level, context, text),

@@ -41,6 +41,13 @@ use serde::Serialize;
 use crate::host;
 
 /// Why an event was not emitted. None of these is retryable: the next attempt would fail in the same way.
+///
+/// ```
+/// use trellis_sdk::{Error, ErrorKind, outbox};
+///
+/// let error = Error::from(outbox::Error::Denied("grid `pick` is not granted".into()));
+/// assert_eq!(error.kind(), ErrorKind::Permanent);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -60,6 +67,14 @@ pub enum Error {
 
 /// Emits an event to a grid of the project.
 ///
+/// ```
+/// use trellis_sdk::{fake, outbox};
+///
+/// outbox::emit("pick", &7)?;
+/// assert_eq!(fake::emitted()[0].data, 7);
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
+///
 /// # Errors
 /// See [`Error`].
 pub fn emit(grid: &str, data: &(impl Serialize + ?Sized)) -> Result<(), Error> {
@@ -67,11 +82,31 @@ pub fn emit(grid: &str, data: &(impl Serialize + ?Sized)) -> Result<(), Error> {
 }
 
 /// Begins an event for a grid of the project, to give it attributes; ends with [`NewEvent::emit`].
+///
+/// ```
+/// use trellis_sdk::{fake, outbox};
+///
+/// outbox::event("audit").attribute("order", "7").emit("split")?;
+/// assert_eq!(fake::emitted()[0].grid, "audit");
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 pub fn event(grid: impl Into<String>) -> NewEvent {
     NewEvent { grid: grid.into(), attributes: Vec::new() }
 }
 
 /// An event being put together; see [`event()`].
+///
+/// ```
+/// use trellis_sdk::{fake, outbox};
+///
+/// let mut event = outbox::event("audit");
+/// for (name, value) in [("order", "7"), ("user", "ann")] {
+///     event = event.attribute(name, value);
+/// }
+/// event.emit("split")?;
+/// assert_eq!(fake::emitted()[0].attributes.len(), 2);
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "an event is emitted with `emit`"]
 pub struct NewEvent {
@@ -82,12 +117,28 @@ pub struct NewEvent {
 impl NewEvent {
     /// Adds an attribute, which [`crate::event::Event::attribute`] finds in the new run. The host sets `trigger`, `hops`,
     /// `source-run`, `source-node`, `received-at` and the trace itself.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, outbox};
+    ///
+    /// outbox::event("audit").attribute("order", "7").emit("split")?;
+    /// assert_eq!(fake::emitted()[0].attributes, [("order".to_owned(), "7".to_owned())]);
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.attributes.push((name.into(), value.into()));
         self
     }
 
     /// Emits it, with this data.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, outbox};
+    ///
+    /// outbox::event("audit").emit(&["split", "picked"])?;
+    /// assert_eq!(fake::emitted()[0].data[1], "picked");
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// See [`Error`].

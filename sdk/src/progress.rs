@@ -29,6 +29,13 @@ use crate::host;
 ///
 /// A fraction beyond its bounds is brought into them, and of the text more than 200 bytes are cut off. Of several reports in
 /// quick succession only the last may be seen.
+///
+/// ```
+/// use trellis_sdk::{fake, progress};
+///
+/// progress::report(0.5, "page 2");
+/// assert_eq!(fake::progress(), [(0.5, "page 2".to_owned())]);
+/// ```
 pub fn report(fraction: f64, text: &str) {
     host::progress(fraction, text);
 }

@@ -68,6 +68,16 @@ pub(crate) use query::{Condition, Operator, RawPage, Selection};
 pub use query::{Page, Query, Records};
 
 /// A record with its key and its revision.
+///
+/// ```
+/// use trellis_sdk::{json, records, Value};
+///
+/// let tasks = records::collection::<Value>("tasks");
+/// tasks.put("a", &json!({ "n": 1 }))?;
+/// let entry = tasks.entry("a")?.expect("it was just written");
+/// assert_eq!((entry.key.as_str(), &entry.data["n"], entry.revision), ("a", &json!(1), 0));
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry<T = Value> {
     /// The key within the collection.
@@ -79,6 +89,15 @@ pub struct Entry<T = Value> {
 }
 
 /// One collection of the project, of records of one type; get it from [`collection`].
+///
+/// ```
+/// use trellis_sdk::{json, records, Value};
+///
+/// let tasks = records::collection::<Value>("tasks");
+/// tasks.put("a", &json!(1))?;
+/// assert_eq!(tasks.get("a")?, Some(json!(1)));
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 pub struct Collection<T = Value> {
     name: String,
     records: PhantomData<fn() -> T>,
@@ -115,6 +134,16 @@ impl<T> Collection<T> {
 
     /// Removes a record. One that is absent is no error.
     ///
+    /// ```
+    /// use trellis_sdk::{json, records, Value};
+    ///
+    /// let tasks = records::collection::<Value>("tasks");
+    /// tasks.put("a", &json!(1))?;
+    /// tasks.delete("a")?;
+    /// assert_eq!(tasks.get("a")?, None);
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// See [`Error`].
     pub fn delete(&self, key: &str) -> Result<(), Error> {
@@ -122,6 +151,14 @@ impl<T> Collection<T> {
     }
 
     /// Begins a query; the records come with [`Query::iter`], [`Query::first`] or [`Query::page`].
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, json, records, Value};
+    ///
+    /// fake::collection("tasks").index("state", "/state").put("a", &json!({ "state": "open" }));
+    /// assert!(records::collection::<Value>("tasks").query().equal("state", "closed").first()?.is_none());
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn query(&self) -> Query<T> {
         Query::new(self.clone())
     }
@@ -130,6 +167,14 @@ impl<T> Collection<T> {
 impl<T: DeserializeOwned> Collection<T> {
     /// The record with this key; `None` when there is none.
     ///
+    /// ```
+    /// use trellis_sdk::{json, records, Value};
+    ///
+    /// let tasks = records::collection::<Value>("tasks");
+    /// assert_eq!(tasks.get("a")?, None);
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Json`] when the record does not fit `T`, and see [`Error`].
     pub fn get(&self, key: &str) -> Result<Option<T>, Error> {
@@ -137,6 +182,18 @@ impl<T: DeserializeOwned> Collection<T> {
     }
 
     /// The record with this key and its revision, for a later [`Write::if_revision`].
+    ///
+    /// ```
+    /// use trellis_sdk::{json, records, Value};
+    ///
+    /// let tasks = records::collection::<Value>("tasks");
+    /// # trellis_sdk::fake::collection("tasks").put("a", &1);
+    /// if let Some(entry) = tasks.entry("a")? {
+    ///     tasks.write("a").if_revision(entry.revision).put(&json!(2))?;
+    /// }
+    /// # assert_eq!(tasks.get("a")?, Some(json!(2)));
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Json`] when the record does not fit `T`, and see [`Error`].
@@ -155,6 +212,15 @@ impl<T: DeserializeOwned> Collection<T> {
 
 impl<T: Serialize> Collection<T> {
     /// Sets a record, whatever was there.
+    ///
+    /// ```
+    /// use trellis_sdk::{json, records, Value};
+    ///
+    /// let tasks = records::collection::<Value>("tasks");
+    /// tasks.put("a", &json!({ "state": "open" }))?;
+    /// assert_eq!(tasks.get("a")?.unwrap()["state"], "open");
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Unfit`] when the record does not fit the collection's schema, and see [`Error`].
@@ -176,6 +242,16 @@ impl<T> fmt::Debug for Collection<T> {
 }
 
 /// A write being put together; see [`Collection::write`].
+///
+/// ```
+/// use trellis_sdk::{json, records, Value};
+///
+/// let tasks = records::collection::<Value>("tasks");
+/// let write = tasks.write("a").if_absent();
+/// write.put(&json!(1))?;
+/// # assert_eq!(tasks.get("a")?, Some(json!(1)));
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a write happens with `put` or `delete`"]
 pub struct Write<'a, T> {
@@ -186,17 +262,44 @@ pub struct Write<'a, T> {
 
 impl<T> Write<'_, T> {
     /// Refuses the write with [`Error::Conflict`] unless the committed revision is this one.
+    ///
+    /// ```
+    /// use trellis_sdk::{json, records, Value};
+    ///
+    /// let tasks = records::collection::<Value>("tasks");
+    /// assert!(matches!(tasks.write("a").if_revision(7).put(&json!(1)), Err(records::Error::Conflict)));
+    /// ```
     pub fn if_revision(mut self, revision: u64) -> Self {
         self.if_revision = Some(revision);
         self
     }
 
     /// Refuses the write with [`Error::Conflict`] unless there is no record with this key.
+    ///
+    /// ```
+    /// use trellis_sdk::{json, records, Value};
+    ///
+    /// let tasks = records::collection::<Value>("tasks");
+    /// # trellis_sdk::fake::collection("tasks").put("a", &1);
+    /// assert!(matches!(tasks.write("a").if_absent().put(&json!(2)), Err(records::Error::Conflict)));
+    /// ```
     pub fn if_absent(self) -> Self {
         self.if_revision(0)
     }
 
     /// Removes the record. One that is absent is no error, unless a revision is expected.
+    ///
+    /// ```
+    /// use trellis_sdk::{json, records, Value};
+    ///
+    /// let tasks = records::collection::<Value>("tasks");
+    /// # trellis_sdk::fake::collection("tasks").put("a", &1);
+    /// if let Some(entry) = tasks.entry("a")? {
+    ///     tasks.write("a").if_revision(entry.revision).delete()?;
+    /// }
+    /// # assert_eq!(tasks.get("a")?, None);
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// See [`Error`].
@@ -207,6 +310,15 @@ impl<T> Write<'_, T> {
 
 impl<T: Serialize> Write<'_, T> {
     /// Sets the record.
+    ///
+    /// ```
+    /// use trellis_sdk::{json, records, Value};
+    ///
+    /// let tasks = records::collection::<Value>("tasks");
+    /// tasks.write("a").if_absent().put(&json!(1))?;
+    /// assert_eq!(tasks.get("a")?, Some(json!(1)));
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Unfit`] when the record does not fit the collection's schema, and see [`Error`].

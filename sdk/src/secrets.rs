@@ -24,6 +24,12 @@
 use crate::host;
 
 /// Why a secret is not to be had. Not retryable: the next attempt would be told the same.
+///
+/// ```
+/// use trellis_sdk::secrets;
+///
+/// assert!(matches!(secrets::get("a key that no test has set"), Err(secrets::Error::Denied(_))));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -36,6 +42,14 @@ pub enum Error {
 }
 
 /// The text of the project's credential of this name.
+///
+/// ```
+/// use trellis_sdk::{fake, secrets};
+///
+/// fake::secret("signing-key", "correct horse");
+/// assert_eq!(secrets::get("signing-key")?, "correct horse");
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 ///
 /// # Errors
 /// See [`Error`].

@@ -19,54 +19,30 @@
 //!
 //! Does not know where the values are kept, nor what the node was granted: the host answers [`Error::Denied`].
 
+mod error;
+
 use std::time::Duration;
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::host;
 
+pub use error::Error;
+
 /// Keys that [`Store::list`] asks for at a time. The host may give fewer.
 const PAGE_KEYS: u32 = 500;
 
-/// Why a storage call failed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The node has no grant for this store, or only one to read it.
-    #[error("storage denied: {0}")]
-    Denied(String),
-    /// The key or value is not acceptable: empty, too long, or no number where [`Store::add`] needs one.
-    #[error("storage call is invalid: {0}")]
-    Invalid(String),
-    /// The committed revision is not the one that [`Write::if_revision`] asked for. Retryable: the next attempt reads anew.
-    #[error("the committed revision is another one than the write expects")]
-    Conflict,
-    /// A limit of the call is used up.
-    #[error("storage limit reached: {0}")]
-    Limit(String),
-    /// The stored value is not the JSON that was asked for.
-    #[error("the value of key `{key}` in store `{store}` is not the expected JSON: {reason}")]
-    Json {
-        /// The store's name.
-        store: String,
-        /// The key within the store.
-        key: String,
-        /// What the decoder says.
-        reason: String,
-    },
-    /// The host has trouble of its own. Retryable.
-    #[error("storage failed: {0}")]
-    Other(String),
-}
-
-impl Error {
-    /// Whether another attempt of the node can help.
-    pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Conflict | Self::Other(_))
-    }
-}
-
 /// A value with its revision.
+///
+/// ```
+/// use trellis_sdk::storage;
+///
+/// let store = storage::store("visits");
+/// store.set("ann", "1")?;
+/// let entry = store.entry("ann")?.expect("it was just written");
+/// assert_eq!((entry.value.as_slice(), entry.revision), (&b"1"[..], 0));
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The stored bytes.
@@ -76,18 +52,44 @@ pub struct Entry {
 }
 
 /// One store of the project; get it from [`store`].
+///
+/// ```
+/// use trellis_sdk::storage;
+///
+/// let store = storage::store("visits");
+/// store.set("ann", "1")?;
+/// assert_eq!(store.get("ann")?.as_deref(), Some(&b"1"[..]));
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Store {
     name: String,
 }
 
 /// The store of this name. Nothing is asked of the host yet; the node's grants must name the store.
+///
+/// ```
+/// use trellis_sdk::storage;
+///
+/// let store = storage::store("visits");
+/// assert_eq!(store.get("ann")?, None);
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 pub fn store(name: impl Into<String>) -> Store {
     Store { name: name.into() }
 }
 
 impl Store {
     /// The value of a key; `None` when there is none.
+    ///
+    /// ```
+    /// use trellis_sdk::storage;
+    ///
+    /// let store = storage::store("visits");
+    /// store.set("ann", [1, 2])?;
+    /// assert_eq!(store.get("ann")?, Some(vec![1, 2]));
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// See [`Error`].
@@ -97,6 +99,18 @@ impl Store {
 
     /// The value of a key with its revision, for a later [`Write::if_revision`].
     ///
+    /// ```
+    /// use trellis_sdk::storage;
+    ///
+    /// let store = storage::store("visits");
+    /// # trellis_sdk::fake::storage("visits").put("ann", "1");
+    /// if let Some(entry) = store.entry("ann")? {
+    ///     store.write("ann").if_revision(entry.revision).bytes("2")?;
+    /// }
+    /// # assert_eq!(store.get("ann")?.as_deref(), Some(&b"2"[..]));
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// See [`Error`].
     pub fn entry(&self, key: &str) -> Result<Option<Entry>, Error> {
@@ -104,6 +118,15 @@ impl Store {
     }
 
     /// The value of a key, decoded from JSON.
+    ///
+    /// ```
+    /// use trellis_sdk::storage;
+    ///
+    /// let store = storage::store("visits");
+    /// store.set_json("ann", &7)?;
+    /// assert_eq!(store.get_json("ann")?, Some(7));
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Json`] when the value does not fit `T`, and see [`Error`].
@@ -114,6 +137,15 @@ impl Store {
 
     /// Sets a key to bytes, whatever was there.
     ///
+    /// ```
+    /// use trellis_sdk::storage;
+    ///
+    /// let store = storage::store("visits");
+    /// store.set("ann", "1")?;
+    /// assert_eq!(store.get("ann")?.as_deref(), Some(&b"1"[..]));
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// See [`Error`].
     pub fn set(&self, key: &str, value: impl AsRef<[u8]>) -> Result<(), Error> {
@@ -121,6 +153,15 @@ impl Store {
     }
 
     /// Sets a key to a JSON text, whatever was there.
+    ///
+    /// ```
+    /// use trellis_sdk::storage;
+    ///
+    /// let store = storage::store("visits");
+    /// store.set_json("ann", &[1, 2])?;
+    /// assert_eq!(store.get_json::<Vec<u8>>("ann")?, Some(vec![1, 2]));
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// See [`Error`].
@@ -146,6 +187,17 @@ impl Store {
 
     /// Removes a key. One that is absent is no error.
     ///
+    /// ```
+    /// use trellis_sdk::storage;
+    ///
+    /// let store = storage::store("visits");
+    /// store.set("ann", "1")?;
+    /// store.delete("ann")?;
+    /// store.delete("ann")?;
+    /// assert_eq!(store.get("ann")?, None);
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// See [`Error`].
     pub fn delete(&self, key: &str) -> Result<(), Error> {
@@ -155,6 +207,16 @@ impl Store {
     /// Adds to a decimal integer; an absent key counts as 0. Commutes: additions of several runs never conflict, which is
     /// why the sum is not returned.
     ///
+    /// ```
+    /// use trellis_sdk::storage;
+    ///
+    /// let store = storage::store("visits");
+    /// store.add("all", 1)?;
+    /// store.add("all", 2)?;
+    /// assert_eq!(store.get_json("all")?, Some(3));
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Invalid`] when the value is no integer, and see [`Error`].
     pub fn add(&self, key: &str, delta: i64) -> Result<(), Error> {
@@ -163,6 +225,18 @@ impl Store {
 
     /// The keys with a prefix, in byte order. Pages are fetched as the iterator is turned; each page is one storage
     /// operation. The iterator ends after its first error.
+    ///
+    /// ```
+    /// use trellis_sdk::storage;
+    ///
+    /// let store = storage::store("visits");
+    /// for user in ["ann", "anton", "bea"] {
+    ///     store.set(user, "1")?;
+    /// }
+    /// let found: Vec<String> = store.list("an").collect::<Result<_, _>>()?;
+    /// assert_eq!(found, ["ann", "anton"]);
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn list(&self, prefix: impl Into<String>) -> Keys {
         Keys { store: self.name.clone(), prefix: prefix.into(), page: Vec::new().into_iter(), next: Next::First }
     }
@@ -173,6 +247,16 @@ impl Store {
 }
 
 /// A write being put together; see [`Store::write`].
+///
+/// ```
+/// use trellis_sdk::storage;
+///
+/// let store = storage::store("visits");
+/// let write = store.write("ann").if_absent();
+/// write.json(&1)?;
+/// # assert_eq!(store.get_json("ann")?, Some(1));
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a write happens with `bytes` or `json`"]
 pub struct Write<'a> {
@@ -189,12 +273,32 @@ pub(crate) struct WriteOptions {
 
 impl Write<'_> {
     /// Refuses the write with [`Error::Conflict`] unless the committed revision is this one.
+    ///
+    /// ```
+    /// use trellis_sdk::storage;
+    ///
+    /// let store = storage::store("visits");
+    /// # trellis_sdk::fake::storage("visits").put("ann", "1");
+    /// let seen = store.entry("ann")?.map_or(0, |entry| entry.revision);
+    /// store.write("ann").if_revision(seen).bytes("2")?;
+    /// assert_eq!(store.write("bea").if_revision(99).bytes("2"), Err(storage::Error::Conflict));
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn if_revision(mut self, revision: u64) -> Self {
         self.options.if_revision = Some(revision);
         self
     }
 
     /// Refuses the write with [`Error::Conflict`] unless the key is absent.
+    ///
+    /// ```
+    /// use trellis_sdk::storage;
+    ///
+    /// let store = storage::store("visits");
+    /// # trellis_sdk::fake::storage("visits").put("ann", "1");
+    /// assert_eq!(store.write("ann").if_absent().bytes("2"), Err(storage::Error::Conflict));
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn if_absent(self) -> Self {
         self.if_revision(0)
     }
@@ -202,12 +306,29 @@ impl Write<'_> {
     /// Lets the key vanish this long after the commit; rounded down to milliseconds. At least 1 ms, and at most what the host
     /// allows, which is 3,650 days by default; else the write is [`Error::Invalid`]. An expired key is absent in every way:
     /// a node that has read it before it expired, and commits after, is run again.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trellis_sdk::storage;
+    ///
+    /// storage::store("cache").write("page").ttl(Duration::from_secs(300)).bytes("…")?;
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.options.ttl_ms = Some(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
         self
     }
 
     /// Writes bytes.
+    ///
+    /// ```
+    /// use trellis_sdk::storage;
+    ///
+    /// let store = storage::store("visits");
+    /// store.write("ann").bytes([1])?;
+    /// assert_eq!(store.get("ann")?, Some(vec![1]));
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// See [`Error`].
@@ -216,6 +337,15 @@ impl Write<'_> {
     }
 
     /// Writes a JSON text.
+    ///
+    /// ```
+    /// use trellis_sdk::storage;
+    ///
+    /// let store = storage::store("visits");
+    /// store.write("ann").json(&[1])?;
+    /// assert_eq!(store.get_json::<Vec<u8>>("ann")?, Some(vec![1]));
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Json`] when the value cannot be written as JSON, and see [`Error`].
@@ -226,6 +356,17 @@ impl Write<'_> {
 }
 
 /// The keys of a store; see [`Store::list`].
+///
+/// ```
+/// use trellis_sdk::storage;
+///
+/// let store = storage::store("visits");
+/// store.set("ann", "1")?;
+/// for key in store.list("") {
+///     assert_eq!(key?, "ann");
+/// }
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Keys {
     store: String,

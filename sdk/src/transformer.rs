@@ -21,6 +21,24 @@ pub use output::{Emission, Emissions, Out, Output, OutputPorts, Ports};
 /// `fn(input, config) -> Result<output>`. `Arguments` is the tuple of the argument types.
 ///
 /// Implemented by the functions themselves; there is nothing to implement by hand.
+///
+/// ```
+/// use trellis_sdk::*;
+///
+/// #[transformer]
+/// fn shout(input: String) -> Result<Out<String>> {
+///     Ok(Out(input.to_uppercase()))
+/// }
+///
+/// /// Whatever is a transformer can be called with JSON.
+/// fn called<Arguments>(transformer: impl Transformer<Arguments>) -> Value {
+///     fake::call(transformer, json!({ "in": "hello" }), json!({})).unwrap()["out"].clone()
+/// }
+///
+/// # fn main() {
+/// assert_eq!(called(shout), json!("HELLO"));
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no transformer",
     note = "write `fn(input: Input) -> Result<Out<Output>>` or `fn(input: Input, config: Config) -> Result<Out<Output>>`, with types annotated by `#[data]`"

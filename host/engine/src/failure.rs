@@ -11,7 +11,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep_until};
-use trellis_model::call_limits::CallLimits;
+use trellis_model::{
+    call_limits::CallLimits,
+    run::{Reason, ReasonKind},
+};
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::I32Exit;
 
@@ -58,6 +61,24 @@ pub enum FailureKind {
     LimitExceeded,
     /// The host could not run the guest.
     Unavailable,
+}
+
+impl From<&Failure> for Reason {
+    /// As it is kept in the history of a run.
+    fn from(failure: &Failure) -> Self {
+        let kind = match failure.kind {
+            FailureKind::InvalidInput => ReasonKind::InvalidInput,
+            FailureKind::InvalidConfig => ReasonKind::InvalidConfig,
+            FailureKind::Permanent => ReasonKind::Permanent,
+            FailureKind::Retryable => ReasonKind::Retryable,
+            FailureKind::Trapped => ReasonKind::Trap,
+            FailureKind::TimedOut => ReasonKind::Timeout,
+            FailureKind::LimitExceeded => ReasonKind::Limit,
+            FailureKind::Unavailable => ReasonKind::Host,
+        };
+        // Postgres text holds no NUL.
+        Self { kind, message: failure.message.replace('\0', "\u{fffd}") }
+    }
 }
 
 impl FailureKind {

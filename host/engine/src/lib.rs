@@ -52,6 +52,7 @@ pub use egress::{
 };
 pub use engine::{Engine, EngineConfig, EngineError, one_core_less};
 pub use failure::{Failure, FailureKind};
+pub use redaction::Redaction;
 pub use report::{CallReport, Effects, Emission, Metering, Outcome};
 pub use secrets::Secrets;
 pub use transformer::{Place, Transformer};

@@ -41,6 +41,21 @@ impl Secrets {
         Err(Failure::new(FailureKind::Permanent, message))
     }
 
+    /// The same secrets in parts that are each within what one call may have.
+    pub(crate) fn in_parts(self) -> Vec<Self> {
+        let (mut parts, mut bytes) = (vec![Self::default()], 0);
+        for (name, secret) in self.0 {
+            let own = secret.reveal().len();
+            if bytes > 0 && bytes + own > SECRET_TEXT_BYTES_MAX {
+                parts.push(Self::default());
+                bytes = 0;
+            }
+            bytes += own;
+            parts.last_mut().expect("there is a first part").0.insert(name, secret);
+        }
+        parts
+    }
+
     pub(crate) fn all(&self) -> impl Iterator<Item = &Secret> {
         self.0.values()
     }

@@ -16,6 +16,7 @@ pub mod schema;
 pub mod wiring;
 
 pub mod backoff;
+pub mod fixture;
 pub mod json;
 pub mod news;
 pub mod outbox;

@@ -1,10 +1,12 @@
 //! How a run lives: its states, what its nodes have come to, and which nodes can be run next.
 
 mod elements;
+mod identity;
 mod progress;
+mod recorded;
 mod target_wait;
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,7 +14,9 @@ use serde_json::value::RawValue;
 
 pub use self::{
     elements::{ELEMENT_LOGS_BYTES_MAX, ElementLimits, Step},
+    identity::{call_attributes, idempotency_key},
     progress::{Inputs, Progress},
+    recorded::{RecordedCall, RecordedRun, Uncalled},
     target_wait::TargetWait,
 };
 
@@ -194,6 +198,14 @@ pub struct Reason {
     /// One of the fixed words of [`ReasonKind`].
     pub kind: ReasonKind,
     pub message: String,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The words are those of JSON, so that there is one list of them.
+        let kind = serde_json::to_value(self.kind).map_err(|_| fmt::Error)?;
+        write!(f, "{}: {}", kind.as_str().unwrap_or_default(), self.message)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

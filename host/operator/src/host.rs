@@ -29,7 +29,10 @@ use crate::{
     limiter::{Limiter, LimiterConfig},
     outbox::Outbox,
     preparer::Preparer,
-    run::{Callee, Conflicts, RunContext, Suspects, move_up},
+    run::{
+        Callee, Conflicts, RunContext, Suspects, move_up,
+        shadow::{ShadowLimits, Shadows},
+    },
     run_ids::RunIds,
     scheduler::{Message, RunStarter, Scheduler, Wakeups},
     slots::Slots,
@@ -53,6 +56,8 @@ pub struct HostConfig {
     /// Runs in flight at most, waiting ones included.
     pub runs_max: usize,
     pub callee: Callee,
+    /// How much of trying candidates there may be.
+    pub shadow_limits: ShadowLimits,
     /// Between two looks at what has had its time.
     pub housekeeping_interval: Duration,
 }
@@ -70,7 +75,9 @@ pub struct Host {
     pub clock: Clock,
     pub vault: Vault,
     pub budgets: Arc<CallBudgets>,
+    pub shadows: Shadows,
     pub watches: Arc<Watches>,
+    slots: Slots,
     spreads: Arc<Spreads>,
     targets: Targets,
     lease: Arc<Lease>,
@@ -176,6 +183,18 @@ impl Host {
             Watches::start(database.clone(), Arc::clone(&lease), clock.clone(), Arc::clone(&cancellations), stop)
         });
         let targets = Targets::new(database.clone(), Arc::clone(&lease), clock.clone());
+        let slots = Slots::default();
+        let shadows = Shadows {
+            database: database.clone(),
+            engine: engine.clone(),
+            limiter: limiter.clone(),
+            lease: Arc::clone(&lease),
+            slots: slots.clone(),
+            vault: vault.clone(),
+            budgets: Arc::clone(&budgets),
+            limits: config.shadow_limits,
+            gate: Shadows::gate(config.shadow_limits),
+        };
         let host = Arc::new(Self {
             database,
             engine,
@@ -185,7 +204,9 @@ impl Host {
             clock,
             vault,
             budgets,
+            shadows,
             watches,
+            slots,
             spreads,
             targets,
             lease,
@@ -262,7 +283,7 @@ impl Host {
             catalog: Arc::clone(&self.catalog),
             limiter: self.limiter.clone(),
             first_permits: Arc::default(),
-            slots: Slots::default(),
+            slots: self.slots.clone(),
             targets: self.targets.clone(),
             vault: self.vault.clone(),
             committer,

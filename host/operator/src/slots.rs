@@ -21,7 +21,8 @@ pub enum SlotsOf {
 }
 
 /// Counts the modules that are running, of those whose number is limited. What has none running takes no memory.
-#[derive(Debug, Default)]
+/// Cheap to clone; all clones are the same slots.
+#[derive(Clone, Debug, Default)]
 pub struct Slots {
     gauges: Arc<Mutex<HashMap<SlotsOf, Gauge>>>,
 }

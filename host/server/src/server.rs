@@ -227,6 +227,7 @@ fn host_config(config: &Config, is_exclusive: bool, callee: Callee) -> HostConfi
         run_limits: config.run.run_limits(),
         runs_max: config.queue.runs_max as usize,
         callee,
+        shadow_limits: config.shadow.limits(),
         housekeeping_interval: config.history.housekeeping,
     }
 }
@@ -243,6 +244,7 @@ fn api_config(config: &Config, base_url: &str) -> ApiConfig {
             waiting_max: config.uploads.waiting_max,
             wait: config.uploads.wait,
         },
+        fixture_bytes_max: config.shadow.fixture_max.as_usize(),
         request_timeout: config.http.request_timeout,
         body_pace: Pace { patience: config.http.body_timeout, bytes_per_second: config.http.body_rate_min.0 },
         requests_max: config.http.requests_max as usize,

@@ -24,6 +24,8 @@ pub enum Notice {
     Cancel(Shard),
     /// The account's queue on this shard has no permit before this time, in Unix milliseconds of the database.
     Throttled(AccountId, Shard, i64),
+    /// A module of the account was instantiated by another host than the owner of its queue on this shard, which counts it.
+    Taken(AccountId, Shard),
     /// News of a run, for those who watch it: [`trellis_model::news::Told`] as text.
     Run(String),
     /// A host has come or gone, or has given shards back: every host looks at its share.
@@ -38,6 +40,7 @@ impl Notice {
             Self::Limits(account) => format!("limits:{account}"),
             Self::Cancel(shard) => format!("cancel:{shard}"),
             Self::Throttled(account, shard, until_ms) => format!("throttled:{account}:{shard}:{until_ms}"),
+            Self::Taken(account, shard) => format!("taken:{account}:{shard}"),
             Self::Run(text) => format!("run:{text}"),
             Self::Balance => "balance".to_owned(),
         }
@@ -56,6 +59,7 @@ impl Notice {
             "limits" => Self::Limits(AccountId(number()?)),
             "cancel" => Self::Cancel(Shard(number()?.try_into().ok()?)),
             "throttled" => Self::Throttled(AccountId(number()?), Shard(number()?.try_into().ok()?), number()?),
+            "taken" => Self::Taken(AccountId(number()?), Shard(number()?.try_into().ok()?)),
             "balance" => Self::Balance,
             _ => return None,
         })
@@ -121,6 +125,7 @@ mod tests {
             Notice::Limits(AccountId(9)),
             Notice::Cancel(Shard(1)),
             Notice::Throttled(AccountId(9), Shard(3), 1_800_000_000_000),
+            Notice::Taken(AccountId(9), Shard(3)),
             Notice::Run("{\"a\":1}".to_owned()),
             Notice::Balance,
         ] {

@@ -49,6 +49,19 @@ pub fn call<Arguments, T: Transformer<Arguments>>(
 
 /// The `inputs`, `outputs` and `config` of a transformer's description. (Title and summary are added by `#[transformer]`
 /// to the component alone.)
+///
+/// ```
+/// use trellis_sdk::*;
+///
+/// #[transformer]
+/// fn shout(input: String) -> Result<Out<String>> {
+///     Ok(Out(input.to_uppercase()))
+/// }
+///
+/// # fn main() {
+/// assert_eq!(fake::describe(shout)["outputs"]["out"]["schema"]["type"], json!("string"));
+/// # }
+/// ```
 #[expect(clippy::needless_pass_by_value, reason = "a test passes a function")]
 pub fn describe<Arguments, T: Transformer<Arguments>>(transformer: T) -> Value {
     Value::Object(transformer::description(&transformer))

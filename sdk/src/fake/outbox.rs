@@ -7,6 +7,14 @@ use crate::outbox::Error;
 use super::with_state;
 
 /// An event that was emitted.
+///
+/// ```
+/// use trellis_sdk::{fake, outbox};
+///
+/// outbox::emit("pick", &7)?;
+/// assert_eq!(fake::emitted()[0].grid, "pick");
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Emitted {
     /// The grid that it is for.
@@ -41,6 +49,14 @@ impl OutboxState {
 }
 
 /// The events that were emitted so far, in order, without those that a [`super::rollback`] has taken back.
+///
+/// ```
+/// use trellis_sdk::{fake, json, outbox};
+///
+/// outbox::emit("pick", &json!({ "sku": "a" }))?;
+/// assert_eq!(fake::emitted()[0].data, json!({ "sku": "a" }));
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 pub fn emitted() -> Vec<Emitted> {
     with_state(|state| state.outbox.events.clone())
 }

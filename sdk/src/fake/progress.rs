@@ -12,6 +12,13 @@ pub(super) fn bounded(fraction: f64, text: &str) -> (f64, String) {
 }
 
 /// What was reported so far with [`crate::progress::report`], in order: each fraction and its text, as a host shows them.
+///
+/// ```
+/// use trellis_sdk::{fake, progress};
+///
+/// progress::report(7.0, "more than all");
+/// assert_eq!(fake::progress(), [(1.0, "more than all".to_owned())]);
+/// ```
 pub fn progress() -> Vec<(f64, String)> {
     with_state(|state| state.progress.clone())
 }

@@ -243,6 +243,14 @@ pub fn collection(name: impl Into<String>) -> CollectionFake {
 }
 
 /// A collection of this thread; see [`collection()`].
+///
+/// ```
+/// use trellis_sdk::{fake, json, records, Value};
+///
+/// let tasks = fake::collection("tasks");
+/// tasks.put("a", &json!({ "state": "open" }));
+/// assert_eq!(tasks.keys(), ["a"]);
+/// ```
 #[derive(Clone, Debug)]
 pub struct CollectionFake {
     name: String,
@@ -250,6 +258,14 @@ pub struct CollectionFake {
 
 impl CollectionFake {
     /// Declares an index, as the manifest does: its name, and the JSON Pointer of its values.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, json, records, Value};
+    ///
+    /// fake::collection("tasks").index("state", "/state").put("a", &json!({ "state": "open" }));
+    /// assert!(records::collection::<Value>("tasks").query().equal("state", "open").first()?.is_some());
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     #[expect(clippy::return_self_not_must_use, reason = "a declaration may be all that a test wants")]
     pub fn index(self, name: &str, pointer: &str) -> Self {
         with_state(|state| {
@@ -261,6 +277,14 @@ impl CollectionFake {
 
     /// Puts a committed record there.
     ///
+    /// ```
+    /// use trellis_sdk::{fake, json, records, Value};
+    ///
+    /// fake::collection("tasks").put("a", &json!(1));
+    /// assert_ne!(records::collection::<Value>("tasks").entry("a")?.unwrap().revision, 0, "it is committed");
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
+    ///
     /// # Panics
     /// When the record cannot be written as JSON.
     pub fn put(&self, key: &str, data: &(impl Serialize + ?Sized)) {
@@ -270,6 +294,14 @@ impl CollectionFake {
 
     /// What a transformer would read there now, its own uncommitted writes included.
     ///
+    /// ```
+    /// use trellis_sdk::{fake, json, records, Value};
+    ///
+    /// records::collection::<Value>("tasks").put("a", &json!(7))?;
+    /// assert_eq!(fake::collection("tasks").get("a"), Some(7));
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
+    ///
     /// # Panics
     /// When the record does not fit `T`.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
@@ -278,6 +310,14 @@ impl CollectionFake {
     }
 
     /// The keys of all records that a transformer would find there now, in order.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, json, records, Value};
+    ///
+    /// records::collection::<Value>("tasks").put("a", &json!(7))?;
+    /// assert_eq!(fake::collection("tasks").keys(), ["a"]);
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> =
             with_state(|state| state.records.entries(&self.name).map(|entry| entry.key).collect());

@@ -158,11 +158,27 @@ fn integer(value: &[u8]) -> Result<i64, Error> {
 }
 
 /// A store as the test sees it: to fill it beforehand and to look into it afterwards.
+///
+/// ```
+/// use trellis_sdk::{fake, storage};
+///
+/// fake::storage("visits").put("ann", "1");
+/// assert_eq!(storage::store("visits").get("ann")?.as_deref(), Some(&b"1"[..]));
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 pub fn storage(name: impl Into<String>) -> StorageFake {
     StorageFake { name: name.into() }
 }
 
 /// A store of this thread; see [`storage()`].
+///
+/// ```
+/// use trellis_sdk::{fake, storage};
+///
+/// storage::store("visits").set("ann", "1")?;
+/// assert_eq!(fake::storage("visits").keys(), ["ann"]);
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct StorageFake {
     name: String,
@@ -170,6 +186,14 @@ pub struct StorageFake {
 
 impl StorageFake {
     /// Puts a committed value there.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, storage};
+    ///
+    /// fake::storage("visits").put("ann", "1");
+    /// assert_ne!(storage::store("visits").entry("ann")?.unwrap().revision, 0, "it is committed");
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn put(&self, key: &str, value: impl AsRef<[u8]>) {
         with_state(|state| {
             let storage = &mut state.storage;
@@ -182,6 +206,14 @@ impl StorageFake {
 
     /// Puts a committed JSON text there.
     ///
+    /// ```
+    /// use trellis_sdk::{fake, storage};
+    ///
+    /// fake::storage("visits").put_json("ann", &[1, 2]);
+    /// assert_eq!(storage::store("visits").get_json::<Vec<u8>>("ann")?, Some(vec![1, 2]));
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
+    ///
     /// # Panics
     /// When the value cannot be written as JSON.
     pub fn put_json(&self, key: &str, value: &(impl Serialize + ?Sized)) {
@@ -189,11 +221,27 @@ impl StorageFake {
     }
 
     /// What a transformer would read there now, its own uncommitted writes included.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, storage};
+    ///
+    /// storage::store("visits").set("ann", "1")?;
+    /// assert_eq!(fake::storage("visits").get("ann").as_deref(), Some(&b"1"[..]));
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn get(&self, key: &str) -> Option<Vec<u8>> {
         with_state(|state| state.storage.get(&self.name, key)).ok().flatten().map(|entry| entry.value)
     }
 
     /// Like [`StorageFake::get`], decoded from JSON.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, storage};
+    ///
+    /// storage::store("visits").set_json("ann", &1)?;
+    /// assert_eq!(fake::storage("visits").get_json("ann"), Some(1));
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     ///
     /// # Panics
     /// When the value does not fit `T`.
@@ -203,6 +251,14 @@ impl StorageFake {
     }
 
     /// The keys that a transformer would list there now.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, storage};
+    ///
+    /// storage::store("visits").set("ann", "1")?;
+    /// assert_eq!(fake::storage("visits").keys(), ["ann"]);
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn keys(&self) -> Vec<String> {
         with_state(|state| state.storage.keys(&self.name))
     }

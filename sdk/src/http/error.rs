@@ -8,6 +8,13 @@ use super::{Response, retry_after::retry_after};
 const EXCERPT_CHARACTERS: usize = 200;
 
 /// Why a request has no (welcome) answer.
+///
+/// ```
+/// use trellis_sdk::{Error, ErrorKind, http};
+///
+/// assert_eq!(Error::from(http::Error::Timeout).kind(), ErrorKind::Retryable);
+/// assert_eq!(Error::from(http::Error::TooLarge).kind(), ErrorKind::Permanent);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -36,6 +43,10 @@ pub enum Error {
 
 impl Error {
     /// Whether another attempt can help.
+    ///
+    /// ```
+    /// assert!(trellis_sdk::http::Error::Transport("connection reset".into()).is_retryable());
+    /// ```
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Timeout | Self::Transport(_) => true,
@@ -45,6 +56,15 @@ impl Error {
     }
 
     /// How long the answer asked to wait, if it did.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, http};
+    ///
+    /// fake::http("GET", "https://example.com/").reply(fake::answer(429).header("retry-after", "30"));
+    /// let error = http::get("https://example.com/").send()?.error_for_status().unwrap_err();
+    /// assert_eq!(error.retry_after(), Some(std::time::Duration::from_secs(30)));
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status(error) => error.retry_after,
@@ -54,6 +74,15 @@ impl Error {
 }
 
 /// An answer with an unwelcome status.
+///
+/// ```
+/// use trellis_sdk::{fake, http};
+///
+/// fake::http("GET", "https://example.com/").reply_text(404, "no such order");
+/// let error = http::get("https://example.com/").send()?.error_for_status().unwrap_err();
+/// assert_eq!(error.to_string(), "GET example.com answered 404: no such order");
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusError {
     status: u16,
@@ -73,11 +102,33 @@ impl StatusError {
     }
 
     /// The status code.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, http};
+    ///
+    /// fake::http("GET", "https://example.com/").reply_text(404, "");
+    /// match http::get("https://example.com/").send()?.error_for_status() {
+    ///     Err(http::Error::Status(error)) => assert_eq!(error.status(), 404),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn status(&self) -> u16 {
         self.status
     }
 
     /// Whether another attempt can help: request timeout, too early, too many requests, and whatever is the server's fault.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, http};
+    ///
+    /// fake::http("GET", "https://example.com/").reply_text(404, "");
+    /// match http::get("https://example.com/").send()?.error_for_status() {
+    ///     Err(http::Error::Status(error)) => assert!(!error.is_retryable()),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn is_retryable(&self) -> bool {
         matches!(self.status, 408 | 425 | 429 | 500..=599)
     }

@@ -53,6 +53,13 @@ pub struct Changelog {
 }
 
 /// Changes of one kind, such as what was fixed.
+///
+/// ```
+/// use trellis_sdk::records::changelog::{Change, Section};
+///
+/// let fixed = Section { title: "Fixed".into(), changes: vec![Change { text: "a crash".into(), ..Change::default() }] };
+/// assert_eq!(fixed.changes.len(), 1);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Section {
     /// The heading, such as `Fixed`.
@@ -62,6 +69,13 @@ pub struct Section {
 }
 
 /// One change.
+///
+/// ```
+/// use trellis_sdk::records::changelog::Change;
+///
+/// let change = Change { text: "names are checked".into(), breaking: true, ..Change::default() };
+/// assert!(change.breaking && change.commits.is_empty());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// What has changed, on one line.
@@ -82,6 +96,13 @@ pub struct Change {
 
 impl Changelog {
     /// The key to keep it under, the same for everybody: source and version, such as `github:acme/shop@1.2.0`.
+    ///
+    /// ```
+    /// use trellis_sdk::records::changelog::Changelog;
+    ///
+    /// let changelog = Changelog { source: "github:acme/shop".into(), version: "1.2.0".into(), ..Changelog::default() };
+    /// assert_eq!(changelog.key(), "github:acme/shop@1.2.0");
+    /// ```
     pub fn key(&self) -> String {
         format!("{}@{}", self.source, self.version)
     }

@@ -55,6 +55,13 @@ pub struct Commit {
 
 impl Commit {
     /// The key to keep it under, the same for everybody: source and hash, such as `github:acme/shop@5c1f`.
+    ///
+    /// ```
+    /// use trellis_sdk::records::commit::Commit;
+    ///
+    /// let commit = Commit { source: "github:acme/shop".into(), id: "5c1f".into(), ..Commit::default() };
+    /// assert_eq!(commit.key(), "github:acme/shop@5c1f");
+    /// ```
     pub fn key(&self) -> String {
         format!("{}@{}", self.source, self.id)
     }

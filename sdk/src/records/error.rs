@@ -3,6 +3,12 @@
 use std::fmt;
 
 /// Why a call for managed data failed.
+///
+/// ```
+/// use trellis_sdk::{Error, ErrorKind, records};
+///
+/// assert_eq!(Error::from(records::Error::Conflict).kind(), ErrorKind::Retryable);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -41,6 +47,18 @@ pub enum Error {
 }
 
 /// Where and why a record does not fit the schema of its collection.
+///
+/// ```
+/// use trellis_sdk::records::Error;
+///
+/// fn places(error: &Error) -> Vec<&str> {
+///     match error {
+///         Error::Unfit(misfits) => misfits.iter().map(|misfit| misfit.pointer.as_str()).collect(),
+///         _ => Vec::new(),
+///     }
+/// }
+/// # assert!(places(&Error::Conflict).is_empty());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misfit {
     /// JSON Pointer into the record, such as `/labels/0`.
@@ -51,6 +69,10 @@ pub struct Misfit {
 
 impl Error {
     /// Whether another attempt of the node can help.
+    ///
+    /// ```
+    /// assert!(trellis_sdk::records::Error::Conflict.is_retryable());
+    /// ```
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Conflict | Self::NotReady(_) | Self::Other(_))
     }

@@ -74,6 +74,12 @@ pub struct Issue {
 }
 
 /// Whether there is still something to do.
+///
+/// ```
+/// use trellis_sdk::{json, records::issue::State};
+///
+/// assert_eq!(json!(State::Closed), json!("closed"));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -87,6 +93,13 @@ pub enum State {
 impl Issue {
     /// The key to keep it under, the same for everybody: source and number, such as `github:acme/shop#7`, or the id where
     /// there is no number.
+    ///
+    /// ```
+    /// use trellis_sdk::records::issue::Issue;
+    ///
+    /// let issue = Issue { source: "github:acme/shop".into(), number: Some(7), ..Issue::default() };
+    /// assert_eq!(issue.key(), "github:acme/shop#7");
+    /// ```
     pub fn key(&self) -> String {
         match self.number {
             Some(number) => format!("{}#{number}", self.source),

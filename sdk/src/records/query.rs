@@ -79,49 +79,139 @@ impl<T> Query<T> {
     }
 
     /// The value is this one. Null finds records that have none, too.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, json, records, Value};
+    /// fake::collection("tasks").index("state", "/state").index("n", "/n");
+    /// let tasks = records::collection::<Value>("tasks");
+    /// tasks.put("a", &json!({ "state": "open", "n": 1 }))?;
+    /// tasks.put("b", &json!({ "state": "opened again", "n": 2 }))?;
+    /// assert_eq!(tasks.query().equal("state", "open").order_by("n").first()?.expect("there is one").key, "a");
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn equal(self, index: &str, value: impl Serialize) -> Self {
         self.condition(index, Operator::Equal, &value)
     }
 
     /// The value is any of these.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, json, records, Value};
+    /// fake::collection("tasks").index("state", "/state").index("n", "/n");
+    /// let tasks = records::collection::<Value>("tasks");
+    /// tasks.put("a", &json!({ "state": "open", "n": 1 }))?;
+    /// tasks.put("b", &json!({ "state": "opened again", "n": 2 }))?;
+    /// assert_eq!(tasks.query().one_of("n", [2, 3]).order_by("n").first()?.expect("there is one").key, "b");
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn one_of<V: Serialize>(self, index: &str, values: impl IntoIterator<Item = V>) -> Self {
         let values: Vec<V> = values.into_iter().collect();
         self.condition(index, Operator::OneOf, &values)
     }
 
     /// The value is of the same JSON type, and less.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, json, records, Value};
+    /// fake::collection("tasks").index("state", "/state").index("n", "/n");
+    /// let tasks = records::collection::<Value>("tasks");
+    /// tasks.put("a", &json!({ "state": "open", "n": 1 }))?;
+    /// tasks.put("b", &json!({ "state": "opened again", "n": 2 }))?;
+    /// assert_eq!(tasks.query().less("n", 2).order_by("n").first()?.expect("there is one").key, "a");
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn less(self, index: &str, value: impl Serialize) -> Self {
         self.condition(index, Operator::Less, &value)
     }
 
     /// The value is of the same JSON type, and less or equal.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, json, records, Value};
+    /// fake::collection("tasks").index("state", "/state").index("n", "/n");
+    /// let tasks = records::collection::<Value>("tasks");
+    /// tasks.put("a", &json!({ "state": "open", "n": 1 }))?;
+    /// tasks.put("b", &json!({ "state": "opened again", "n": 2 }))?;
+    /// assert_eq!(tasks.query().less_or_equal("n", 2).order_by("n").first()?.expect("there is one").key, "a");
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn less_or_equal(self, index: &str, value: impl Serialize) -> Self {
         self.condition(index, Operator::LessOrEqual, &value)
     }
 
     /// The value is of the same JSON type, and greater.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, json, records, Value};
+    /// fake::collection("tasks").index("state", "/state").index("n", "/n");
+    /// let tasks = records::collection::<Value>("tasks");
+    /// tasks.put("a", &json!({ "state": "open", "n": 1 }))?;
+    /// tasks.put("b", &json!({ "state": "opened again", "n": 2 }))?;
+    /// assert_eq!(tasks.query().greater("n", 1).order_by("n").first()?.expect("there is one").key, "b");
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn greater(self, index: &str, value: impl Serialize) -> Self {
         self.condition(index, Operator::Greater, &value)
     }
 
     /// The value is of the same JSON type, and greater or equal.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, json, records, Value};
+    /// fake::collection("tasks").index("state", "/state").index("n", "/n");
+    /// let tasks = records::collection::<Value>("tasks");
+    /// tasks.put("a", &json!({ "state": "open", "n": 1 }))?;
+    /// tasks.put("b", &json!({ "state": "opened again", "n": 2 }))?;
+    /// assert_eq!(tasks.query().greater_or_equal("n", 1).order_by("n").first()?.expect("there is one").key, "a");
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn greater_or_equal(self, index: &str, value: impl Serialize) -> Self {
         self.condition(index, Operator::GreaterOrEqual, &value)
     }
 
     /// The value is a text that begins with this one.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, json, records, Value};
+    /// fake::collection("tasks").index("state", "/state").index("n", "/n");
+    /// let tasks = records::collection::<Value>("tasks");
+    /// tasks.put("a", &json!({ "state": "open", "n": 1 }))?;
+    /// tasks.put("b", &json!({ "state": "opened again", "n": 2 }))?;
+    /// assert_eq!(tasks.query().starts_with("state", "opened").order_by("n").first()?.expect("there is one").key, "b");
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn starts_with(self, index: &str, text: &str) -> Self {
         self.condition(index, Operator::StartsWith, &text)
     }
 
     /// In the order of an index: null, false, true, numbers, texts by their bytes, arrays and objects; equal ones by key.
     /// Without it records come by key.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, json, records, Value};
+    /// fake::collection("tasks").index("state", "/state").index("n", "/n");
+    /// let tasks = records::collection::<Value>("tasks");
+    /// tasks.put("a", &json!({ "state": "open", "n": 1 }))?;
+    /// tasks.put("b", &json!({ "state": "opened again", "n": 2 }))?;
+    /// assert_eq!(tasks.query().order_by("n").first()?.expect("there is one").key, "a");
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn order_by(mut self, index: &str) -> Self {
         self.selection.order = Some((index.into(), false));
         self
     }
 
     /// Turns the order of [`Query::order_by`] round, that of the keys of equal ones included.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, json, records, Value};
+    /// fake::collection("tasks").index("state", "/state").index("n", "/n");
+    /// let tasks = records::collection::<Value>("tasks");
+    /// tasks.put("a", &json!({ "state": "open", "n": 1 }))?;
+    /// tasks.put("b", &json!({ "state": "opened again", "n": 2 }))?;
+    /// assert_eq!(tasks.query().order_by("n").descending().first()?.expect("there is one").key, "b");
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn descending(mut self) -> Self {
         if let Some((_, descending)) = &mut self.selection.order {
             *descending = true;
@@ -130,12 +220,34 @@ impl<T> Query<T> {
     }
 
     /// How many records a page has at most; 100 unless said, and no more than the host allows.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, json, records, Value};
+    /// fake::collection("tasks").index("state", "/state").index("n", "/n");
+    /// let tasks = records::collection::<Value>("tasks");
+    /// tasks.put("a", &json!({ "state": "open", "n": 1 }))?;
+    /// tasks.put("b", &json!({ "state": "opened again", "n": 2 }))?;
+    /// assert_eq!(tasks.query().order_by("n").page_size(1).first()?.expect("there is one").key, "a");
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn page_size(mut self, records: u32) -> Self {
         self.selection.limit = records;
         self
     }
 
     /// Goes on behind a page: with its [`Page::next`].
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, json, records, Value};
+    /// fake::collection("tasks").index("state", "/state").index("n", "/n");
+    /// let tasks = records::collection::<Value>("tasks");
+    /// tasks.put("a", &json!({ "state": "open", "n": 1 }))?;
+    /// tasks.put("b", &json!({ "state": "opened again", "n": 2 }))?;
+    /// let first = tasks.query().order_by("n").page_size(1).page()?;
+    /// let second = tasks.query().order_by("n").page_size(1).after(first.next.expect("there is more")).page()?;
+    /// assert_eq!(second.records[0].key, "b");
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn after(mut self, cursor: impl Into<String>) -> Self {
         self.selection.after = Some(cursor.into());
         self
@@ -164,6 +276,20 @@ impl<V: Serialize> ToJson for V {
 impl<T: DeserializeOwned> Query<T> {
     /// All records, in order. Pages are fetched as the iterator is turned; each page is one operation. It ends after its
     /// first error.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, json, records, Value};
+    /// fake::collection("tasks").index("state", "/state").index("n", "/n");
+    /// let tasks = records::collection::<Value>("tasks");
+    /// tasks.put("a", &json!({ "state": "open", "n": 1 }))?;
+    /// tasks.put("b", &json!({ "state": "opened again", "n": 2 }))?;
+    /// let mut sum = 0;
+    /// for found in &tasks.query() {
+    ///     sum += found?.data["n"].as_u64().unwrap_or_default();
+    /// }
+    /// assert_eq!(sum, 3);
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     pub fn iter(&self) -> Records<T> {
         let next = match &self.fault {
             Some(fault) => Next::Failed(fault.clone()),
@@ -173,6 +299,17 @@ impl<T: DeserializeOwned> Query<T> {
     }
 
     /// The first record; `None` when there is none.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, json, records, Value};
+    /// fake::collection("tasks").index("state", "/state").index("n", "/n");
+    /// let tasks = records::collection::<Value>("tasks");
+    /// tasks.put("a", &json!({ "state": "open", "n": 1 }))?;
+    /// tasks.put("b", &json!({ "state": "opened again", "n": 2 }))?;
+    /// let last = tasks.query().order_by("n").descending().first()?;
+    /// assert_eq!(last.map(|found| found.key).as_deref(), Some("b"));
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// See [`Error`].
@@ -185,6 +322,17 @@ impl<T: DeserializeOwned> Query<T> {
     }
 
     /// One page: for a run that does a part and leaves the rest to another one.
+    ///
+    /// ```
+    /// use trellis_sdk::{fake, json, records, Value};
+    /// fake::collection("tasks").index("state", "/state").index("n", "/n");
+    /// let tasks = records::collection::<Value>("tasks");
+    /// tasks.put("a", &json!({ "state": "open", "n": 1 }))?;
+    /// tasks.put("b", &json!({ "state": "opened again", "n": 2 }))?;
+    /// let page = tasks.query().page()?;
+    /// assert_eq!((page.records.len(), page.next), (2, None));
+    /// # Ok::<(), trellis_sdk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// See [`Error`].
@@ -205,6 +353,17 @@ impl<T> fmt::Debug for Query<T> {
 }
 
 /// A page of records; see [`Query::page`].
+///
+/// ```
+/// use trellis_sdk::{fake, json, records, Value};
+/// fake::collection("tasks").index("state", "/state").index("n", "/n");
+/// let tasks = records::collection::<Value>("tasks");
+/// tasks.put("a", &json!({ "state": "open", "n": 1 }))?;
+/// tasks.put("b", &json!({ "state": "opened again", "n": 2 }))?;
+/// let page = tasks.query().order_by("n").page_size(1).page()?;
+/// assert!(page.records[0].key == "a" && page.next.is_some());
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
     /// May be fewer than asked for, even none, though there are more.
@@ -214,6 +373,17 @@ pub struct Page<T> {
 }
 
 /// The records of a query; see [`Query::iter`].
+///
+/// ```
+/// use trellis_sdk::{fake, json, records, Value};
+/// fake::collection("tasks").index("state", "/state").index("n", "/n");
+/// let tasks = records::collection::<Value>("tasks");
+/// tasks.put("a", &json!({ "state": "open", "n": 1 }))?;
+/// tasks.put("b", &json!({ "state": "opened again", "n": 2 }))?;
+/// let mut found = tasks.query().order_by("n").iter();
+/// assert_eq!(found.next().expect("the first")?.key, "a");
+/// # Ok::<(), trellis_sdk::Error>(())
+/// ```
 pub struct Records<T> {
     collection: Collection<T>,
     page: VecDeque<RawEntry>,

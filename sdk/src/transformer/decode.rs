@@ -1,8 +1,10 @@
 //! JSON texts into types, with messages that say where the mistake is.
 
+use std::fmt;
+
 use serde::{
     Deserializer,
-    de::{DeserializeOwned, Error as _, Visitor, value},
+    de::{self, DeserializeOwned, Expected, Unexpected, Visitor},
     forward_to_deserialize_any,
 };
 use serde_path_to_error::Track;
@@ -54,14 +56,29 @@ pub(super) fn absent<T: DeserializeOwned>() -> Option<T> {
 
 struct Absent;
 
-impl<'de> Deserializer<'de> for Absent {
-    type Error = value::Error;
+/// That there is no value. Nobody reads why, so no code is linked into the component that would say it.
+#[derive(Debug, thiserror::Error)]
+#[error("absent")]
+struct NoValue;
 
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, value::Error> {
-        Err(value::Error::custom("absent"))
+impl de::Error for NoValue {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, value::Error> {
+    fn invalid_type(_: Unexpected<'_>, _: &dyn Expected) -> Self {
+        Self
+    }
+}
+
+impl<'de> Deserializer<'de> for Absent {
+    type Error = NoValue;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, NoValue> {
+        Err(NoValue)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NoValue> {
         visitor.visit_none()
     }
 

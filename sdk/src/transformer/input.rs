@@ -11,6 +11,23 @@ const ONLY_PORT: &str = "in";
 
 /// What a transformer can take as its input: any [`macro@crate::data`] type is the one input port `in`, and a struct
 /// annotated with [`macro@crate::inputs`] is a port for each of its fields.
+///
+/// ```
+/// use trellis_sdk::*;
+///
+/// #[inputs]
+/// struct Sum { left: i64, right: i64 }
+///
+/// #[transformer]
+/// fn add(input: Sum) -> Result<Out<i64>> {
+///     Ok(Out(input.left + input.right))
+/// }
+///
+/// # fn main() {
+/// let outputs = fake::call(add, json!({ "left": 1, "right": 2 }), json!({})).unwrap();
+/// assert_eq!(outputs["out"], json!(3));
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no input of a transformer",
     label = "not an input",

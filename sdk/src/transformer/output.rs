@@ -11,6 +11,20 @@ const ONLY_PORT: &str = "out";
 
 /// What a transformer can return: see the implementors. `Option` of any of them filters: nothing is emitted for `None`,
 /// and the nodes that need the port are skipped.
+///
+/// ```
+/// use trellis_sdk::*;
+///
+/// /// Lets what is not empty pass.
+/// #[transformer]
+/// fn full(input: String) -> Result<Option<Out<String>>> {
+///     Ok((!input.is_empty()).then_some(Out(input)))
+/// }
+///
+/// # fn main() {
+/// assert!(fake::call(full, json!({ "in": "" }), json!({})).unwrap().is_empty());
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no output of a transformer",
     label = "not an output",
@@ -25,6 +39,19 @@ pub trait Output: Sized {
 }
 
 /// A value for the output port `out`.
+///
+/// ```
+/// use trellis_sdk::*;
+///
+/// #[transformer]
+/// fn half(input: f64) -> Result<Out<f64>> {
+///     Ok(Out(input / 2.0))
+/// }
+///
+/// # fn main() {
+/// assert_eq!(half(3.0).unwrap(), Out(1.5));
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Out<T>(pub T);
 
@@ -70,6 +97,24 @@ impl<P: Ports> Output for Vec<P> {
 }
 
 /// An enum whose variants are output ports; derived, see [`macro@crate::Ports`].
+///
+/// ```
+/// use trellis_sdk::*;
+///
+/// #[derive(Ports)]
+/// enum Parity { Even(i64), Odd(i64) }
+///
+/// #[transformer]
+/// fn sort_out(input: Vec<i64>) -> Result<Vec<Parity>> {
+///     let first = |parity| input.iter().copied().find(|n| n % 2 == parity);
+///     Ok(first(0).map(Parity::Even).into_iter().chain(first(1).map(Parity::Odd)).collect())
+/// }
+///
+/// # fn main() {
+/// let outputs = fake::call(sort_out, json!({ "in": [3, 4] }), json!({})).unwrap();
+/// assert_eq!((&outputs["even"], &outputs["odd"]), (&json!(4), &json!(3)));
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not name its output port",
     note = "only enums with `#[derive(Ports)]` can be returned in a `Vec`; to emit a list as one value, return `Out<Vec<T>>`"

@@ -18,13 +18,21 @@ use trellis_engine::{Engine, EngineConfig, Transformer};
 /// Calls of one test process that run at the same time. More than test threads on most machines.
 const INSTANCES_MAX: u32 = 32;
 
-type Loaded = Arc<OnceLock<Result<Arc<Transformer>, String>>>;
+/// A crate's component.
+#[derive(Clone)]
+pub(crate) struct Built {
+    /// The crate's.
+    pub name: String,
+    pub transformer: Arc<Transformer>,
+}
+
+type Loaded = Arc<OnceLock<Result<Built, String>>>;
 
 /// The component of a crate. Others that ask for the same crate meanwhile wait.
 ///
 /// # Errors
 /// What went wrong, as text to show to the author of the test.
-pub(crate) fn of_crate(folder: &Path) -> Result<Arc<Transformer>, String> {
+pub(crate) fn of_crate(folder: &Path) -> Result<Built, String> {
     static CRATES: LazyLock<Mutex<HashMap<PathBuf, Loaded>>> = LazyLock::new(Mutex::default);
     let slot = {
         let mut crates = CRATES.lock().unwrap_or_else(PoisonError::into_inner);
@@ -33,11 +41,12 @@ pub(crate) fn of_crate(folder: &Path) -> Result<Arc<Transformer>, String> {
     slot.get_or_init(|| build_and_load(folder)).clone()
 }
 
-fn build_and_load(folder: &Path) -> Result<Arc<Transformer>, String> {
+fn build_and_load(folder: &Path) -> Result<Built, String> {
     let built = trellis_build::build_plugin(folder, &mut tell).map_err(|error| error.to_string())?;
     // Beside the guests' own build files, in the workspace's target folder.
     let kept = built.wasm_path.ancestors().find(|path| path.ends_with("guests")).map(|guests| guests.join("artefacts"));
-    load(built.bytes.into(), kept.as_deref())
+    let transformer = load(built.bytes.into(), kept.as_deref())?;
+    Ok(Built { name: built.name, transformer })
 }
 
 /// Downloads take a while and should not look like a hang; everything else is quick or cargo's own affair.

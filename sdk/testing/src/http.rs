@@ -14,13 +14,24 @@ use trellis_engine::{Outbound, OutboundRequest, OutboundResponse, SendError};
 use trellis_model::grant::HttpGrant;
 
 /// A request that a plugin made, as it would have gone out.
+///
+/// ```no_run
+/// # use serde_json::{Value, json};
+/// # use trellis_testing::{Plugin, Response};
+/// let plugin = Plugin::build(env!("CARGO_MANIFEST_DIR")).http_mock("POST", "https://example.com/*", Response::status(201));
+/// let request = &plugin.call("in", json!(1)).requests[0];
+/// assert_eq!((request.method.as_str(), request.header("content-type")), ("POST", Some("application/json")));
+/// assert_eq!(request.json::<Value>(), json!({ "n": 1 }));
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
     /// Upper case.
     pub method: String,
+    /// The whole address, with its query.
     pub url: String,
     /// Names in lower case. With `idempotency-key` on requests that change something.
     pub headers: Vec<(String, String)>,
+    /// As it would have gone out; empty for a request without one.
     pub body: Vec<u8>,
 }
 
@@ -58,6 +69,17 @@ impl fmt::Debug for Request {
 }
 
 /// What a mock answers.
+///
+/// ```
+/// use std::time::Duration;
+/// use trellis_testing::Response;
+///
+/// let found = Response::json(200, [1, 2]).header("etag", "7");
+/// let page = Response::text(200, "hello").after(Duration::from_millis(50));
+/// let picture = Response::bytes(200, [0x89, b'P']);
+/// let gone = Response::status(404);
+/// let (away, silent) = (Response::connection_refused(), Response::timeout());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Response {
     answer: Result<Answer, SendError>,
@@ -90,11 +112,19 @@ impl Response {
         response
     }
 
+    /// An answer with a text. Panics if `status` is none.
     #[track_caller]
     pub fn text(status: u16, body: impl Into<String>) -> Self {
         Self::bytes(status, body.into()).header("content-type", "text/plain; charset=utf-8")
     }
 
+    /// An answer with a body of JSON. Panics if `status` is none, or the body cannot be JSON.
+    ///
+    /// ```
+    /// use trellis_testing::Response;
+    ///
+    /// let busy = Response::json(429, ["try again"]).header("retry-after", "30");
+    /// ```
     #[track_caller]
     pub fn json(status: u16, body: impl Serialize) -> Self {
         let body = serde_json::to_vec(&body).unwrap_or_else(|error| panic!("the mock's body cannot be JSON: {error}"));
@@ -133,6 +163,19 @@ impl Response {
 }
 
 /// Answers requests: one [`Response`] for all, a `Vec` of them in turn (the last one stays), or a function.
+///
+/// ```
+/// use trellis_testing::{Reply, Request, Response};
+///
+/// /// The first request is told to come again, all others are answered.
+/// struct Shy;
+///
+/// impl Reply for Shy {
+///     fn reply(&self, request: &Request, earlier: usize) -> Response {
+///         if earlier == 0 { Response::status(429) } else { Response::text(200, request.url.clone()) }
+///     }
+/// }
+/// ```
 pub trait Reply: Send + Sync + 'static {
     /// `earlier`: how many requests this mock has answered before.
     fn reply(&self, request: &Request, earlier: usize) -> Response;
@@ -169,27 +212,37 @@ pub(crate) struct FakeHttp {
     mocks: Vec<Mock>,
     requests: Mutex<Vec<Request>>,
     answered: Mutex<Vec<usize>>,
+    unanswered: Mutex<Vec<Unanswered>>,
+}
+
+/// A request that no mock answers; the URL without its query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unanswered {
+    pub method: String,
+    pub url: String,
 }
 
 impl FakeHttp {
     pub fn new(mocks: Vec<Mock>) -> Self {
         let answered = Mutex::new(vec![0; mocks.len()]);
-        Self { mocks, requests: Mutex::default(), answered }
+        Self { mocks, requests: Mutex::default(), answered, unanswered: Mutex::default() }
     }
 
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub fn unanswered(&self) -> Vec<Unanswered> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The mock that was added last wins, so that a test can refine what others set up.
     fn response(&self, request: &Request, url: &url::Url) -> Response {
         let matching = self.mocks.iter().enumerate().rev().find(|(_, mock)| mock.pattern.allows(&request.method, url));
         let Some((place, mock)) = matching else {
-            let text = format!(
-                "the test has no mock for {method} {url}; add `.http_mock(\"{method}\", \"{url}\", …)`",
-                method = request.method,
-                url = &url[..url::Position::AfterPath],
-            );
+            let (method, url) = (request.method.clone(), url[..url::Position::AfterPath].to_owned());
+            let text = format!("the test has no mock for {method} {url}; add `.http_mock(\"{method}\", \"{url}\", …)`");
+            self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).push(Unanswered { method, url });
             return Response { answer: Err(SendError::Transport(text)), delay: Duration::ZERO };
         };
         let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);

@@ -18,12 +18,18 @@
 //! report.assert_logged("3 stars");
 //! ```
 //!
+//! A production run can be a test as well: see [`Fixture`].
+//!
 //! What a test mocks or puts into a store counts as granted, until the test says with [`Plugin::grants`] what is. Knows
 //! nothing of grids, retries and commits: one call is one call.
 
+#![deny(missing_docs)]
+
 mod component;
+mod fixture;
 mod plugin;
 mod report;
+mod snapshot;
 
 mod clock;
 mod http;
@@ -32,6 +38,7 @@ mod records;
 mod storage;
 mod targets;
 
+pub use fixture::{Fixture, NodeReplay, Replay};
 pub use http::{Reply, Request, Response};
 pub use plugin::Plugin;
 pub use report::{Event, Report};
@@ -39,4 +46,8 @@ pub use report::{Event, Report};
 pub use trellis_engine::{
     Change, Failure, FailureKind, LogLevel, LogLine, Metering, ProgressReport, RecordWrite, TargetFull, Write,
 };
-pub use trellis_model::{call_limits::CallLimits, description::Description};
+pub use trellis_model::{
+    call_limits::CallLimits,
+    description::Description,
+    fixture::{Change as OutcomeChange, Comparison},
+};

@@ -1,5 +1,7 @@
 //! A plugin under test, with the world that its calls find.
 
+mod replay;
+
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -19,7 +21,7 @@ use trellis_model::{
 use crate::{
     clock::FixedClock,
     component,
-    http::{FakeHttp, Mock, Reply},
+    http::{FakeHttp, Mock, Reply, Unanswered},
     progress::Reported,
     records::FakeRecords,
     report::Report,
@@ -31,7 +33,42 @@ use crate::{
 ///
 /// Each method takes the plugin and gives it back, so that a test reads as one sentence. Calls do not use it up: a second
 /// call finds what the first one stored.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use serde_json::json;
+/// use trellis_testing::{CallLimits, Plugin, Request, Response};
+///
+/// let plugin = Plugin::build(env!("CARGO_MANIFEST_DIR"))
+///     // What the manifest would say of the node.
+///     .config(json!({ "api_url": "https://api.example.com" }))
+///     .limits(CallLimits { wall_ms: 500, ..CallLimits::default() })
+///     // The world: the last mock that matches answers; several answers come in turn; a function looks at the request.
+///     .http_mock("*", "https://api.example.com/*", |request: &Request| Response::text(200, request.url.clone()))
+///     .http_mock("GET", "https://api.example.com/down", vec![Response::status(503), Response::status(200)])
+///     .full_target("*.slow.example.com", Duration::from_secs(60))
+///     .credential("github", "api.example.com", "authorization: Bearer {secret}", "t0ken-of-tests")
+///     .secret("signing-key", "correct horse")
+///     .storage("cache", "seen", "1")
+///     .store("results")
+///     .grid("audit")
+///     // The event.
+///     .clock("2026-05-01T12:00:00Z")
+///     .attribute("trigger", "tasks")
+///     .attempt(2);
+///
+/// let report = plugin.call("task", json!({ "repository": "trellis" }));
+/// assert!(report.outside_effect);
+/// assert_eq!(plugin.stored("results", "trellis").as_deref(), Some(b"ok".as_slice()));
+///
+/// // What the manifest grants, instead of what the test mocks and stores.
+/// let report = plugin.grants(&["GET https://api.example.com/public/*"], &["cache:r"]).call_with([]);
+/// report.assert_logged("is not granted");
+/// ```
 pub struct Plugin {
+    /// Its crate's, if it was built from one.
+    name: Option<String>,
     transformer: Arc<Transformer>,
     event: Event,
     config: Value,
@@ -60,7 +97,7 @@ impl Plugin {
     pub fn build(folder: impl AsRef<Path>) -> Self {
         let folder = folder.as_ref();
         match component::of_crate(folder) {
-            Ok(transformer) => Self::of(transformer),
+            Ok(built) => Self::of(built.transformer, Some(built.name)),
             Err(error) => panic!("cannot build the plugin in {}: {error}", folder.display()),
         }
     }
@@ -69,16 +106,17 @@ impl Plugin {
     #[track_caller]
     pub fn from_bytes(component: impl Into<Vec<u8>>) -> Self {
         match component::load(Bytes::from(component.into()), None) {
-            Ok(transformer) => Self::of(transformer),
+            Ok(transformer) => Self::of(transformer, None),
             Err(error) => panic!("{error}"),
         }
     }
 
-    fn of(transformer: Arc<Transformer>) -> Self {
+    fn of(transformer: Arc<Transformer>, name: Option<String>) -> Self {
         let run = "run_0000000000001".to_owned();
         let node = "node".to_owned();
         let idempotency_key = format!("{run}-{node}");
         Self {
+            name,
             transformer,
             event: Event { run, node, attempt: 1, idempotency_key, attributes: Vec::new(), inputs: Vec::new() },
             config: Value::Object(serde_json::Map::new()),
@@ -275,14 +313,20 @@ impl Plugin {
     #[track_caller]
     pub fn call_with<'a>(&self, inputs: impl IntoIterator<Item = (&'a str, Value)>) -> Report {
         let inputs: Vec<(&str, Value)> = inputs.into_iter().collect();
-        self.check_inputs(&inputs);
+        self.call_once(&inputs).0
+    }
+
+    /// The report, and the requests that nothing answered.
+    #[track_caller]
+    fn call_once(&self, inputs: &[(&str, Value)]) -> (Report, Vec<Unanswered>) {
+        self.check_inputs(inputs);
         let http = Arc::new(FakeHttp::new(self.mocks.clone()));
         let reported = Arc::new(Reported::default());
         let progress = Arc::clone(&reported) as Arc<dyn ProgressSink>;
-        let call = Call { progress: Some(progress), ..self.prepare(&inputs, &http) };
+        let call = Call { progress: Some(progress), ..self.prepare(inputs, &http) };
         let report = component::block_on(self.transformer.call(call));
         self.commit(&report);
-        Report { progress: reported.take(), ..Report::new(report, http.requests()) }
+        (Report { progress: reported.take(), ..Report::new(report, http.requests()) }, http.unanswered())
     }
 
     fn prepare(&self, inputs: &[(&str, Value)], http: &Arc<FakeHttp>) -> Call {

@@ -23,7 +23,7 @@ pub(crate) struct FakeRecords {
 #[derive(Default)]
 struct Committed(Mutex<State>);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     records: BTreeMap<(String, String), Record>,
     revision: u64,
@@ -52,6 +52,12 @@ impl FakeRecords {
         let collections = Arc::get_mut(&mut self.collections);
         collections.expect("no call is under way while a test is set up").extend(declared);
         Ok(())
+    }
+
+    /// The same collections, with the same records in them.
+    pub fn copy(&self) -> Self {
+        let state = self.committed.lock().clone();
+        Self { collections: Arc::clone(&self.collections), committed: Arc::new(Committed(Mutex::new(state))) }
     }
 
     /// # Errors

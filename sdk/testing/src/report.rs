@@ -12,7 +12,44 @@ use trellis_engine::{
 use crate::http::Request;
 
 /// The result of one call.
-#[derive(Clone, Debug)]
+///
+/// ```no_run
+/// # use serde_json::json;
+/// use trellis_testing::{FailureKind, Plugin};
+///
+/// let plugin = Plugin::build(env!("CARGO_MANIFEST_DIR")).store("cache").grid("audit");
+/// let report = plugin.call("in", json!({ "n": 1 }));
+/// assert_eq!(report.emitted("out"), &json!(2));
+/// assert_eq!(report.output::<u32>("out"), 2);
+/// assert_eq!(report.written_text("cache", "last"), "2");
+/// assert_eq!(report.emitted_to("audit"), [&json!({ "n": 2 })]);
+/// assert!(report.requests.is_empty());
+/// assert!(report.metering.wall_us < 1_000_000);
+///
+/// plugin.call("in", json!({ "n": "one" })).assert_failed(FailureKind::InvalidInput, "`n`");
+/// ```
+///
+/// Fit for snapshots: [`Debug`](std::fmt::Debug) and [`serde::Serialize`] give emissions or failure, log, requests, writes and
+/// events, and nothing that differs from call to call. With a snapshot library, such as `insta`:
+///
+/// ```text
+/// insta::assert_json_snapshot!(plugin.call("in", json!({ "name": "Ada" })));
+/// ```
+///
+/// or with a plain file, that is made where it is not there yet:
+///
+/// ```no_run
+/// # use serde_json::json;
+/// # use trellis_testing::Plugin;
+/// # let plugin = Plugin::build(env!("CARGO_MANIFEST_DIR"));
+/// let seen = format!("{:?}", plugin.call("in", json!({ "name": "Ada" })));
+/// let path = "tests/greets_ada.snapshot";
+/// match std::fs::read_to_string(path) {
+///     Ok(kept) => assert_eq!(seen, kept, "delete {path} to accept what is new"),
+///     Err(_) => std::fs::write(path, seen).expect("the folder is there"),
+/// }
+/// ```
+#[derive(Clone)]
 pub struct Report {
     /// Output port and value. Empty for a call that failed.
     pub emissions: BTreeMap<String, Value>,
@@ -20,6 +57,7 @@ pub struct Report {
     pub failure: Option<Failure>,
     /// The target that had no room, if the call was suspended for that: a host calls it again later.
     pub suspended: Option<TargetFull>,
+    /// What the plugin logged and printed, in order.
     pub log: Vec<LogLine>,
     /// How far the plugin said that it had come, in order.
     pub progress: Vec<ProgressReport>,
@@ -33,13 +71,16 @@ pub struct Report {
     pub events: Vec<Event>,
     /// Whether any request other than GET and HEAD was about to be sent.
     pub outside_effect: bool,
+    /// What the call used: time, memory, requests. Not part of snapshots.
     pub metering: Metering,
 }
 
 /// An event that was emitted to another grid.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
+    /// The grid that it is for.
     pub grid: String,
+    /// Its data.
     pub data: Value,
     /// Those that the plugin gave it; a host adds where it comes from.
     pub attributes: Vec<(String, String)>,

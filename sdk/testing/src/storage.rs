@@ -10,7 +10,7 @@ use trellis_engine::{Change, Entry, ListedKey, Storage, StorageUnavailable, Writ
 #[derive(Default)]
 pub(crate) struct FakeStorage(Mutex<State>);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     entries: BTreeMap<(String, String), Entry>,
     revision: u64,
@@ -26,6 +26,11 @@ impl State {
 impl FakeStorage {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another storage with the same in it.
+    pub fn copy(&self) -> Self {
+        Self(Mutex::new(self.lock().clone()))
     }
 
     pub fn set(&self, store: &str, key: &str, value: Vec<u8>) {

@@ -133,6 +133,33 @@ impl Redactor {
     }
 }
 
+/// Keeps secrets out of what is told later of a call.
+pub struct Redaction(Vec<Redactor>);
+
+impl Redaction {
+    /// Knows all of these in all their forms. As many at once as of one call, so that no more memory is taken.
+    pub fn new(secrets: Secrets) -> Self {
+        Self(secrets.in_parts().into_iter().map(|part| Redactor::new(Arc::new(part))).collect())
+    }
+
+    /// Puts a mark in place of every secret in a value. For large values not to be done where others wait.
+    pub fn clean(&self, value: &mut serde_json::Value) {
+        for redactor in self.0.iter().filter(|redactor| !redactor.is_empty()) {
+            let clean = redactor.json(&value.to_string()).and_then(|json| serde_json::from_str(&json).ok());
+            *value = clean.unwrap_or_else(|| value.take());
+        }
+    }
+
+    /// The same of a text.
+    pub fn clean_text(&self, text: &mut String) {
+        for redactor in &self.0 {
+            if let Cow::Owned(clean) = redactor.text(text) {
+                *text = clean;
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use std::collections::BTreeMap;
@@ -174,6 +201,21 @@ pub(crate) mod tests {
         ] {
             assert_eq!(redactor.part(text, from, to), expected, "{from}..{to}");
         }
+    }
+
+    #[test]
+    fn values_are_cleaned_of_more_secrets_than_a_call_may_have() {
+        let long = |letter: &str| letter.repeat(SECRET_TEXT_BYTES_MAX - 10);
+        let secrets = BTreeMap::from([("a", long("x")), ("b", long("y")), ("c", "s3cret-text".to_owned())]);
+        let secrets = secrets.into_iter().map(|(name, text)| (name.to_owned(), Secret::from(text))).collect();
+        let redaction = Redaction::new(Secrets::new(secrets));
+        assert_eq!(redaction.0.len(), 2, "each part is one that a call could have");
+        let mut value = serde_json::json!({ "in": [long("y"), "a s3cret-text", 7], "kept": long("z") });
+        redaction.clean(&mut value);
+        assert_eq!(value, serde_json::json!({ "in": ["[redacted]", "a [redacted]", 7], "kept": long("z") }));
+        let mut text = "s3cret-text!".to_owned();
+        redaction.clean_text(&mut text);
+        assert_eq!(text, "[redacted]!");
     }
 
     #[test]

@@ -98,6 +98,10 @@ impl Listener {
                 self.limiter.note_throttled(Queue { shard: *shard, account: *account }, *until_ms).await;
                 Ok(())
             }
+            Notice::Taken(account, shard) => {
+                self.limiter.count(Queue { shard: *shard, account: *account }).await;
+                Ok(())
+            }
             Notice::Balance => {
                 self.lease.look();
                 Ok(())

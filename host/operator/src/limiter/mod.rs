@@ -339,6 +339,13 @@ impl Limiter {
         Permit::Granted
     }
 
+    /// Counts a module that another host has instantiated, if this host counts for the queue.
+    pub async fn count(&self, queue: Queue) {
+        if self.lease.epoch(queue.shard).is_some() && self.prepare(queue).await.is_ok() {
+            self.ask(|reply| Message::Increment { queue, reply: Some(reply) }).await;
+        }
+    }
+
     /// None: the manager has ended, and with it the host.
     async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Option<T> {
         let (reply, answer) = oneshot::channel();

@@ -2,14 +2,15 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use trellis_engine::{
-    Call, CallReport, Event, FailureKind, LoadError, LogLevel, ManagedData, RunLog, Secrets, UploadError,
-};
+use trellis_engine::{Call, CallReport, Event, LoadError, LogLevel, ManagedData, RunLog, Secrets, UploadError};
 use trellis_model::{
     Queue, RunId,
     call_limits::CallLimits,
     plan::PlannedNode,
-    run::{Inputs, LogLine, Metering, NodeResult, NodeState, Reason, ReasonKind, Step, TargetWait},
+    run::{
+        Inputs, LogLine, Metering, NodeResult, NodeState, Reason, ReasonKind, Step, TargetWait, call_attributes,
+        idempotency_key,
+    },
 };
 use trellis_store::fail_point;
 
@@ -24,9 +25,6 @@ use crate::{
     starts::{Start, giving_up},
     targets::Caller,
 };
-
-/// Tells the call of an element its place in the array.
-const ELEMENT_ATTRIBUTE: &str = "element";
 
 /// What a call needs to know.
 pub struct NodeCall {
@@ -78,22 +76,6 @@ impl NodeCall {
         NodeResult { element: self.step.element, ..NodeResult::new(&self.planned().name, state) }
     }
 
-    /// The same for every attempt. A dot is in no node's name.
-    fn idempotency_key(&self) -> String {
-        let node = &self.planned().name;
-        match self.step.element {
-            Some(element) => format!("{}-{node}.{element}", self.run),
-            None => format!("{}-{node}", self.run),
-        }
-    }
-
-    /// Those of the event, and which element this is.
-    fn attributes(&self) -> Vec<(String, String)> {
-        let Some(element) = self.step.element else { return self.attributes.to_vec() };
-        let others = self.attributes.iter().filter(|(name, _)| name != ELEMENT_ATTRIBUTE);
-        others.cloned().chain([(ELEMENT_ATTRIBUTE.to_owned(), element.to_string())]).collect()
-    }
-
     /// The first call of a run is made with the run's `start`, which it keeps until it waits.
     pub async fn run(&self, context: &RunContext, mut start: Option<Start>) -> CallEnd {
         let transformer = match giving_up(&mut start, self.load(context)).await {
@@ -130,7 +112,7 @@ impl NodeCall {
             "call-host-short",
             CallEnd::Called(Box::new(CallReport {
                 outcome: trellis_engine::Outcome::Failed(trellis_engine::Failure {
-                    kind: FailureKind::Unavailable,
+                    kind: trellis_engine::FailureKind::Unavailable,
                     message: "asked for memory when all memory of the host for guests was in use".to_owned(),
                     after_ms: None,
                 }),
@@ -188,8 +170,8 @@ impl NodeCall {
             run: self.run.to_string(),
             node: node.name.clone(),
             attempt: self.attempt,
-            idempotency_key: self.idempotency_key(),
-            attributes: self.attributes(),
+            idempotency_key: idempotency_key(self.run, &node.name, self.step.element),
+            attributes: call_attributes(&self.attributes, self.step.element),
             inputs: self.inputs.clone(),
         };
         Call {
@@ -224,21 +206,6 @@ fn not_loaded(error: &LoadError) -> CallEnd {
         LoadError::WrongDigest { .. } | LoadError::Upload(UploadError::Faults(_)) => ReasonKind::Permanent,
     };
     CallEnd::NotLoaded(Reason { kind, message: error.to_string() })
-}
-
-pub fn reason(failure: &trellis_engine::Failure) -> Reason {
-    let kind = match failure.kind {
-        FailureKind::InvalidInput => ReasonKind::InvalidInput,
-        FailureKind::InvalidConfig => ReasonKind::InvalidConfig,
-        FailureKind::Permanent => ReasonKind::Permanent,
-        FailureKind::Retryable => ReasonKind::Retryable,
-        FailureKind::Trapped => ReasonKind::Trap,
-        FailureKind::TimedOut => ReasonKind::Timeout,
-        FailureKind::LimitExceeded => ReasonKind::Limit,
-        FailureKind::Unavailable => ReasonKind::Host,
-    };
-    // Postgres text holds no NUL.
-    Reason { kind, message: failure.message.replace('\0', "\u{fffd}") }
 }
 
 pub fn log_lines(log: RunLog) -> Vec<LogLine> {

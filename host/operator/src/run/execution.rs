@@ -262,7 +262,7 @@ impl<'c> Execution<'c> {
             }
             Outcome::Failed(failure) => {
                 let asked = failure.after_ms.map(Duration::from_millis);
-                return self.fail(call, call::reason(&failure), asked, log, metering);
+                return self.fail(call, Reason::from(&failure), asked, log, metering);
             }
             Outcome::Suspended(full) => {
                 let targets = self.context.catalog.targets(&self.revision);

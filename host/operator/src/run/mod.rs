@@ -19,6 +19,7 @@ mod move_up;
 mod outbox;
 mod records;
 mod secrets;
+pub mod shadow;
 mod storage;
 mod suspects;
 

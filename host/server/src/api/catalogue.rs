@@ -105,7 +105,7 @@ pub const KINDS: &[ProblemKind] = &[
     kind(
         "not-replayable",
         "the run cannot be replayed like this",
-        "The run does not fit the revision that it would be replayed on: its grid or its trigger is gone there.",
+        "The run does not fit what it would be replayed or tried on: its grid, its trigger or a plugin is not there.",
         "Replay it on its own revision (`--revision same`), or from the start (`--from start`).",
     ),
     kind(

@@ -17,6 +17,7 @@ use axum::{
     routing::MethodRouter,
 };
 use http::{HeaderMap, HeaderValue, header};
+use trellis_model::token::Scope;
 
 use super::{
     Api, Problem, auth,
@@ -29,6 +30,7 @@ use super::{
 struct Gate {
     api: Arc<Api>,
     access: Access,
+    also: Option<Scope>,
     takes_query: bool,
     body: Option<Arc<Body>>,
 }
@@ -38,6 +40,7 @@ pub fn guarded(api: &Arc<Api>, route: Route) -> MethodRouter<Arc<Api>> {
     let gate = Gate {
         api: Arc::clone(api),
         access: route.access,
+        also: route.also,
         takes_query: route.query.is_some() || route.is_any_query,
         body: route.body.map(Arc::new),
     };
@@ -54,7 +57,10 @@ async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) -> Res
 impl Gate {
     async fn check(&self, request: &mut Request) -> Result<(), Problem> {
         if let Access::Scope(scope) = self.access {
-            let caller = auth::authorize(&self.api, request.headers(), scope).await?;
+            let mut caller = auth::authorize(&self.api, request.headers(), scope).await?;
+            if let Some(also) = self.also {
+                caller = auth::authorize(&self.api, request.headers(), also).await?;
+            }
             request.extensions_mut().insert(caller);
         }
         if !self.takes_query && request.uri().query().is_some_and(|query| !query.is_empty()) {

@@ -14,6 +14,7 @@ mod dedupe;
 mod deploy;
 mod event_schema;
 mod events;
+mod fixture;
 mod gate;
 mod health;
 mod hooks;
@@ -28,6 +29,7 @@ mod plugins;
 mod problem;
 mod projects;
 mod rate_limit;
+mod recorded;
 mod replay;
 mod request;
 mod revisions;
@@ -37,6 +39,7 @@ mod runs;
 mod schemas;
 mod senders;
 mod serve;
+mod shadow;
 mod shelter;
 mod signing_keys;
 mod stores;
@@ -84,6 +87,8 @@ pub struct ApiConfig {
     pub request_timeout: Duration,
     /// How fast bodies must come.
     pub body_pace: Pace,
+    /// What one fixture may hold, in bytes of JSON.
+    pub fixture_bytes_max: usize,
     /// Requests that are answered at the same time.
     pub requests_max: usize,
     pub token_cache: TokenCacheLimits,
@@ -135,6 +140,8 @@ pub fn routes() -> Vec<Route> {
         run_events::declared(),
         cancel::declared(),
         replay::declared(),
+        fixture::declared(),
+        shadow::declared(),
         plugins::declared(),
         wit::declared(),
         projects::declared(),

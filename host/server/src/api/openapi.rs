@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderValue, header};
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
-use trellis_model::{call_limits::STORAGE_KEY_BYTES_HIGHEST, description::NAME_BYTES_MAX};
+use trellis_model::{call_limits::STORAGE_KEY_BYTES_HIGHEST, description::NAME_BYTES_MAX, token::Scope};
 
 use super::{
     Problem,
@@ -126,8 +126,9 @@ impl Writer {
         match route.access {
             Access::Scope(scope) => {
                 // Only OAuth has scopes in this list, by the specification before 3.1; since then any scheme's roles.
-                operation["security"] = json!([{ "token": [scope.name()] }]);
-                operation["x-trellis-scope"] = json!(scope.name());
+                let scopes: Vec<&str> = [Some(scope), route.also].into_iter().flatten().map(Scope::name).collect();
+                operation["x-trellis-scope"] = json!(scopes.join(" "));
+                operation["security"] = json!([{ "token": scopes }]);
             }
             Access::Trigger => operation["security"] = json!([{}, { "token": ["events:write"] }]),
             Access::Public => operation["security"] = json!([]),

@@ -107,6 +107,8 @@ pub struct Route {
     /// As the router writes it: `/v1/runs/{run}`.
     pub path: &'static str,
     pub access: Access,
+    /// Another scope that the token must have as well.
+    pub also: Option<Scope>,
     /// One sentence for the document.
     pub summary: &'static str,
     /// None: it takes no query.
@@ -144,6 +146,7 @@ impl Route {
             methods: methods.to_vec(),
             path,
             access: access.into(),
+            also: None,
             summary,
             query: None,
             is_any_query: false,
@@ -207,6 +210,12 @@ impl Route {
         let body =
             Body { kinds: vec![(Media::Json, describe::<serde_json::Value>())], is_required: false, is_any_type: true };
         Self { is_any_query: true, body: Some(body), ..route }
+    }
+
+    /// The token must have this scope as well.
+    #[must_use]
+    pub fn also(self, scope: Scope) -> Self {
+        Self { also: Some(scope), ..self }
     }
 
     /// It takes these query parameters, and no others.

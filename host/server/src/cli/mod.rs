@@ -6,8 +6,10 @@ mod cancel;
 mod credential;
 mod deploy;
 mod dev;
+mod diff;
 mod doctor;
 mod exit_codes;
+mod export;
 mod limits;
 mod logs;
 pub mod new;
@@ -80,7 +82,7 @@ enum Command {
     Runs(runs::RunsArgs),
     /// Show what the nodes of runs have logged
     Logs(logs::LogsArgs),
-    /// Look at a run, watch it, cancel it, replay it
+    /// Look at a run, watch it, cancel it, replay it, try a candidate on it
     #[command(subcommand)]
     Run(runs::RunCommand),
     /// Look into the collections of a project, and mend their records

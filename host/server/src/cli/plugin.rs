@@ -145,7 +145,7 @@ fn build(dir: &Path, progress: &Progress) -> Result<BuiltPlugin, Failure> {
 }
 
 /// The bytes of a component, and what built them if they were built.
-fn component(file: &Path, progress: &Progress) -> Result<(Bytes, Option<BuiltPlugin>), Failure> {
+pub(super) fn component(file: &Path, progress: &Progress) -> Result<(Bytes, Option<BuiltPlugin>), Failure> {
     if file.is_dir() {
         let built = build(file, progress)?;
         return Ok((Bytes::from(built.bytes.clone()), Some(built)));

@@ -9,6 +9,7 @@ use trellis_model::run::{LogLine, Metering, NodeState, Reason, RunState};
 use super::{
     cancel,
     connection::ConnectionArgs,
+    diff, export,
     failure::{CommandResult, Failure},
     output::{Exit, Output, Table, printable, printable_lines},
     progress::Progress,
@@ -67,6 +68,10 @@ pub enum RunCommand {
         after_help = "Examples:\n  trellis run replay run_03ex1hh2y0000\n  trellis run replay --all --dry-run\n  trellis run replay --all --error-contains 503"
     )]
     Replay(replay::ReplayArgs),
+    /// Write a run that is over as a fixture for tests
+    Export(export::ExportArgs),
+    /// Call the nodes of a run once more on a candidate, without effects, and show what differs
+    Diff(diff::DiffArgs),
 }
 
 /// A page of runs.
@@ -169,6 +174,8 @@ pub async fn run(command: RunCommand, output: &mut Output, progress: &Progress) 
         RunCommand::Watch(args) => return watch::run(args, output, progress).await,
         RunCommand::Cancel(args) => return cancel::run(args, output, progress).await,
         RunCommand::Replay(args) => return replay::run(args, output, progress).await,
+        RunCommand::Export(args) => return export::run(args, output).await,
+        RunCommand::Diff(args) => return diff::run(args, output, progress).await,
     };
     let client = connection.client(Path::new("."))?;
     let mut answer = fetch(&client, &run).await?;

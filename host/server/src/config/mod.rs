@@ -20,6 +20,7 @@ mod machine;
 mod queue;
 mod run;
 mod sandbox;
+mod shadow;
 mod tokens;
 mod uploads;
 mod watch;
@@ -48,6 +49,7 @@ pub use mistake::{ConfigMistake, ConfigMistakes};
 pub use queue::QueueConfig;
 pub use run::RunConfig;
 pub use sandbox::SandboxConfig;
+pub use shadow::ShadowConfig;
 pub use tokens::{OperatorToken, TokensConfig};
 pub use units::{ByteSize, parse_duration, show_duration};
 pub use uploads::UploadsConfig;
@@ -81,6 +83,7 @@ pub struct Config {
     pub run: RunConfig,
     pub limiter: LimiterConfig,
     pub sandbox: SandboxConfig,
+    pub shadow: ShadowConfig,
     pub uploads: UploadsConfig,
     pub egress: EgressConfig,
     pub credentials: CredentialsConfig,
@@ -142,6 +145,7 @@ impl Config {
             run: RunConfig::read(&mut reader.section("run")),
             limiter: LimiterConfig::read(&mut reader.section("limiter")),
             sandbox: SandboxConfig::read(reader),
+            shadow: ShadowConfig::read(&mut reader.section("shadow")),
             uploads: UploadsConfig::read(&mut reader.section("uploads")),
             egress: EgressConfig::read(&mut reader.section("egress")),
             credentials: CredentialsConfig::read(&mut reader.section("credentials")),

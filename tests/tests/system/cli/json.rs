@@ -96,6 +96,8 @@ async fn what_prints_data_prints_json() {
         tried("run watch", &[&run]),
         tried("revisions", &["--project", "shop"]),
         tried("rollback", &["--project", "shop"]),
+        tried("run export", &[&run]),
+        tried("run diff", &[&run]),
         tried("run replay", &[&dead, "--revision", "same"]),
         tried("run cancel", &["--project", "shop"]),
         Try { input: "1", ..tried("send", &["main", "--project", "shop", "--wait"]) },
