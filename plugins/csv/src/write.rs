@@ -33,7 +33,7 @@ pub(crate) fn text(rows: &[Value], config: &Config) -> Result<String> {
         let field = |value: Option<&Value>| field(value.unwrap_or(&Value::Null), config.guard_formulas);
         match row {
             Value::Object(members) => {
-                push_row(&mut text, delimiter, columns.iter().map(|name| field(members.get(name))))
+                push_row(&mut text, delimiter, columns.iter().map(|name| field(members.get(name))));
             }
             Value::Array(values) => push_row(&mut text, delimiter, values.iter().map(|value| field(Some(value)))),
             _ => {

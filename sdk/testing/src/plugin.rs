@@ -179,7 +179,7 @@ impl Plugin {
     #[must_use]
     #[track_caller]
     pub fn collection(mut self, name: &str, definition: impl Into<Value>) -> Self {
-        if let Err(faults) = self.records.declare(name, definition.into()) {
+        if let Err(faults) = self.records.declare(name, &definition.into()) {
             panic!("{faults}");
         }
         self

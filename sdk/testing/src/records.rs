@@ -42,7 +42,7 @@ impl FakeRecords {
     ///
     /// # Errors
     /// All faults of the definition, as text.
-    pub fn declare(&mut self, name: &str, definition: Value) -> Result<(), String> {
+    pub fn declare(&mut self, name: &str, definition: &Value) -> Result<(), String> {
         let document = json!({ "project": { "name": "test" }, "collections": { name: definition } });
         let told = |faults: Vec<trellis_model::fault::Fault>| {
             faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")

@@ -98,7 +98,7 @@ impl Faults {
             Some(value) if (least..=most).contains(&value) => return Some(value),
             Some(value) => {
                 debug_assert!(value < least || value > most);
-                self.out_of_range(item, &text, shown(least, &DURATION_UNITS), shown(most, &DURATION_UNITS));
+                self.out_of_range(item, &text, &shown(least, &DURATION_UNITS), &shown(most, &DURATION_UNITS));
             }
             None => {
                 let fault = item.place.fault(format!("`{text}` is no duration"));
@@ -115,7 +115,7 @@ impl Faults {
             Some(value) if (least..=most).contains(&value) => return Some(value),
             Some(value) => {
                 debug_assert!(value < least || value > most);
-                self.out_of_range(item, &text, shown(least, &BYTE_UNITS), shown(most, &BYTE_UNITS));
+                self.out_of_range(item, &text, &shown(least, &BYTE_UNITS), &shown(most, &BYTE_UNITS));
             }
             None => {
                 let fault = item.place.fault(format!("`{text}` is no size"));
@@ -125,7 +125,7 @@ impl Faults {
         None
     }
 
-    fn out_of_range(&mut self, item: &Item, text: &str, least: String, most: String) {
+    fn out_of_range(&mut self, item: &Item, text: &str, least: &str, most: &str) {
         self.push(item.place.fault(format!("`{text}` is out of range; from {least} to {most} is allowed")));
     }
 

@@ -19,7 +19,7 @@ pub struct InvalidCursor;
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.value.iter().flat_map(|value| value.as_bytes()) {
+        for byte in self.value.iter().flat_map(IndexValue::as_bytes) {
             write!(f, "{byte:02x}")?;
         }
         write!(f, ".{}", self.key)

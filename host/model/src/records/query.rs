@@ -207,6 +207,7 @@ mod tests {
     }
 
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "cases are written as literals")]
     fn check(operator: Operator, value: Value, found: &[Value], others: &[Value]) {
         let query = query(&[("n", operator, value.clone())], None, None).expect("a query");
         let finds = |n: &Value| query.finds("k", &json!({ "a": { "n": n } }));

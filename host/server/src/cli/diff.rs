@@ -98,7 +98,7 @@ async fn uploaded(client: &Client, run: &str, text: &str, progress: &Progress) -
     };
     let digest = Digest::of(&bytes).to_string();
     let version = format!("0.0.0-diff.{}", digest.chars().take(12).collect::<String>());
-    plugin::upload(client, &name, &version, bytes.into(), progress).await?;
+    plugin::upload(client, &name, &version, bytes, progress).await?;
     Ok(format!("{name}@{version}"))
 }
 

@@ -119,13 +119,16 @@ impl Database {
     }
 }
 
+/// Collection, and name, id and readiness of one of its indexes.
+type PlaceRow = (i64, Option<String>, Option<i64>, Option<bool>);
+
 async fn place(
     connection: &mut PgConnection,
     account: AccountId,
     project: ProjectId,
     collection: &str,
 ) -> Result<Option<Place>> {
-    let rows: Vec<(i64, Option<String>, Option<i64>, Option<bool>)> = sqlx::query_as(
+    let rows: Vec<PlaceRow> = sqlx::query_as(
         "select c.id, i.name, i.id, i.is_ready from collection c
          left join collection_index i on i.account_id = c.account_id and i.collection_id = c.id and not i.is_dropped
          where c.account_id = $1 and c.project_id = $2 and c.name = $3",
@@ -165,8 +168,8 @@ fn read((key, data, version, value, _): Row, query: &Query) -> FoundRecord {
 /// The bounds of all values that the tests of one index leave.
 fn bounds<'q>(query: &'q Query, index: &str) -> Option<(&'q [u8], &'q [u8])> {
     let of_test = |test: &'q Test| {
-        let from = test.ranges.iter().map(|range| range.from()).min();
-        let to = test.ranges.iter().map(|range| range.to()).max();
+        let from = test.ranges.iter().map(trellis_model::records::ValueRange::from).min();
+        let to = test.ranges.iter().map(trellis_model::records::ValueRange::to).max();
         // No range at all: nothing can be found.
         (from.unwrap_or(&[]), to.unwrap_or(&[]))
     };
@@ -331,7 +334,7 @@ impl Statement<'_> {
 
     fn push_test(&self, statement: &mut QueryBuilder<Postgres>, test: &Test) {
         let found = found_by(self.place.index(&test.index));
-        if test.ranges.iter().all(|range| range.is_exact()) {
+        if test.ranges.iter().all(trellis_model::records::ValueRange::is_exact) {
             statement.push(format_args!(" and {found} = any ("));
             statement.push_bind(test.ranges.iter().map(|range| range.from().to_vec()).collect::<Vec<_>>());
             statement.push("::bytea[])");

@@ -32,6 +32,9 @@ pub(crate) struct WrittenRecord<'w> {
 /// Account, project and name.
 pub(crate) type CollectionKey = (AccountId, ProjectId, String);
 
+/// Account, project, name, id, whether it is declared, and ids and pointers of its indexes.
+type FoundRow = (i64, i64, String, i64, bool, Vec<i64>, Vec<String>);
+
 /// The collections of these names, of those that there are.
 pub(crate) async fn find_collections(
     connection: &mut PgConnection,
@@ -40,7 +43,7 @@ pub(crate) async fn find_collections(
     let accounts: Vec<i64> = wanted.iter().map(|(account, ..)| account.0).collect();
     let projects: Vec<i64> = wanted.iter().map(|(_, project, _)| project.0).collect();
     let names: Vec<&str> = wanted.iter().map(|(.., name)| *name).collect();
-    let rows: Vec<(i64, i64, String, i64, bool, Vec<i64>, Vec<String>)> = sqlx::query_as(
+    let rows: Vec<FoundRow> = sqlx::query_as(
         "select c.account_id, c.project_id, c.name, c.id, c.is_declared,
                 coalesce(array_agg(i.id order by i.id) filter (where i.id is not null), '{}'),
                 coalesce(array_agg(i.pointer order by i.id) filter (where i.id is not null), '{}')

@@ -20,11 +20,14 @@ async fn alone(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, 
     (output.status.code(), said(&output))
 }
 
+/// Arguments, variables, exit code, and what is said.
+type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], i32, &'a [&'a str]);
+
 #[tokio::test]
 async fn mistakes_are_answered_with_what_to_do_and_the_same_codes_everywhere() {
     let missing = scratch().join("no-such-token").display().to_string();
     let file = format!("tokens.operator_file={missing}");
-    let cases: [(&[&str], &[(&str, &str)], i32, &[&str]); 12] = [
+    let cases: [Case<'_>; 12] = [
         (&["new", "No Name"], &[], 2, &["lower-case letters"]),
         (&["stroes"], &[], 2, &["stores"]),
         (&["runs"], &[("TRELLIS_TOKEN", "")], 2, &["TRELLIS_TOKEN"]),

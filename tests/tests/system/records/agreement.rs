@@ -121,11 +121,11 @@ fn by_fake(operations: &Value) -> Value {
         .as_array()
         .expect("a list")
         .iter()
-        .map(|operation| fake_answer(operation).unwrap_or_else(shown))
+        .map(|operation| fake_answer(operation).unwrap_or_else(|error| shown(&error)))
         .collect()
 }
 
-fn shown(error: records::Error) -> Value {
+fn shown(error: &records::Error) -> Value {
     let word = match error {
         records::Error::Conflict => "conflict",
         records::Error::Invalid(_) => "invalid",
@@ -199,7 +199,7 @@ impl Case {
 
     fn by_harness(&self) -> Vec<Value> {
         let definition = json!({ "indexes": { "n": "/n", "m": "/m" } });
-        let plugin = Plugin::from_bytes(guest("misbehave").bytes.to_vec()).collection(&self.collection, definition);
+        let plugin = Plugin::from_bytes(guest("misbehave").bytes.clone()).collection(&self.collection, definition);
         let call = |operations: &Value| {
             let report = plugin.call("in", json!({ "do": "records", "operations": operations }));
             comparable(report.emitted("out"))

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{Budget, clash};
 use crate::schema::Validator;
 
+#[expect(clippy::needless_pass_by_value, reason = "cases are written as literals")]
 fn check(given: Value, at: &str, taken: Value, expected: Option<(&str, &str, &str)>) {
     let found = clash(&given, at, &taken, &mut Budget::default());
     let found = found.as_ref().map(|clash| (clash.pointer.as_str(), clash.given.as_str(), clash.taken.as_str()));
