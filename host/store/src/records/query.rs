@@ -275,10 +275,13 @@ impl Statement<'_> {
             let values = if self.query.order.is_some() { value.as_str() } else { "''::bytea" };
             push_behind(statement, (values, "record.key"), after, self.query.is_descending());
         }
-        let order = match &self.query.order {
+        // A walk is told in its own words, also where all have one value: what is sorted anew is looked up to its end.
+        let by_value = matches!(self.source, Source::Walk { .. }).then_some("candidate.value");
+        let by_value = by_value.or(self.query.order.as_ref().map(|_| value.as_str()));
+        let order = match by_value {
             None => "candidate.key".to_owned(),
-            Some(order) if order.descending => format!("{value} desc, candidate.key desc"),
-            Some(_) => format!("{value}, candidate.key"),
+            Some(value) if self.query.is_descending() => format!("{value} desc, candidate.key desc"),
+            Some(value) => format!("{value}, candidate.key"),
         };
         statement.push(format_args!(" order by {order} limit "));
         statement.push_bind(limit);
