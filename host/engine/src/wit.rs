@@ -33,6 +33,10 @@ pub struct NoWit(String);
 /// # Errors
 /// The bytes are neither.
 pub fn wit_of(component: &[u8]) -> Result<String, NoWit> {
+    // A core module would be told to be an empty world.
+    if !wasmparser::Parser::is_component(component) {
+        return Err(NoWit("they do not begin like one".to_owned()));
+    }
     let decoded = wit_component::decode(component).map_err(|error| NoWit(format!("{error:#}")))?;
     let package = match &decoded {
         DecodedWasm::WitPackage(_, package) => Some(*package),

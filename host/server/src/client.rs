@@ -313,7 +313,10 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{io::AsyncWriteExt as _, net::TcpListener};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
 
     use super::*;
 
@@ -323,7 +326,8 @@ mod tests {
         let address = listener.local_addr().expect("it listens");
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await?;
-            stream.readable().await?;
+            let mut hello = [0; 1_024];
+            let _length = stream.read(&mut hello).await?;
             stream.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n").await
         });
         let client = Client::new(&format!("https://{address}"), "trl_x", None).expect("an address");

@@ -5,6 +5,7 @@ use std::fs;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use trellis_model::manifest::Manifest;
 
 use crate::support::{
     Account, Database, Host, HostPlan, build_ready_made, eventually,
@@ -191,9 +192,19 @@ fn manifest_of(readme: &str) -> Option<String> {
     Some(format!("[project]\nname = \"readme\"\n\n[plugins]\n{}\n{snippet}", plugins.concat()))
 }
 
+/// What may be set as a credential of any plugin: a key of Standard Webhooks, and long enough.
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// The credentials that a manifest names.
+fn credentials_of(manifest: &str) -> Vec<String> {
+    let Ok(manifest) = Manifest::from_toml(manifest) else { return Vec::new() };
+    manifest.credential_uses().iter().map(|used| used.name.to_owned()).collect()
+}
+
 #[tokio::test]
 async fn what_the_readmes_of_the_plugins_show_can_be_deployed() {
-    let (_database, _host, account) = stage(|plan| plan).await;
+    const KEY: &str = "1 AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+    let (_database, _host, account) = stage(|plan| plan.with_variable("TRELLIS_CREDENTIALS_MASTER_KEY", KEY)).await;
     let mut readmes = Vec::new();
     for plugin in build_ready_made() {
         upload(&account, &plugin.name).await;
@@ -206,6 +217,10 @@ async fn what_the_readmes_of_the_plugins_show_can_be_deployed() {
     let mut faults = Vec::new();
     for (name, readme) in readmes {
         let manifest = manifest_of(&readme).unwrap_or_else(|| panic!("the README of {name} shows no manifest"));
+        for credential in credentials_of(&manifest) {
+            let path = format!("/v1/projects/readme/credentials/{credential}");
+            account.api.put(&path, &json!({ "value": SECRET })).await;
+        }
         let path = "/v1/projects/readme?dry_run=true";
         let answer = account.api.send(Method::PUT, path, "application/toml", manifest.clone().into()).await;
         if answer.status != 200 {

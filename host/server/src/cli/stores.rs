@@ -108,8 +108,13 @@ pub struct SetArgs {
 }
 
 fn seconds(text: &str) -> Result<u64, String> {
-    let time = crate::config::parse_duration(text).filter(|time| time.as_secs() > 0 && time.subsec_nanos() == 0);
-    time.map(|time| time.as_secs()).ok_or_else(|| "write whole seconds or more, such as 30s or 1d".to_owned())
+    const DAY: u64 = 24 * 60 * 60;
+    let seconds = match text.strip_suffix('d') {
+        Some(days) => days.parse::<u64>().ok().and_then(|days| days.checked_mul(DAY)),
+        None => crate::config::parse_duration(text).filter(|time| time.subsec_nanos() == 0).map(|time| time.as_secs()),
+    };
+    let seconds = seconds.filter(|seconds| *seconds > 0);
+    seconds.ok_or_else(|| "write whole seconds or more, such as 30s or 1d".to_owned())
 }
 
 #[derive(Debug, clap::Args)]

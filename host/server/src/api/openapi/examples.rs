@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 /// Deeper than this nothing is shown: schemas may refer to themselves.
-const DEPTH_MAX: usize = 8;
+const DEPTH_MAX: usize = 16;
 
 /// What fields and parameters are called, and what could stand in them. The first that fits the schema is taken.
 const WORDS: &[(&str, &str)] = &[

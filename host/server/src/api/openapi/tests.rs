@@ -195,6 +195,10 @@ fn every_list_comes_in_pages() {
         if !fields.is_some_and(|fields| fields.contains_key("items")) {
             continue;
         }
+        if path == "/v1/schemas" {
+            // A few, which grow with the program alone.
+            continue;
+        }
         lists.push(path.as_str());
         assert!(fields.is_some_and(|fields| fields.contains_key("next")), "{path}: no `next` in the answer");
         let taken: Vec<&str> = item["get"]["parameters"]
