@@ -431,9 +431,9 @@ async fn the_command_line_sets_lists_and_deletes_credentials() {
     account.deploy(&project("shop", &json!({ "told": node }))).await;
     let run = account.run("shop", &json!(null)).await;
     assert_eq!(run["nodes"][0]["outputs"]["out"], json!(SECRET.len()), "without the line break: {run:#}");
-    let deleted = command(&account, &["credential", "delete", "key", "--project", "shop"]).await;
+    let deleted = command(&account, &["credential", "delete", "key", "--project", "shop", "--force"]).await;
     assert!(deleted.status.success(), "{deleted:?}");
-    let again = command(&account, &["credential", "delete", "key", "--project", "shop"]).await;
+    let again = command(&account, &["credential", "delete", "key", "--project", "shop", "--force"]).await;
     assert_eq!(again.status.code(), Some(3), "{again:?}");
     // A value on the command line is taken for a file, and there is none.
     let refused = command(&account, &["credential", "set", "key", "s0me-value", "--project", "shop"]).await;

@@ -248,5 +248,5 @@ async fn a_credential_in_use_is_not_deleted_by_accident() {
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     let output = command(&account, &["credential", "delete", "key", "--project", "shop", "--force"]).await;
     assert!(output.status.success(), "{output:?}");
-    account.api.delete(path).await.problem(404);
+    account.api.delete(&format!("{path}?force=true")).await.problem(404);
 }

@@ -89,7 +89,7 @@ async fn each_element_is_a_permit_an_attempt_and_a_transaction_of_its_own() {
     let attributes = echo["attributes"].as_array().expect("attributes");
     assert!(attributes.contains(&json!(["element", "3"])), "{echo:#}");
     let used = account.api.get("/v1/limits").await.expect(200);
-    assert_eq!(used["burst"]["used"], 6, "each call of an element is a module instantiation: {used:#}");
+    assert_eq!(used["windows"]["burst"]["used"], 6, "each call of an element is a module instantiation: {used:#}");
     stage.database.settled().await;
 }
 
@@ -147,7 +147,8 @@ async fn a_cancelled_run_begins_no_further_element() {
     account.deploy(&project("slow", &json!({ "ask": requests(&outside, "GET", "/hold") }))).await;
     let run = account.start("slow", &json!(["a", "b"])).await;
     outside.asked("/hold/a").await;
-    account.api.post(&format!("/v1/runs/{run}/cancel"), &json!({})).await.expect(202);
+    let asked = account.api.post(&format!("/v1/runs/{run}/cancel"), &json!({})).await.status;
+    assert!(matches!(asked, 200 | 202), "{asked}");
     let run = account.ended(&run).await;
     outside.release("/hold/a");
     assert_eq!(run["state"], "cancelled", "{run:#}");

@@ -140,8 +140,8 @@ impl Progress {
         busy: &HashSet<Step>,
         ready: &mut Vec<(Step, Inputs)>,
     ) {
-        let under_way = busy.iter().filter(|step| step.node == index).count();
-        let room = (each.concurrency as usize).saturating_sub(under_way);
+        let called = busy.iter().filter(|step| step.node == index).count();
+        let room = (each.concurrency as usize).saturating_sub(called);
         if room == 0 {
             return;
         }
@@ -161,9 +161,13 @@ impl Progress {
             complete(&mut empty, each);
             return self.results[index] = Some(empty.at(now_ms));
         }
-        let due = self.due_elements(index, array.len(), now_ms);
-        let free = due.into_iter().filter(|element| !busy.contains(&Step::element(index, *element)));
-        for element in free.take(room) {
+        // One that waits for another attempt keeps its place: with one place, elements are called strictly one by one.
+        let is_free = |element: &u32| !busy.contains(&Step::element(index, *element));
+        let waiting: Vec<u32> = self.waiting_elements(index).filter(is_free).collect();
+        let room_for_new = room.saturating_sub(waiting.len());
+        let due = self.due_elements(index, array.len(), now_ms).into_iter().filter(is_free);
+        let (again, new): (Vec<u32>, Vec<u32>) = due.partition(|element| waiting.contains(element));
+        for element in again.into_iter().take(room).chain(new.into_iter().take(room_for_new)) {
             let mut inputs = inputs.clone();
             inputs.push((each.input.clone(), array[element as usize].get().to_owned()));
             ready.push((Step::element(index, element), inputs));
@@ -173,6 +177,12 @@ impl Progress {
     /// How many elements a node has, once they are known.
     pub fn elements_total(&self, node: usize) -> Option<u32> {
         self.arrays.totals.get(&node).copied()
+    }
+
+    /// The elements that were called and are to be called again.
+    fn waiting_elements(&self, index: usize) -> impl Iterator<Item = u32> {
+        let begun = self.results[index].as_ref().map(|shell| shell.elements.as_slice()).unwrap_or_default();
+        begun.iter().filter(|result| result.state == NodeState::Pending).filter_map(|result| result.element)
     }
 
     /// The elements that were not called yet, or whose time to be called again has come.

@@ -185,6 +185,9 @@ impl Writer {
         for status in problem_statuses(route) {
             responses.insert(status.to_string(), json!({ "$ref": "#/components/responses/Problem" }));
         }
+        // Said before it is known which route is meant.
+        let too_long = "The head of the request is longer than this host takes. Without a body.";
+        responses.insert("431".to_owned(), json!({ "description": too_long }));
         Value::Object(responses)
     }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use trellis_model::token::without_tokens;
 
-use super::Problem;
+use super::{Problem, shelter::PluginAnswer};
 
 /// Of the request, what a plugin is not told: who is asking is for the host to know, and the rest is between two machines.
 const HEADERS_KEPT_BACK: [HeaderName; 12] = [
@@ -158,6 +158,7 @@ impl Answer {
             }
         }
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, POLICY);
+        response.extensions_mut().insert(PluginAnswer);
         Ok(response)
     }
 }

@@ -75,12 +75,17 @@ async fn limit_time(State(limit): State<Duration>, request: Request, next: Next)
     }
 }
 
+/// Marks an answer that a plugin gave: whatever it says stays as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct PluginAnswer;
+
 /// Whatever a layer or an extractor refused in plain text is said again as a problem, with the headers that it had.
 async fn explain_plain_errors(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();
     let is_plain = response.headers().get(header::CONTENT_TYPE).is_none_or(|kind| kind != CONTENT_TYPE);
-    if !(status.is_client_error() || status.is_server_error()) || !is_plain {
+    let is_a_plugins = response.extensions().get::<PluginAnswer>().is_some();
+    if !(status.is_client_error() || status.is_server_error()) || !is_plain || is_a_plugins {
         return response;
     }
     let allowed = response.headers().get(header::ALLOW).cloned();

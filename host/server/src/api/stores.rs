@@ -150,6 +150,7 @@ async fn keys(
     QueryOf(query): QueryOf<KeysQuery>,
 ) -> Result<Json<Page<EntryView>>, Problem> {
     let limit = page::limit(query.limit)?;
+    check_store(&store)?;
     at_most("prefix", Some(&query.prefix), KEY_BYTES_MAX)?;
     at_most("after", query.after.as_deref(), KEY_BYTES_MAX)?;
     let project = projects::find(&api, &caller, &project).await?;
@@ -185,6 +186,10 @@ async fn get(
     Ok(response)
 }
 
+fn check_store(name: &str) -> Result<(), Problem> {
+    check_name(name).map_err(|reason| Problem::bad_request(format!("store name `{name}` {reason}")))
+}
+
 fn absent(store: &str, key: &str) -> Problem {
     Problem::not_found(format!("store `{store}` has no key `{key}`"))
 }
@@ -210,7 +215,7 @@ async fn put(
     let project = projects::find(&api, &caller, &project).await?;
     // What a call of the account may write, before its node lowers it.
     let limits = api.host.budgets.of(account);
-    check_name(&store).map_err(|reason| Problem::bad_request(format!("store name `{store}` {reason}")))?;
+    check_store(&store)?;
     check_key(&key, &limits)?;
     let ttl = time_to_live(query.ttl_seconds, &limits)?;
     let expected = expected(&headers)?;

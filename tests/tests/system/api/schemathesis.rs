@@ -21,6 +21,7 @@ const VERSION: &str = "4.32.5";
 /// Tries of one operation in one phase.
 const EXAMPLES: &str = "20";
 /// As much as is shown of what it says.
+const LINE_LETTERS_MAX: usize = 400;
 const TOLD_LETTERS_MAX: usize = 10_000;
 const INSTALL_LONGEST: Duration = Duration::from_secs(300);
 const RUN_LONGEST: Duration = Duration::from_secs(900);
@@ -75,6 +76,9 @@ async fn findings(program: &Path, url: &str, token: &str, more: &[&str]) -> Opti
     arguments.extend_from_slice(more);
     let output = run(program, &arguments, RUN_LONGEST).await.expect("it runs");
     let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    // Some of what it sends is as long as it may be.
+    let short = |line: &str| line.chars().take(LINE_LETTERS_MAX).chain(['\n']).collect::<String>();
+    let told: String = told.lines().map(short).collect();
     // The summary is at the end, and the traces of its own mistakes are long.
     let end: String = told.chars().skip(told.chars().count().saturating_sub(TOLD_LETTERS_MAX)).collect();
     (!output.status.success()).then_some(end)

@@ -273,7 +273,7 @@ async fn tokens_that_are_good_no_more_are_deleted_a_month_later_but_the_latest_o
     eventually("of operators' own the oldest one is gone", async || {
         let former = stage.database.number("select count(*) from token where name = 'former'").await;
         assert!(former >= 999, "with the one of a month ago they are a thousand");
-        let oldest = "select count(*) from token where revoked_at <= now() - interval '40 days 999 seconds'";
+        let oldest = "select count(*) from token where digest = sha256('999'::bytea)";
         (former == 999 && stage.database.number(oldest).await == 0).then_some(())
     })
     .await;
