@@ -170,7 +170,8 @@ impl Recipe {
             folder::write(&at.join("package-lock.json"), tools.lock)?;
             folder::write(&at.join("componentize.mjs"), DRIVER)?;
             let failure = |output| BuildError::ToolsNotInstalled { language: "JavaScript", installer: "npm", output };
-            npm(at, &["ci", "--ignore-scripts", "--no-audit", "--no-fund"])?.or(failure).map(drop)
+            // Not `ci`: that wants optional parts of other platforms in the lock, which no registry has.
+            npm(at, &["install", "--ignore-scripts", "--no-audit", "--no-fund"])?.or(failure).map(drop)
         })
     }
 
