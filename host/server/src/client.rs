@@ -326,9 +326,11 @@ mod tests {
         let address = listener.local_addr().expect("it listens");
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await?;
-            let mut hello = [0; 1_024];
+            // What is left unread when a connection is closed takes the answer with it.
+            let mut hello = [0; 16_384];
             let _length = stream.read(&mut hello).await?;
-            stream.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n").await
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n").await?;
+            tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
         });
         let client = Client::new(&format!("https://{address}"), "trl_x", None).expect("an address");
         let error = client.get::<Value>(&["v1", "runs"], &[]).await.expect_err("no TLS there");

@@ -1,7 +1,7 @@
 //! Queries of records: how each is carried out so that its cost is bounded, whatever is asked and however many records there
 //! are.
 //!
-//! A query *walks* in its order along an index, or along the keys, and looks at no more than [`CANDIDATES_MAX`] records for one
+//! A query *walks* in its order along an index, or along the keys, and looks at no more than `CANDIDATES_MAX` records for one
 //! page; what it has not come to is the next page's. Where some condition leaves few enough records, it *gathers* these by
 //! the condition's index and puts them in order. Everything is read in one snapshot, so that an index that is dropped
 //! meanwhile is whole.

@@ -37,11 +37,6 @@ const STARLINGMONKEY: Tools = Tools {
     package: include_str!("../../tools/starlingmonkey/package.json"),
     lock: include_str!("../../tools/starlingmonkey/package-lock.json"),
 };
-const QUICKJS: Tools = Tools {
-    name: "quickjs",
-    package: include_str!("../../tools/quickjs/package.json"),
-    lock: include_str!("../../tools/quickjs/package-lock.json"),
-};
 
 #[derive(Clone, Debug)]
 pub(super) struct Recipe {
@@ -59,15 +54,12 @@ enum Engine {
     /// Fast, with `fetch` and the rest of what the web has; 12 MB.
     #[default]
     StarlingMonkey,
-    /// Small, 1 MB, with the language alone.
-    QuickJs,
 }
 
 impl Engine {
     fn tools(self) -> &'static Tools {
         match self {
             Self::StarlingMonkey => &STARLINGMONKEY,
-            Self::QuickJs => &QUICKJS,
         }
     }
 }
@@ -211,14 +203,14 @@ mod tests {
     #[test]
     fn a_package_says_its_name_version_module_engine_and_world() {
         let text = r#"{"name":"hello","version":"1.2.3","main":"dist/a.js","scripts":{"build":"x"},"devDependencies":{"x":"1"},
-                       "trellis":{"engine":"quickjs","world":"plugin-with-wasi-http"},"type":"module"}"#;
+                       "trellis":{"engine":"starlingmonkey","world":"plugin-with-wasi-http"},"type":"module"}"#;
         let dir = tempfile::TempDir::new().expect("a temporary folder");
         let package = parse(&dir.path().join(MANIFEST), text).expect("a package");
         assert_eq!((package.name.as_str(), package.version.as_str()), ("hello", "1.2.3"));
         let AnyRecipe::JavaScript(recipe) = package.recipe else { panic!("JavaScript") };
         assert_eq!(
             (recipe.main.as_str(), recipe.engine, recipe.world.as_str()),
-            ("dist/a.js", Engine::QuickJs, "plugin-with-wasi-http")
+            ("dist/a.js", Engine::StarlingMonkey, "plugin-with-wasi-http")
         );
         assert!(recipe.has_build_script && recipe.has_dependencies);
     }
@@ -237,7 +229,7 @@ mod tests {
             (r#"{"name":"x","version":"1.0.0","main":"../x.js"}"#, "`main` is `../x.js`, which lies outside"),
             (
                 r#"{"name":"x","version":"1.0.0","trellis":{"engine":"v8"}}"#,
-                "unknown variant `v8`, expected `starlingmonkey` or `quickjs`",
+                "unknown variant `v8`, expected `starlingmonkey`",
             ),
             (r#"{"name":"x","version":"1.0.0","trellis":{"motor":"v8"}}"#, "unknown field `motor`"),
         ];
@@ -249,16 +241,15 @@ mod tests {
 
     #[test]
     fn the_locks_of_the_tools_pin_what_their_packages_ask_for_and_name_no_registry() {
-        for tools in [&STARLINGMONKEY, &QUICKJS] {
-            let package: serde_json::Value = serde_json::from_str(tools.package).expect("JSON");
-            let lock: serde_json::Value = serde_json::from_str(tools.lock).expect("JSON");
-            for (name, version) in package["dependencies"].as_object().expect("tools by name") {
-                assert_eq!(&lock["packages"][format!("node_modules/{name}")]["version"], version, "{name}");
-            }
-            for (path, locked) in lock["packages"].as_object().expect("packages by path") {
-                assert!(path.is_empty() || locked["integrity"].is_string(), "{path} can be anything");
-                assert!(locked["resolved"].is_null(), "{path} has an address");
-            }
+        let tools = STARLINGMONKEY;
+        let package: serde_json::Value = serde_json::from_str(tools.package).expect("JSON");
+        let lock: serde_json::Value = serde_json::from_str(tools.lock).expect("JSON");
+        for (name, version) in package["dependencies"].as_object().expect("tools by name") {
+            assert_eq!(&lock["packages"][format!("node_modules/{name}")]["version"], version, "{name}");
+        }
+        for (path, locked) in lock["packages"].as_object().expect("packages by path") {
+            assert!(path.is_empty() || locked["integrity"].is_string(), "{path} can be anything");
+            assert!(locked["resolved"].is_null(), "{path} has an address");
         }
     }
 }
