@@ -19,9 +19,5 @@ pub mod project;
 pub mod registry;
 mod tls;
 
-/// A fifth of a busy host's time went into the platform's allocator.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// What every program that starts a host begins with: hosts compile plugins in children that are this same program.
 pub use trellis_engine::compile_if_asked;

@@ -111,8 +111,8 @@ async fn list(
     Ok(Json(Page::new(views, limit, |view: &CollectionView| view.name.clone())))
 }
 
-/// The longest filter, in bytes: a hundred choices of some length.
-const FILTER_BYTES_MAX: usize = 16 * 1024;
+/// The longest filter, in bytes: many choices of some length, which fit into an address however they are encoded.
+const FILTER_BYTES_MAX: usize = 4 * 1024;
 /// The longest cursor: a value of an index in hexadecimal digits, and a key.
 const CURSOR_BYTES_MAX: usize = 4 * 1024;
 
