@@ -387,6 +387,7 @@ async fn all_faults_of_a_manifest_come_at_once_with_their_lines() {
     let expected = [
         (9, "`htp` is not known here"),
         (10, "grid `mian` is not defined in this manifest"),
+        (13, "config of plugin `json-map`: `expression` is missing"),
         (15, "`evnt` is no origin"),
         (16, "0 is out of range"),
         (17, "unknown key `colour`"),
@@ -434,6 +435,8 @@ async fn all_misfits_between_nodes_and_plugins_come_at_once_with_their_lines() {
     let problem = put_toml(&account, MANY_MISFITS).await;
     let found = places(&problem);
     for (line, begins) in [
+        (8, "config of plugin `json-map`: `expression` is missing"),
+        (12, "config of plugin `filter`: `expression` is missing"),
         (10, "plugin `json-map` has no input port `inn`"),
         (10, "input port `in` of plugin `json-map` has no origin"),
         (14, "plugin `json-map` has no output port `uot`"),
@@ -441,5 +444,5 @@ async fn all_misfits_between_nodes_and_plugins_come_at_once_with_their_lines() {
     ] {
         assert!(found.iter().any(|(at, message)| *at == line && message.starts_with(begins)), "{begins}: {problem:#}");
     }
-    assert_eq!(found.len(), 4, "{problem:#}");
+    assert_eq!(found.len(), 6, "{problem:#}");
 }

@@ -111,13 +111,13 @@ async fn the_command_line_sets_a_retention_and_says_when_a_run_was_not_kept() {
     let stage = Stage::new().await;
     let token = stage.host.operator_token();
     let said = command(&stage, token, &["account", "create", "acme", "--history", "none", "--days", "9"]).await;
-    assert!(said.contains("history none, kept for 9 days"), "{said}");
+    assert!(said.contains("history  none, kept for 9 days"), "{said}");
     let said = command(&stage, token, &["account", "create", "acme", "--days", "8"]).await;
-    assert!(said.contains("history none, kept for 8 days"), "{said}");
+    assert!(said.contains("history  none, kept for 8 days"), "{said}");
     command(&stage, token, &["account", "create", "acme", "--weight", "3", "--running-max", "7"]).await;
     let said = command(&stage, token, &["account", "show", "acme"]).await;
     for told in
-        ["history none, kept for 8 days", "weight 3, running maximum 7, spread 1", "a day (the host's defaults)"]
+        ["history  none, kept for 8 days", "weight 3, 7 at once, spread over 1 shard", "a day (the host's defaults)"]
     {
         assert!(said.contains(told), "{said}");
     }
