@@ -97,7 +97,7 @@ async fn acme(stage: &Stage) -> Account {
         let mut manifest = manifest(&auth);
         manifest["project"]["name"] = json!(name);
         account.deploy(&manifest).await;
-        account.api.delete(&path).await.expect_any(&[204, 200]);
+        account.api.delete(&format!("{path}?force=true")).await.expect_any(&[204, 200]);
     }
     account
 }

@@ -133,7 +133,7 @@ async fn a_secret_is_changed_without_a_gap() {
     for secret in [OTHER_SECRET, SECRET] {
         accepted(sign("stripe", secret, "evt_1", now_s()).send(&account).await);
     }
-    let deleted = account.api.delete("/v1/projects/shop/credentials/sender").await;
+    let deleted = account.api.delete("/v1/projects/shop/credentials/sender?force=true").await;
     assert!(deleted.status < 300, "{deleted:?}");
     until(&account, "stripe", SECRET, 401).await;
     accepted(sign("stripe", OTHER_SECRET, "evt_1", now_s()).send(&account).await);
