@@ -64,15 +64,12 @@ fn authority(url: &Url) -> String {
 fn speaks_no_tls(error: &reqwest::Error) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        let io = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = io.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if tls
-            .or_else(|| error.downcast_ref::<rustls::Error>())
-            .is_some_and(|tls| matches!(tls, rustls::Error::InvalidMessage(_)))
-        {
-            return true;
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return matches!(tls, rustls::Error::InvalidMessage(_));
         }
-        cause = error.source();
+        // An error of I/O leaves the one that it wraps out of its sources.
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = wrapped.map(|inner| inner as _).or_else(|| error.source());
     }
     false
 }
