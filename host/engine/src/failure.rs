@@ -161,6 +161,11 @@ fn reason(error: &wasmtime::Error, limits: &CallLimits) -> (FailureKind, String)
             let message = format!("used up its stack of {}", bytes(WASM_STACK_BYTES as u64));
             (FailureKind::LimitExceeded, message)
         }
+        // The stack of a guest lies in its memory, and ends where that does.
+        Some(Trap::MemoryOutOfBounds) => {
+            let message = "trapped: out of bounds memory access (a pointer gone wrong, or recursion without end)";
+            (FailureKind::Trapped, message.to_owned())
+        }
         Some(trap) => {
             let text = trap.to_string();
             (FailureKind::Trapped, format!("trapped: {}", text.strip_prefix("wasm trap: ").unwrap_or(&text)))

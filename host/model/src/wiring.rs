@@ -100,7 +100,7 @@ impl<'m> Check<'m> {
                     self.value(taken, value, &format!("{pointer}/literal"), &what);
                 }
                 Origin::Port { .. } | Origin::Event { .. } => {
-                    let to = edges::Taker { port, plugin: &node.plugin, schema: taken };
+                    let to = edges::Taker { port, plugin: &node.plugin, schema: taken, takes_apart: array.is_some() };
                     self.edge(grid, &pointer, origin, &to);
                 }
             }
@@ -116,7 +116,9 @@ impl<'m> Check<'m> {
             let fault = Fault::at(format!("{pointer}{part}"), format!("{what}: {message}"));
             self.faults.push(match fix {
                 Some(fix) => fault.fix(fix),
-                None => fault.fix("`trellis plugin inspect` shows what the plugin takes"),
+                None => fault.fix(
+                    "`trellis plugin inspect FOLDER` or `trellis plugin show NAME@VERSION` tells what the plugin takes",
+                ),
             });
         }
     }

@@ -30,6 +30,8 @@ pub enum ClientError {
     Setup(#[source] reqwest::Error),
     #[error("`{0}` is no address of a host, such as http://127.0.0.1:7800")]
     Address(String),
+    #[error("`{0}` is the address of an API; leave its `/v1` out")]
+    AddressOfApi(String),
 }
 
 impl ClientError {
@@ -42,7 +44,11 @@ impl ClientError {
         match self {
             Self::Problem(problem) => Some(problem.status),
             Self::Foreign { status, .. } => Some(status.as_u16()),
-            Self::Unreachable { .. } | Self::NotTls { .. } | Self::Setup(_) | Self::Address(_) => None,
+            Self::Unreachable { .. }
+            | Self::NotTls { .. }
+            | Self::Setup(_)
+            | Self::Address(_)
+            | Self::AddressOfApi(_) => None,
         }
     }
 }
@@ -116,6 +122,9 @@ impl Client {
         let url = Url::parse(base).map_err(|_| invalid())?;
         if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
             return Err(invalid());
+        }
+        if url.path().trim_end_matches('/').ends_with("/v1") {
+            return Err(ClientError::AddressOfApi(base.to_owned()));
         }
         crate::tls::install_provider();
         let mut http = reqwest::Client::builder()

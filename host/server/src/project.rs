@@ -13,7 +13,11 @@ use trellis_build::{BuildError, BuildProgress, BuiltPlugin};
 use trellis_model::{
     description::check_name,
     fault::Fault,
-    manifest::{Manifest, PluginReference, document, document::Item, variables},
+    manifest::{
+        Manifest, PluginReference, document,
+        document::{Item, pointer_join},
+        variables,
+    },
 };
 
 /// The manifest's file name.
@@ -125,6 +129,7 @@ impl Project {
         let is_new = |fault: &Fault| faults.iter().all(|known| known.pointer != fault.pointer);
         let further: Vec<Fault> = further.into_iter().filter(is_new).collect();
         faults.extend(further);
+        faults.extend(missing_folders(&document, &manifest, dir));
         if faults.is_empty() {
             return Ok(Self { dir: dir.to_owned(), manifest, document });
         }
@@ -188,6 +193,23 @@ impl Project {
     pub fn with_places(&self, faults: Vec<Fault>) -> Vec<Fault> {
         placed(&self.document, faults)
     }
+}
+
+/// Plugins whose folders are not there, or hold nothing that can be built.
+fn missing_folders(document: &Item, manifest: &Manifest, dir: &Path) -> Vec<Fault> {
+    let missing = manifest.plugins.iter().filter_map(|(alias, reference)| match reference {
+        PluginReference::Local { path } if !trellis_build::is_plugin(&dir.join(path)) => Some((alias, path)),
+        _ => None,
+    });
+    let fault = |(alias, path): (&String, &String)| {
+        let place = document.place_of(&pointer_join("/plugins", alias));
+        let what = if dir.join(path).is_dir() { "holds no plugin" } else { "is no folder" };
+        place.fault(format!("`{path}` {what}")).fix(format!(
+            "name the folder of a plugin, relative to {MANIFEST}: one with {}",
+            trellis_build::manifests()
+        ))
+    };
+    missing.map(fault).collect()
 }
 
 /// A crate's version with the beginning of its component's digest: versions never change once they are uploaded, but a

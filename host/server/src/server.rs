@@ -171,8 +171,19 @@ pub async fn open_database(config: &Config) -> anyhow::Result<(Database, Option<
         acquire_timeout: ACQUIRE_TIMEOUT,
         allow_unsafe_durability: config.allow_unsafe_durability,
     };
-    let database = Database::connect(&options).await.context("cannot use the database")?;
+    let place = place_of(&options.url);
+    let database = Database::connect(&options).await.with_context(|| {
+        format!("cannot use the database{place}; see that it runs, and that `database.url` (`DATABASE_URL`) is right")
+    })?;
     Ok((database, postgres))
+}
+
+/// Where a database is, without who asks it and the password.
+fn place_of(url: &str) -> String {
+    let Ok(url) = url::Url::parse(url) else { return String::new() };
+    let Some(host) = url.host_str().filter(|host| !host.is_empty()) else { return String::new() };
+    let port = url.port().unwrap_or(5432);
+    format!(" `{}` at {host}:{port}", url.path().trim_start_matches('/'))
 }
 
 /// The operator token that the configuration names, itself or by a file.

@@ -16,7 +16,7 @@ pub enum BuildError {
     TargetWithoutRustup { target: &'static str },
     #[error("failed to add the Rust target {target}; run `rustup target add {target}` by hand\n{output}")]
     TargetNotAdded { target: &'static str, output: String },
-    #[error("no {} in {}; name the directory of a plugin", crate::interpreted::MANIFESTS, .0.display())]
+    #[error("no {} in {}; name the directory of a plugin", crate::manifests(), .0.display())]
     NoManifest(PathBuf),
     #[error(
         "`{program}` was not found; a JavaScript plugin needs Node.js with npm: install it with your distribution's \

@@ -93,6 +93,20 @@ pub fn build_plugins<P: AsRef<Path>>(
     Ok(in_order_of(&planned, &built))
 }
 
+/// One of these files in a folder says which language its plugin is written in.
+const MANIFESTS: [&str; 3] = ["Cargo.toml", "package.json", "pyproject.toml"];
+
+/// The files of which a plugin's folder has one, for messages.
+pub fn manifests() -> String {
+    let [first, second, last] = MANIFESTS;
+    format!("{first}, {second} or {last}")
+}
+
+/// Whether something lies in a folder that can be taken for a plugin. Whether it builds is another question.
+pub fn is_plugin(folder: &Path) -> bool {
+    MANIFESTS.iter().any(|name| folder.join(name).is_file())
+}
+
 /// What lies in a folder, by its language.
 enum Planned {
     Crate(PlannedPackage),

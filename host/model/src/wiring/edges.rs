@@ -17,6 +17,8 @@ pub(super) struct Taker<'m> {
     pub port: &'m str,
     pub plugin: &'m str,
     pub schema: &'m Value,
+    /// Whether the node takes an array apart here, with `each`.
+    pub takes_apart: bool,
 }
 
 /// What an edge cannot be.
@@ -95,9 +97,10 @@ fn told(unfit: &Unfit, origin: &Origin, part: &str, what: &str, to: &Taker<'_>) 
         Unfit::Other(clash) => {
             let at = clash.pointer.strip_prefix(part).unwrap_or(&clash.pointer);
             let at = if at.is_empty() { String::new() } else { format!(" at `{at}`") };
-            let Taker { port, plugin, .. } = to;
+            let Taker { port, plugin, takes_apart, .. } = to;
+            let each = if *takes_apart { ", of a node with `each`," } else { "" };
             let message = format!(
-                "`{origin}` does not fit: {what} {}{at}, and port `{port}` of plugin `{plugin}` takes {}",
+                "`{origin}` does not fit: {what} {}{at}, and port `{port}` of plugin `{plugin}`{each} takes {}",
                 clash.given, clash.taken
             );
             let fix = "take it from another port, take a part of it with `#/…`, or put a node between them that turns one into the other";

@@ -118,7 +118,7 @@ fn a_node_that_is_called_for_each_element_takes_and_gives_arrays() {
     check(&each(mapped, "", "\"first.order#/0/total\""), &[]);
     check(
         &each("", mapped, "\"first.order#/total\""),
-        &[(at, "gives a number, and port `in` of plugin `sum` takes an array")],
+        &[(at, "gives a number, and port `in` of plugin `sum`, of a node with `each`, takes an array")],
     );
     check(
         &each(mapped, "", "\"first.order\""),
@@ -126,7 +126,7 @@ fn a_node_that_is_called_for_each_element_takes_and_gives_arrays() {
     );
     check(
         &each(mapped, mapped, "\"first.order\""),
-        &[(at, "gives an object at `/0`, and port `in` of plugin `sum` takes a number")],
+        &[(at, "gives an object at `/0`, and port `in` of plugin `sum`, of a node with `each`, takes a number")],
     );
     check(&each("", mapped, "{ literal = [1, 2] }"), &[]);
     check(

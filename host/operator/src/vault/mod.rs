@@ -29,7 +29,9 @@ pub struct Vault {
 /// Why a secret is not to be had, or cannot be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
-    #[error("this host has no master key for credentials; an operator sets `credentials.master_key_file`")]
+    #[error(
+        "this host has no master key for credentials; an operator sets `credentials.master_key_file`; `trellis credentials new-key` makes one"
+    )]
     NoKeys,
     #[error("the project has no credential `{name}`; set it with `trellis credential set {name}`")]
     Missing { name: String },

@@ -179,7 +179,7 @@ pub fn servable(revision: &LoadedRevision) -> Result<(), Problem> {
     }
     Err(Problem::unavailable(
         format!(
-            "project `{}` needs credentials, and this host has no master key for them; an operator sets `credentials.master_key_file`",
+            "project `{}` needs credentials, and this host has no master key for them; an operator sets `credentials.master_key_file`, which `trellis credentials new-key` makes",
             revision.project_name
         ),
         UNSERVABLE_RETRY,

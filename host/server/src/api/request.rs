@@ -133,11 +133,16 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryOf<T> {
         if parts.uri.query().is_some_and(has_nul) {
             return Err(Problem::bad_request("the query has a NUL character"));
         }
-        let Query(value) = Query::from_request_parts(parts, state)
-            .await
-            .map_err(|error| Problem::bad_request(format!("the query is not understood: {}", error.body_text())))?;
+        let Query(value) = Query::from_request_parts(parts, state).await.map_err(|error| {
+            Problem::bad_request(format!("the query is not understood: {}", of_query(&error.body_text())))
+        })?;
         Ok(Self(value))
     }
+}
+
+/// What is wrong, without the name of the step that found it.
+fn of_query(text: &str) -> &str {
+    text.strip_prefix("Failed to deserialize query string: ").unwrap_or(text)
 }
 
 /// The database holds no NUL, and nothing is named with one.

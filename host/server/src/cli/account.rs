@@ -88,13 +88,13 @@ impl Account {
         let Self { name, retention, spread, limits, .. } = self;
         let (history, days) = (retention.history.name(), retention.days);
         format!(
-            "account {name}\n  modules  {}\n  shares   weight {}, {} at once, spread over {}\n  history  {history}, kept for {}\n  calls    {}\n",
+            "account {name}\n  modules  {}\n  shares   weight {}, {} at once, spread over {}\n  history  {history}, kept for {}\n  {}",
             self.windows(),
             limits.weight,
             running(limits),
             counted(u64::from(*spread), "shard"),
             counted(u64::from(days), "day"),
-            self.calls.line(),
+            self.calls.lines(),
         )
     }
 

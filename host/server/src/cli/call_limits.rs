@@ -80,8 +80,9 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// In one line; marked is what differs from what every account has.
-    pub fn line(&self) -> String {
+    /// One a line; marked is what differs from what every account has.
+    pub fn lines(&self) -> String {
+        let width = CALL_LIMITS.iter().map(|limit| limit.key.len()).max().unwrap_or_default();
         let limits: Vec<String> = CALL_LIMITS
             .iter()
             .map(|limit| {
@@ -90,10 +91,10 @@ impl Calls {
                     (Some(_), None) => " (granted)",
                     (None, None) => "",
                 };
-                format!("{} {}{mark}", limit.key, shown(limit, limit.of(&self.effective)))
+                format!("  {:width$}  {}{mark}\n", limit.key, shown(limit, limit.of(&self.effective)))
             })
             .collect();
-        format!("a call may use {}", limits.join(", "))
+        format!("a call may use\n{}", limits.concat())
     }
 }
 

@@ -177,9 +177,9 @@ async fn list(args: &ProjectArgs, output: &mut Output) -> CommandResult {
             None => break,
         }
     }
-    output.show(&items, |items| {
+    output.show(&Credentials { items, next: None }, |list| {
         let line = |one: &Credential| format!("{}  set {}  master key {}\n", one.name, one.updated_at, one.key_version);
-        items.iter().map(line).collect::<String>().trim_end().to_owned()
+        list.items.iter().map(line).collect::<String>().trim_end().to_owned()
     })?;
     Ok(())
 }

@@ -40,8 +40,14 @@ impl From<Finding> for Check {
 
 pub async fn run(args: ServeArgs, output: &mut Output) -> CommandResult {
     let mut checks = vec![
-        Check::of("cargo", version("cargo", "install Rust with rustup to build plugins written in it")),
+        Check::of("cargo", version("cargo", &["--version"], "install Rust with rustup to build plugins written in it")),
         Check::of("wasm target", wasm_target()),
+        Check::of("node", for_others("node", &["--version"], "plugins in JavaScript need Node.js 20 or newer")),
+        Check::of("npm", for_others("npm", &["--version"], "plugins in JavaScript need npm")),
+        Check::of(
+            "pip",
+            for_others("python3", &["-m", "pip", "--version"], "plugins in Python need Python 3 with pip"),
+        ),
         Check::of("engine", engine()),
     ];
     match load(&args.config) {
@@ -68,11 +74,16 @@ pub async fn run(args: ServeArgs, output: &mut Output) -> CommandResult {
     }
 }
 
-fn version(program: &str, fix: &str) -> Result<String, String> {
-    let answer = Command::new(program).arg("--version").output();
+/// What only plugins in other languages need: nothing fails if it is not there.
+fn for_others(program: &str, arguments: &[&str], need: &str) -> Result<String, String> {
+    version(program, arguments, need).or_else(|problem| Ok(format!("not there; {problem}")))
+}
+
+fn version(program: &str, arguments: &[&str], fix: &str) -> Result<String, String> {
+    let answer = Command::new(program).args(arguments).output();
     match answer {
         Ok(answer) if answer.status.success() => Ok(String::from_utf8_lossy(&answer.stdout).trim().to_owned()),
-        Ok(answer) => Err(format!("`{program} --version` ended with {}; {fix}", answer.status)),
+        Ok(answer) => Err(format!("`{program} {}` ended with {}; {fix}", arguments.join(" "), answer.status)),
         Err(error) => Err(format!("`{program}` cannot be run ({error}); {fix}")),
     }
 }

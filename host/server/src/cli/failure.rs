@@ -43,7 +43,7 @@ impl From<std::io::Error> for Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let exit = match error.status() {
-            None if matches!(error, ClientError::Address(_)) => Exit::Usage,
+            None if matches!(error, ClientError::Address(_) | ClientError::AddressOfApi(_)) => Exit::Usage,
             Some(404) => Exit::NotFound,
             Some(400..500) => Exit::Refused,
             _ => Exit::Unavailable,

@@ -42,7 +42,7 @@ pub async fn run(args: LimitsArgs, output: &mut Output) -> CommandResult {
         let wait = if *wait_seconds == 0 { String::new() } else { format!(", the next one in {wait_seconds} s") };
         format!(
             "modules left: {burst_left} in the burst window, {long_left} in the long one{wait}\nunfinished runs: {unfinished_runs}\n{}",
-            calls.line()
+            calls.lines()
         )
     })?;
     Ok(())

@@ -30,7 +30,10 @@ mod logging;
 pub mod output;
 pub mod progress;
 
-use std::{io::Write as _, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -124,7 +127,10 @@ enum Command {
 
 /// The whole program.
 pub async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
     let mut output = Output::of_process(cli.output);
     let progress = Progress::of_process(cli.output);
     match run(cli.command, &mut output, &progress).await {
@@ -133,6 +139,18 @@ pub async fn main() -> ExitCode {
         Err(Failure { exit: Exit::Ok, .. }) => Exit::Ok.into(),
         Err(failure) => output.failure(failure.exit, failure.error.as_ref(), &failure.faults).into(),
     }
+}
+
+/// Help and versions, which were asked for, and mistakes in the command line: to programs like every other failure.
+fn misused(error: &clap::Error) -> ExitCode {
+    let wants_json = std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json");
+    if !error.use_stderr() || !wants_json {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    let message = text.trim().trim_start_matches("error: ").to_owned();
+    let mut output = Output::of_process(OutputArgs { json: true, quiet: true });
+    output.failure(Exit::Usage, &io::Error::other(message), &[]).into()
 }
 
 async fn run(command: Command, output: &mut Output, progress: &Progress) -> CommandResult {
@@ -171,7 +189,7 @@ pub fn command() -> clap::Command {
 fn completions(shell: clap_complete::Shell) -> CommandResult {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut command(), "trellis", &mut text);
-    std::io::stdout().write_all(&text)?;
+    io::stdout().write_all(&text)?;
     Ok(())
 }
 
@@ -181,7 +199,10 @@ fn create(args: &new::NewArgs, output: &mut Output) -> CommandResult {
     output.show(&created, |created| {
         let directory = printable(&directory);
         let files: String = created.files.iter().map(|file| format!("  {}\n", file.display())).collect();
-        format!("made {directory}\n{files}\nnext: cd {directory} && trellis dev --once")
+        format!(
+            "made {directory}\n{files}\nnext:\n  cd {directory}\n  {}\n  trellis dev --once   # builds, deploys and sends the sample event, then ends\n  trellis dev          # stays up, and deploys every change",
+            created.test
+        )
     })?;
     Ok(())
 }

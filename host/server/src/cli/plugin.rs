@@ -25,21 +25,21 @@ use crate::{
 
 #[derive(Debug, clap::Subcommand)]
 pub enum PluginCommand {
-    /// Build a plugin crate to a component
+    /// Build a plugin to a component
     Build {
-        /// The crate's folder
+        /// Its folder, with a Cargo.toml, package.json or pyproject.toml
         #[arg(default_value = ".")]
         dir: PathBuf,
     },
     /// Check a component as an upload would, without a host: exit code 0 if it would be accepted, 4 if not
     Check {
-        /// A component, or the folder of a plugin crate
+        /// A component, or the folder of a plugin
         #[arg(default_value = ".")]
         file: PathBuf,
     },
     /// Check a component as an upload would, and show its ports and imports
     Inspect {
-        /// A component, or the folder of a plugin crate
+        /// A component, or the folder of a plugin
         #[arg(default_value = ".")]
         file: PathBuf,
     },
@@ -96,7 +96,9 @@ struct Inspected {
     size_bytes: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<Description>,
-    imports: Vec<String>,
+    /// None: it was only built, not looked into.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    imports: Option<Vec<String>>,
 }
 
 /// What a host would say to an upload.
@@ -118,7 +120,7 @@ pub async fn run(command: PluginCommand, output: &mut Output, progress: &Progres
                 size_bytes: built.bytes.len(),
                 path: Some(built.wasm_path),
                 description: None,
-                imports: Vec::new(),
+                imports: None,
             };
             output.show(&inspected, human)?;
             Ok(())
@@ -166,7 +168,7 @@ async fn inspect(file: &Path, output: &mut Output, progress: &Progress) -> Comma
         digest: compiled.digest.to_string(),
         size_bytes,
         description: Some((*compiled.description).clone()),
-        imports: compiled.imports,
+        imports: Some(compiled.imports),
     };
     output.show(&inspected, human)?;
     Ok(())
@@ -229,7 +231,7 @@ fn human(inspected: &Inspected) -> String {
     }
     text.push_str(&format!("{} KiB, sha256 {}\n", inspected.size_bytes.div_ceil(1024), inspected.digest));
     if let Some(description) = &inspected.description {
-        text.push_str(&remote::described(description, &inspected.imports));
+        text.push_str(&remote::described(description, inspected.imports.as_deref().unwrap_or_default()));
     }
     text
 }

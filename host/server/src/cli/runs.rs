@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trellis_model::run::{LogLine, Metering, NodeState, Reason, RunState};
+use trellis_model::run::{LogLine, Metering, NodeState, Reason, ReasonKind, RunState};
 
 use super::{
     cancel,
@@ -321,7 +321,9 @@ fn node_lines(text: &mut String, node: &NodeAnswer) {
     if node.attempts > 0 {
         let metering = &node.metering;
         let ms = |us: u64| us as f64 / 1_000.0;
-        let _ = write!(text, "  attempt {}, {:.1} ms", node.attempts, ms(metering.wall_us));
+        // Those of all elements come together.
+        let counted = if node.elements_total.is_some() { "attempts in all:" } else { "attempt" };
+        let _ = write!(text, "  {counted} {}, {:.1} ms", node.attempts, ms(metering.wall_us));
         let _ = write!(
             text,
             " ({:.1} ms on a CPU), {} KiB of memory",
@@ -348,6 +350,9 @@ fn node_lines(text: &mut String, node: &NodeAnswer) {
     text.push('\n');
     if let Some(reason) = &node.reason {
         let _ = writeln!(text, "    {}", printable_lines(&reason.message));
+        if reason.kind == ReasonKind::Limit {
+            text.push_str("    (`trellis limits` shows what a call may use; an operator grants more with `trellis account set --call-limit`)\n");
+        }
     }
     for (port, value) in &node.outputs {
         let _ = writeln!(text, "    {port} = {}", printable(&value.to_string()));

@@ -71,7 +71,12 @@ pub async fn run(args: SendArgs, output: &mut Output, progress: &Progress) -> Co
         None => project_here(here)?,
     };
     let url = client.url(&["v1", "projects", &project, "grids", &args.grid, "events"]);
-    let accepted: Accepted = client.send_raw(Method::POST, url, read(&args.file)?).await?;
+    let event = read(&args.file)?;
+    if event.iter().all(u8::is_ascii_whitespace) {
+        let message = format!("{} is empty; an event is JSON, such as {{}}", args.file.display());
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    let accepted: Accepted = client.send_raw(Method::POST, url, event).await?;
     if !args.wait {
         output.show(&accepted, |accepted| accepted.run.clone())?;
         return Ok(());

@@ -44,7 +44,9 @@ fn load_for_start(args: &ConfigArgs) -> Result<LoadedConfig, Failure> {
 
 pub async fn run(args: ServeArgs, output: &mut Output) -> CommandResult {
     if args.config.print_config {
-        output.show(&load(&args.config)?.to_toml(), Clone::clone)?;
+        let text = load(&args.config)?.to_toml();
+        let settings: toml::Table = text.parse().map_err(anyhow::Error::from)?;
+        output.show(&settings, |_| text)?;
         return Ok(());
     }
     let loaded = load_for_start(&args.config)?;

@@ -48,9 +48,6 @@ struct Making<'m> {
     output: &'m Path,
 }
 
-/// The file of a folder that says which language its plugin is written in, for messages.
-pub(crate) const MANIFESTS: &str = "Cargo.toml, package.json or pyproject.toml";
-
 /// The package in a folder, if it is of one of these languages.
 pub(crate) fn find(folder: &Path) -> Option<Result<Package, BuildError>> {
     // A crate may have a `package.json` for tools of its own; then it is a crate.

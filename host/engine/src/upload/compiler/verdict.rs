@@ -51,7 +51,10 @@ pub(super) fn of(ended: Ended, limits: &UploadLimits) -> Result<Vec<u8>, UploadE
 }
 
 fn out_of_time(limits: &UploadLimits) -> UploadError {
-    let message = format!("compiling it took longer than {} ms", limits.compile_wall.as_millis());
+    let message = format!(
+        "compiling it took longer than {} ms, because there is much to compile or because this machine is busy",
+        limits.compile_wall.as_millis()
+    );
     too_much(message, "uploads.compile_wall")
 }
 

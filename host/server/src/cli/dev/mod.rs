@@ -7,6 +7,7 @@ mod settings;
 mod watch;
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -17,7 +18,10 @@ use bytes::Bytes;
 use reqwest::Method;
 use trellis_model::{
     AccountId, TokenId,
-    manifest::dev::{DevDefinition, DevEvent},
+    manifest::{
+        TriggerAuth,
+        dev::{DevDefinition, DevEvent},
+    },
     token::{Scope, TokenKind},
 };
 use trellis_store::{StoreError, tokens::TokenOwner};
@@ -108,7 +112,7 @@ async fn use_host(
 }
 
 /// The configuration as for `serve`, but for what no flag, variable or file says: the data are in the project's folder,
-/// the log is quiet, and `--once` listens on any free port.
+/// the log is quiet, compilations may take long, and `--once` listens on any free port.
 fn configure(args: &DevArgs) -> Result<LoadedConfig, Failure> {
     let mut config_args = args.config.clone();
     let has_file = config_args.config.is_some() || std::env::var_os("TRELLIS_CONFIG").is_some();
@@ -122,8 +126,20 @@ fn configure(args: &DevArgs) -> Result<LoadedConfig, Failure> {
     if is_open(&config_args.log_filter, "TRELLIS_LOG_FILTER") {
         config_args.log_filter = Some("warn".to_owned());
     }
+    if !has_file {
+        // A machine on which somebody builds is busy. How much there is to compile, CPU time says.
+        let patient = PATIENCE.iter().filter(|(_, variable, _)| std::env::var_os(variable).is_none());
+        // Whatever is set by hand comes after it.
+        config_args.set.splice(0..0, patient.map(|(key, _, value)| format!("{key}={value}")));
+    }
     serve::load(&config_args)
 }
+
+/// Settings, their variables, and their values for a machine that does other things as well.
+const PATIENCE: [(&str, &str, &str); 2] = [
+    ("uploads.compile_wall", "TRELLIS_UPLOADS_COMPILE_WALL", "100s"),
+    ("http.request_timeout", "TRELLIS_HTTP_REQUEST_TIMEOUT", "110s"),
+];
 
 /// The project's own services may be reached although they are on this machine.
 fn with_services(mut config: Config, services: &Services) -> Config {
@@ -232,19 +248,25 @@ impl Workshop<'_> {
     async fn watch(&self, settings: &DevDefinition, output: &mut Output) -> CommandResult {
         let mut watch = Watch::new(vec![self.dir.to_owned()]);
         loop {
-            let mut missing = None;
+            let (mut missing, mut auths) = (None, BTreeMap::new());
             let outcome = match self.open() {
                 Ok(project) => {
                     // Plugins may lie outside the project's folder.
                     watch.set_folders(project.folders());
                     missing = self.credentials_before(&project).await?;
+                    auths = project
+                        .manifest
+                        .triggers
+                        .iter()
+                        .map(|trigger| (trigger.name.clone(), trigger.http.auth.clone()))
+                        .collect();
                     deploy(self.client, &project, false, self.progress).await
                 }
                 Err(failure) => Err(failure),
             };
             match outcome {
                 Ok(deployed) => {
-                    output.note(&self.greeting(settings, &deployed))?;
+                    output.note(&self.greeting(settings, &deployed, &auths))?;
                     missing = None;
                 }
                 Err(failure) => {
@@ -274,7 +296,7 @@ impl Workshop<'_> {
     }
 
     /// What to do next, ready to paste.
-    fn greeting(&self, settings: &DevDefinition, deployed: &Deployed) -> String {
+    fn greeting(&self, settings: &DevDefinition, deployed: &Deployed, auths: &BTreeMap<String, TriggerAuth>) -> String {
         let mut text = format!("\nproject {} is deployed at {}\n", deployed.project, self.client.base());
         for trigger in &deployed.triggers {
             let file = settings
@@ -284,10 +306,17 @@ impl Workshop<'_> {
                 .map(|event| self.dir.join(&event.file).display().to_string());
             let method = trigger.methods.first().map_or("POST", String::as_str);
             let body = file.map_or_else(|| "'{}'".to_owned(), |file| format!("@{file}"));
+            let hook = self.hook(deployed, trigger);
+            let token = match auths.get(&trigger.name) {
+                Some(TriggerAuth::None) => String::new(),
+                Some(TriggerAuth::Signature(_)) => {
+                    text.push_str(&format!("\n{method} {hook} takes what its sender has signed; to start a run yourself: trellis send {} FILE\n", trigger.grid));
+                    continue;
+                }
+                Some(TriggerAuth::Token) | None => format!("  -H 'Authorization: Bearer {}' \\\n", self.client.token()),
+            };
             text.push_str(&format!(
-                "\ncurl -X {method} {} \\\n  -H 'Authorization: Bearer {}' \\\n  -H 'Content-Type: application/json' -d {body}\n",
-                self.hook(deployed, trigger),
-                self.client.token(),
+                "\ncurl -X {method} {hook} \\\n{token}  -H 'Content-Type: application/json' -d {body}\n",
             ));
         }
         text.push_str("\nwatching for changes; Ctrl-C stops\n");

@@ -39,6 +39,8 @@ pub struct CreatedProject {
     pub directory: PathBuf,
     /// Relative to `directory`.
     pub files: Vec<PathBuf>,
+    /// The command that tests its plugin, to be called in `directory`.
+    pub test: String,
 }
 
 /// Why no project was made. Nothing was written, but for [`NewError::Write`].
@@ -94,7 +96,8 @@ pub fn create(args: &NewArgs) -> Result<CreatedProject, NewError> {
         write(&directory.join(&path), &fill(text))?;
         files.push(path);
     }
-    Ok(CreatedProject { name: name.as_str().to_owned(), directory, files })
+    let test = args.language.test(name.as_str());
+    Ok(CreatedProject { name: name.as_str().to_owned(), directory, files, test })
 }
 
 /// A directory that is not there yet, or that is empty.

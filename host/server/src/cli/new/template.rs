@@ -48,6 +48,15 @@ const PYTHON: [File; 5] = [
 ];
 
 impl Language {
+    /// The command that tests the plugin of a project, as its README has it.
+    pub(super) fn test(self, name: &str) -> String {
+        match self {
+            Self::Rust => format!("cargo test --manifest-path plugins/{name}/Cargo.toml"),
+            Self::JavaScript => format!("npm test --prefix plugins/{name}"),
+            Self::Python => format!("python3 -m unittest discover plugins/{name}"),
+        }
+    }
+
     /// All files of a new project.
     pub(super) fn files(self) -> impl Iterator<Item = File> {
         let own: &[File] = match self {

@@ -51,6 +51,17 @@ fn assert_whole(language: Language) {
 }
 
 #[test]
+fn how_to_test_it_is_told_as_its_readme_has_it() {
+    for language in [Language::Rust, Language::JavaScript, Language::Python] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let args = NewArgs { name: "hello".to_owned(), path: Some(folder.path().join("hello")), language, sdk: None };
+        let made = create(&args).expect("a project");
+        let readme = fs::read_to_string(made.directory.join("README.md")).expect("a README");
+        assert!(readme.lines().any(|line| line.starts_with(&made.test)), "{} is not in {readme}", made.test);
+    }
+}
+
+#[test]
 fn the_plugin_is_a_crate_that_cargo_understands() {
     let dir = TempDir::new().expect("a temporary directory");
     new("hello", dir.path().to_owned()).expect("an empty directory is no obstacle");
