@@ -27,11 +27,15 @@ type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], i32, &'a [&'a str]);
 async fn mistakes_are_answered_with_what_to_do_and_the_same_codes_everywhere() {
     let missing = scratch().join("no-such-token").display().to_string();
     let file = format!("tokens.operator_file={missing}");
-    let cases: [Case<'_>; 12] = [
+    let of_api = [("TRELLIS_TOKEN", "trl_x"), ("TRELLIS_URL", "http://127.0.0.1:1/v1")];
+    let cases: [Case<'_>; 15] = [
         (&["new", "No Name"], &[], 2, &["lower-case letters"]),
         (&["stroes"], &[], 2, &["stores"]),
         (&["runs"], &[("TRELLIS_TOKEN", "")], 2, &["TRELLIS_TOKEN"]),
         (&["runs"], &[("TRELLIS_TOKEN", "trl_x"), ("TRELLIS_URL", "http://127.0.0.1:1")], 5, &["cannot reach"]),
+        (&["runs"], &of_api, 2, &["leave its `/v1` out"]),
+        (&["stroes", "--json"], &[], 2, &["{\"error\":", "stores", "\"exit\":2"]),
+        (&["send", "main", "/dev/null", "--project", "p"], &[("TRELLIS_TOKEN", "trl_x")], 2, &["an event is JSON"]),
         (&["run", "cancel"], &[("TRELLIS_TOKEN", "trl_x")], 2, &["which run?", "--project"]),
         (&["run", "replay"], &[("TRELLIS_TOKEN", "trl_x")], 2, &["which run?", "--all"]),
         (&["run", "replay", "--all"], &[("TRELLIS_TOKEN", "trl_x")], 2, &["--project"]),
@@ -60,6 +64,22 @@ async fn mistakes_are_answered_with_what_to_do_and_the_same_codes_everywhere() {
 }
 
 #[tokio::test]
+async fn a_folder_that_holds_no_plugin_is_a_fault_of_the_manifest_like_all_others() {
+    let folder = scratch().join("without-plugins");
+    std::fs::create_dir_all(folder.join("empty")).expect("a folder");
+    let manifest =
+        "[project]\nname = \"shop\"\ncolour = 1\n[plugins]\na = { path = \"gone\" }\nb = { path = \"empty\" }\n";
+    std::fs::write(folder.join("trellis.toml"), manifest).expect("a manifest");
+    let folder = folder.display().to_string();
+    let nowhere = [("TRELLIS_TOKEN", "trl_x"), ("TRELLIS_URL", "http://127.0.0.1:1")];
+    let (ended, said) = alone(&["deploy", &folder], &nowhere).await;
+    assert_eq!(ended, Some(4), "{said}");
+    for text in ["line 5", "`gone` is no folder", "line 6", "`empty` holds no plugin", "package.json", "`colour`"] {
+        assert!(said.contains(text), "`{text}` is not in: {said}");
+    }
+}
+
+#[tokio::test]
 async fn a_doctor_says_each_thing_once_and_finds_what_keeps_a_host_from_starting() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("it listens").to_string();
@@ -69,7 +89,15 @@ async fn a_doctor_says_each_thing_once_and_finds_what_keeps_a_host_from_starting
     let (ended, said) =
         alone(&["doctor", "--listen", &address, "--set", &missing, "--database-url", nowhere], &[]).await;
     assert_eq!(ended, Some(1), "{said}");
-    for text in [address.as_str(), "no-such-key", "✗ listen", "✗ credentials.master_key_file", "✓ data_dir"] {
+    for text in [
+        address.as_str(),
+        "no-such-key",
+        "`nothing` at 127.0.0.1:1",
+        "npm",
+        "✗ listen",
+        "✗ credentials.master_key_file",
+        "✓ data_dir",
+    ] {
         assert!(said.contains(text), "`{text}` is not in: {said}");
     }
     let (ended, said) = alone(&["doctor", "--set", "http.body_max=much"], &[]).await;
