@@ -28,7 +28,7 @@ use super::{
     connection::SavedConnection,
     deploy::{Deployed, DeployedTrigger, deploy},
     failure::{CommandResult, Failure},
-    output::{Exit, Output},
+    output::{Exit, Output, pasted},
     progress::Progress,
     send::{self, Accepted},
     serve,
@@ -223,7 +223,7 @@ impl Workshop<'_> {
         let url =
             trigger.url.parse().map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", trigger.url)))?;
         output.note(&format!("{method} {}", trigger.url))?;
-        let accepted: Accepted = self.client.send_raw(method, url, Bytes::from(body)).await?;
+        let accepted: Accepted = self.client.send_event(method, url, Bytes::from(body), None).await?;
         output.note(&format!("202 {}", accepted.run))?;
         send::wait_and_show(self.client, &accepted.run, RUN_TIMEOUT, output, self.progress).await
     }
@@ -244,7 +244,7 @@ impl Workshop<'_> {
             };
             match outcome {
                 Ok(deployed) => {
-                    output.note(&self.greeting(settings, &deployed))?;
+                    output.show(&deployed, |deployed| self.greeting(settings, deployed))?;
                     missing = None;
                 }
                 Err(failure) => {
@@ -283,11 +283,12 @@ impl Workshop<'_> {
                 .filter(|event| event.trigger == trigger.name)
                 .map(|event| self.dir.join(&event.file).display().to_string());
             let method = trigger.methods.first().map_or("POST", String::as_str);
-            let body = file.map_or_else(|| "'{}'".to_owned(), |file| format!("@{file}"));
+            let body = file.map_or_else(|| "{}".to_owned(), |file| format!("@{file}"));
             text.push_str(&format!(
-                "\ncurl -X {method} {} \\\n  -H 'Authorization: Bearer {}' \\\n  -H 'Content-Type: application/json' -d {body}\n",
-                self.hook(deployed, trigger),
+                "\ncurl -X {method} {} \\\n  -H 'Authorization: Bearer {}' \\\n  -H 'Content-Type: application/json' -d {}\n",
+                pasted(self.hook(deployed, trigger).as_str()),
                 self.client.token(),
+                pasted(&body),
             ));
         }
         text.push_str("\nwatching for changes; Ctrl-C stops\n");
