@@ -18,6 +18,9 @@ const TOPIC_BYTES_MAX: usize = 400;
 /// are left over are superseded by the next publications.
 const SUPERSEDED_MAX: usize = 100;
 
+/// Publications of a whole store that one call looks at, of the 10,000 keys that a call may read.
+const SWEPT_MAX: usize = 9_000;
+
 /// What begins the last part of a superseded publication's key. Behind all digits, so that current ones come first.
 const SUPERSEDED: char = '~';
 
@@ -79,15 +82,22 @@ impl Publications {
     /// # Errors
     /// Invalid input: the topic is empty or too long. And what storage says.
     pub fn of_topic(&self, topic: &str) -> Result<Vec<Remembered>> {
-        self.listed(&prefix(topic)?)
+        let keys = self.store.list(prefix(topic)?);
+        Ok(keys.map(|key| key.map(Remembered::from_key)).collect::<Result<_, _>>()?)
     }
 
-    /// All of the store.
+    /// All of the store, or as many as a call may look at, by their topics. What is behind them goes with the next publication
+    /// of its topic, or when that topic is cleaned.
     ///
     /// # Errors
     /// What storage says.
     pub fn all(&self) -> Result<Vec<Remembered>> {
-        self.listed("")
+        let keys = self.store.list("").take(SWEPT_MAX);
+        let all = keys.map(|key| key.map(Remembered::from_key)).collect::<Result<Vec<_>, _>>()?;
+        if all.len() == SWEPT_MAX {
+            log::warn!("there are more than {SWEPT_MAX} publications; clean by topic, or lower `remember_for`");
+        }
+        Ok(all)
     }
 
     /// What the service needs to find the newest current one of these.
@@ -213,11 +223,6 @@ impl Publications {
         let superseded = format!("{topic}/{SUPERSEDED}{:012}-{id}", due_at.max(0));
         self.store.write(&superseded).ttl(self.keep).bytes(reference)?;
         Ok(self.store.delete(&publication.key)?)
-    }
-
-    fn listed(&self, prefix: &str) -> Result<Vec<Remembered>> {
-        let keys = self.store.list(prefix);
-        keys.map(|key| key.map(Remembered::from_key)).collect::<Result<_, _>>().map_err(Error::from)
     }
 }
 
@@ -377,6 +382,17 @@ mod tests {
         publish(&Wall::default(), "a", 1, HOUR, 1_000);
         fake::advance(KEEP);
         assert!(Publications::of("posts", KEEP).of_topic("a").expect("a list").is_empty());
+    }
+
+    #[test]
+    fn a_store_with_more_than_a_call_may_read_is_cleaned_as_far_as_that_goes() {
+        for number in 0..=SWEPT_MAX {
+            fake::storage("posts").put_json(&format!("{number:05}/~000000000001-x"), &number);
+        }
+        let publications = Publications::of("posts", KEEP);
+        let all = publications.all().expect("a list");
+        assert_eq!(all.len(), SWEPT_MAX);
+        assert_eq!(publications.clean(&all, &Wall::default(), HOUR, 10).expect("cleaned").removed, HOUR.removals_max);
     }
 
     #[test]
