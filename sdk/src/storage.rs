@@ -272,7 +272,8 @@ pub(crate) struct WriteOptions {
 }
 
 impl Write<'_> {
-    /// Refuses the write with [`Error::Conflict`] unless the committed revision is this one.
+    /// Refuses the write with [`Error::Conflict`] unless the committed revision is this one. A key that this run has written
+    /// itself has none until the commit, so that a second conditional write of it is refused.
     ///
     /// ```
     /// use trellis_sdk::storage;
@@ -289,7 +290,7 @@ impl Write<'_> {
         self
     }
 
-    /// Refuses the write with [`Error::Conflict`] unless the key is absent.
+    /// Refuses the write with [`Error::Conflict`] unless the key is absent: nobody has written it, this run neither.
     ///
     /// ```
     /// use trellis_sdk::storage;

@@ -33,6 +33,20 @@ fn a_conditional_write_looks_at_the_committed_revision() {
 }
 
 #[test]
+fn a_condition_sees_what_the_same_run_has_written() {
+    let store = storage::store("cache");
+    store.write("a").if_absent().bytes("1").expect("absent");
+    assert_eq!(store.write("a").if_absent().bytes("2"), Err(storage::Error::Conflict), "it has made it itself");
+    assert_eq!(store.write("a").if_revision(0).bytes("2"), Err(storage::Error::Conflict));
+    fake::storage("cache").put("b", "1");
+    let revision = store.entry("b").expect("a read").expect("an entry").revision;
+    store.write("b").if_revision(revision).bytes("2").expect("the committed revision");
+    assert_eq!(store.write("b").if_revision(revision).bytes("3"), Err(storage::Error::Conflict), "it is no more");
+    store.delete("b").expect("a key");
+    store.write("b").if_absent().bytes("4").expect("this run has deleted it");
+}
+
+#[test]
 fn a_deleted_key_is_gone_before_and_after_the_commit() {
     fake::storage("cache").put("a", "1");
     let store = storage::store("cache");

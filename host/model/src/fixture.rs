@@ -1,8 +1,8 @@
 //! A fixture: what the nodes of one run were called with and what they came to, as a file that a test keeps.
 //!
 //! The server writes it (`trellis run export`), the test harness calls a plugin with it once more. What a node read from
-//! stores and what it was answered by others is kept by no host, so it is not in there; whoever keeps the fixture adds it by
-//! hand, to `storage` and `http`. Does not know how a call is made.
+//! stores and collections and what it was answered by others is kept by no host, so it is not in there; whoever keeps the
+//! fixture adds it by hand, to `storage`, `records` and `http`. Does not know how a call is made.
 
 mod difference;
 
@@ -35,6 +35,9 @@ pub struct Fixture {
     /// Those of the event.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
+    /// Collections that the nodes were granted, as the manifest declares them, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub collections: BTreeMap<String, Value>,
     /// The nodes that were called, in the order of the grid.
     pub nodes: Vec<FixtureNode>,
     /// Nodes that cannot be called once more, and why, by name.
@@ -70,6 +73,9 @@ pub struct FixtureNode {
     /// What a replay finds in stores; added by hand.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub storage: Vec<StoredValue>,
+    /// What a replay finds in collections; added by hand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub records: Vec<StoredRecord>,
     /// What a replay is answered; added by hand.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub http: Vec<Exchange>,
@@ -94,6 +100,15 @@ pub struct StoredValue {
     pub key: String,
     /// A text is stored as it is, anything else as JSON.
     pub value: Value,
+}
+
+/// A record in a collection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StoredRecord {
+    pub collection: String,
+    pub key: String,
+    pub data: Value,
 }
 
 /// An answer to a request. Several for the same request are given in turn, and the last one stays.
@@ -184,10 +199,12 @@ mod tests {
         json!({
             "format": 1, "run": "run_0000000000001", "project": "p", "revision": 3, "grid": "g",
             "accepted_at": "2026-05-01T12:00:00Z", "attributes": { "trigger": "tasks" },
+            "collections": { "issues": { "schema": "trellis:issue", "indexes": { "state": "/state" } } },
             "nodes": [{
                 "node": "a", "plugin": { "name": "p", "version": "1.0.0" }, "config": { "n": 1 },
                 "limits": { "wall_ms": 100 }, "grants": { "storage": ["cache:r"] }, "attempt": 2,
                 "inputs": { "in": { "x": 1 } }, "outcome": { "emitted": { "out": 2 } },
+                "records": [{ "collection": "issues", "key": "7", "data": { "state": "open" } }],
                 "http": [{ "request": "GET https://example.com/", "status": 200, "body": "yes" }],
             }],
             "left_out": { "b": "it was skipped" },

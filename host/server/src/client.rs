@@ -40,6 +40,11 @@ impl ClientError {
         matches!(self, Self::Problem(problem) if problem.is_not_kept())
     }
 
+    /// Whether the same question may be answered a moment later: hosts start anew, and have others beside them.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Unreachable { .. }) || matches!(self.status(), Some(429 | 502..=504))
+    }
+
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Problem(problem) => Some(problem.status),
@@ -253,9 +258,19 @@ impl Client {
         self.bytes(self.request(Method::DELETE, &url), &url).await.map(drop)
     }
 
-    /// Sends a body as it is: the server says what is wrong with it.
-    pub async fn send_raw<T: DeserializeOwned>(&self, method: Method, url: Url, body: Bytes) -> Result<T, ClientError> {
-        self.answer(self.request(method, &url).header(header::CONTENT_TYPE, "application/json").body(body), url).await
+    /// Sends an event as it is: the server says what is wrong with it. With a key it is one run, however often it is sent.
+    pub async fn send_event<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        url: Url,
+        body: Bytes,
+        key: Option<&str>,
+    ) -> Result<T, ClientError> {
+        let mut request = self.request(method, &url).header(header::CONTENT_TYPE, "application/json").body(body);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        self.answer(request, url).await
     }
 
     /// Follows a stream of events, from behind the event `after` on. None: that was the last.
@@ -268,12 +283,14 @@ impl Client {
         if let Some(after) = after {
             request = request.header("last-event-id", after);
         }
-        let unreachable = |source| ClientError::Unreachable { url: self.base.clone(), source };
-        let response = request.send().await.map_err(unreachable)?;
+        let response = request.send().await.map_err(|source| self.unreachable(source))?;
         match response.status() {
             StatusCode::NO_CONTENT => Ok(None),
             status if status.is_success() => Ok(Some(EventStream::new(response))),
-            status => Err(refusal(url, status, &response.bytes().await.map_err(unreachable)?)),
+            status => {
+                let body = response.bytes().await.map_err(|source| self.unreachable(source))?;
+                Err(refusal(url, status, &body))
+            }
         }
     }
 

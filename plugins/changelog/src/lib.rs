@@ -180,7 +180,13 @@ fn closed_issues(source: &str, span: &Span, config: &Config) -> Result<Vec<Issue
         query = query.greater("closed", since);
     }
     let mut issues = Vec::new();
-    for found in query.iter().take(config.commits_max) {
+    for (place, found) in query.iter().enumerate() {
+        if place >= config.commits_max {
+            log::warn!(
+                "more than {place} issues were closed; those that were closed last are left out: raise `commits_max`"
+            );
+            break;
+        }
         let issue = found?.data;
         let is_done =
             issue.details.get("state_reason").is_none_or(|reason| reason != "not_planned" && reason != "duplicate");

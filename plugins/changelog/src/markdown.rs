@@ -44,19 +44,24 @@ fn references(change: &Change, changes: &Changes) -> String {
 
 fn linked(key: &str, name: &str, changes: &Changes) -> String {
     let address = changes.links.iter().find(|(known, _)| known == key).map(|(_, address)| address);
-    // An address with a bracket or a blank would end the link in its middle.
-    match address.filter(|address| !address.contains([' ', '(', ')', '<', '>', '\n'])) {
+    // An address with a bracket or a blank would end the link in its middle, and one of another kind may be a script.
+    let is_plain = |address: &&String| {
+        let is_page = address.starts_with("https://") || address.starts_with("http://");
+        is_page && !address.contains([' ', '(', ')', '<', '>', '\n'])
+    };
+    match address.filter(is_plain) {
         Some(address) => format!("[{name}]({address})"),
         None => name.to_owned(),
     }
 }
 
-/// A text on one line, in which nothing is taken for a link, an image or HTML. Emphasis and code stay: people write them.
+/// A text on one line, in which nothing is taken for a link, an image or HTML. Emphasis and code stay: people write them. A
+/// backslash is one, too, or it would take that of the next letter away.
 fn escaped(text: &str) -> String {
     let one_line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut escaped = String::with_capacity(one_line.len());
     for letter in one_line.chars() {
-        if matches!(letter, '[' | ']' | '<' | '>') {
+        if matches!(letter, '[' | ']' | '<' | '>' | '\\') {
             escaped.push('\\');
         }
         escaped.push(letter);
@@ -85,6 +90,25 @@ mod tests {
         let expected = "## 1.0\n\n### Fixes\n\n- no \\[link\\](http://example.com) \\<img\\> `code` in two lines \
                         ([5c1f012](https://example.com/c), #7, #8)\n";
         assert_eq!(document("1.0", &changes), expected);
+    }
+
+    #[test]
+    fn a_backslash_brings_no_link_and_no_html_about() {
+        for (text, expected) in [
+            ("\\<img src=x a=\\>", "\\\\\\<img src=x a=\\\\\\>"),
+            ("\\[x\\](https://example.com)", "\\\\\\[x\\\\\\](https://example.com)"),
+        ] {
+            assert_eq!(escaped(text), expected);
+        }
+    }
+
+    #[test]
+    fn only_pages_are_linked() {
+        let links = [("a#1", "javascript:alert`1`"), ("a#2", "https://example.com/2")];
+        let links = links.map(|(key, address)| (key.to_owned(), address.to_owned())).to_vec();
+        let changes = Changes { sections: Vec::new(), links };
+        assert_eq!(linked("a#1", "#1", &changes), "#1");
+        assert_eq!(linked("a#2", "#2", &changes), "[#2](https://example.com/2)");
     }
 
     #[test]

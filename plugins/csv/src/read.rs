@@ -1,5 +1,7 @@
 //! Text to rows.
 
+use std::collections::BTreeSet;
+
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 use trellis_sdk::{Error, Result, Value};
 
@@ -33,9 +35,9 @@ pub(crate) fn rows(text: &str, config: &Config) -> Result<Vec<Value>> {
 }
 
 fn check_names(columns: &[String]) -> Result<()> {
-    let twice = columns.iter().enumerate().find(|(place, name)| columns[..*place].contains(name));
-    match twice {
-        Some((_, name)) => Err(Error::invalid_input(format_args!(
+    let mut known = BTreeSet::new();
+    match columns.iter().find(|name| !known.insert(name.as_str())) {
+        Some(name) => Err(Error::invalid_input(format_args!(
             "two columns are called `{name}`; give them names of their own with `columns`, or set `header = false` for arrays"
         ))),
         None => Ok(()),

@@ -7,7 +7,7 @@ use trellis_sdk::{Error, Result, Value};
 use crate::Config;
 
 /// What makes a spreadsheet take a text for a formula.
-const FORMULA_BEGINS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+const FORMULA_BEGINS: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\n'];
 
 /// The text of some rows: objects, or arrays.
 ///
@@ -27,7 +27,7 @@ pub(crate) fn text(rows: &[Value], config: &Config) -> Result<String> {
     };
     let mut text = String::new();
     if config.header && !columns.is_empty() {
-        push_row(&mut text, delimiter, columns.iter().cloned());
+        push_row(&mut text, delimiter, columns.iter().map(|name| guarded(name, config.guard_formulas)));
     }
     for (place, row) in rows.iter().enumerate() {
         let field = |value: Option<&Value>| field(value.unwrap_or(&Value::Null), config.guard_formulas);
@@ -51,10 +51,13 @@ pub(crate) fn text(rows: &[Value], config: &Config) -> Result<String> {
 fn field(value: &Value, guard_formulas: bool) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) if guard_formulas && text.starts_with(FORMULA_BEGINS) => format!("'{text}"),
-        Value::String(text) => text.clone(),
+        Value::String(text) => guarded(text, guard_formulas),
         other => other.to_string(),
     }
+}
+
+fn guarded(text: &str, guard_formulas: bool) -> String {
+    if guard_formulas && text.starts_with(FORMULA_BEGINS) { format!("'{text}") } else { text.to_owned() }
 }
 
 fn push_row(text: &mut String, delimiter: char, fields: impl Iterator<Item = String>) {
@@ -118,6 +121,7 @@ mod tests {
         let guarded = Config { guard_formulas: true, ..Config::default() };
         assert_eq!(written(&rows, &guarded), "'=1+1,'@x,'-5,-5,a=b\r\n");
         assert_eq!(written(&rows, &Config::default()), "=1+1,@x,-5,-5,a=b\r\n");
+        assert_eq!(written(&json!([{ "=1+1": "\n=2" }]), &guarded), "'=1+1\r\n\"'\n=2\"\r\n", "names, too");
     }
 
     #[test]

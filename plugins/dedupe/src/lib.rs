@@ -26,7 +26,7 @@ pub struct Config {
     pub key: Vec<String>,
     /// How long a value is remembered after it has passed.
     pub window: Span,
-    /// The store that remembers.
+    /// The store that remembers. Nodes with the same store remember together.
     pub store: String,
 }
 

@@ -244,14 +244,17 @@ fn publish(
 fn checked(mail: Mail, config: &Config, now: i64) -> Result<Checked> {
     let from =
         Address::parse(&config.from).map_err(|reason| Error::invalid_config(format_args!("`from`: {reason}")))?;
-    let to = if mail.to.is_empty() { &config.to } else { &mail.to };
     let all = |key: &str, texts: &[String]| {
         let one = |text: &String| {
             Address::parse(text).map_err(|reason| Error::invalid_input(format_args!("`{key}`: {reason}")))
         };
         texts.iter().map(one).collect::<Result<Vec<_>>>()
     };
-    let (to, cc, bcc) = (all("to", to)?, all("cc", &mail.cc)?, all("bcc", &mail.bcc)?);
+    let to = match mail.to.as_slice() {
+        [] => all("to", &config.to).map_err(|error| Error::invalid_config(error.message()))?,
+        to => all("to", to)?,
+    };
+    let (cc, bcc) = (all("cc", &mail.cc)?, all("bcc", &mail.bcc)?);
     let reply_to = all("reply_to", mail.reply_to.as_slice())?.pop();
     if to.is_empty() {
         return Err(Error::invalid_input("the mail has no receiver; put `to` into the mail or the config"));
@@ -263,7 +266,12 @@ fn checked(mail: Mail, config: &Config, now: i64) -> Result<Checked> {
     if is_empty(&mail.text) && is_empty(&mail.html) {
         return Err(Error::invalid_input("the mail is empty; give it a `text` or `html`, or wire the input `text`"));
     }
-    for Attachment { name, text, base64, .. } in &mail.attachments {
+    for Attachment { name, content_type, text, base64 } in &mail.attachments {
+        if [name, content_type].iter().any(|text| text.is_empty() || text.contains(char::is_control)) {
+            return Err(Error::invalid_input(format_args!(
+                "the attachment {name:?} has a `name` or `content_type` that is empty, or has a line break"
+            )));
+        }
         if text.is_some() == base64.is_some() {
             return Err(Error::invalid_input(format_args!("the attachment `{name}` needs either `text` or `base64`")));
         }

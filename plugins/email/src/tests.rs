@@ -149,6 +149,7 @@ fn what_is_missing_or_wrong_is_told_before_anything_is_sent() {
         (json!({ "text": null, "html": "" }), "the mail is empty"),
         (json!({ "send_at": "tomorrow" }), "`tomorrow` is no time"),
         (json!({ "attachments": [{ "name": "a" }] }), "either `text` or `base64`"),
+        (json!({ "attachments": [{ "name": "a\r\nx: y", "text": "" }] }), "has a line break"),
     ] {
         let mut wrong = mail();
         wrong.as_object_mut().expect("an object").extend(change.as_object().expect("an object").clone());
@@ -165,5 +166,9 @@ fn what_is_missing_or_wrong_is_told_before_anything_is_sent() {
         assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
         assert!(error.message().contains(message), "{error}");
     }
+    let mut nobody = mail();
+    nobody["to"] = json!([]);
+    let error = call("resend", json!({ "in": nobody }), json!({ "to": ["ada"] })).expect_err("a bad config");
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
     assert!(fake::requests().is_empty());
 }

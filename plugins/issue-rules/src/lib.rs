@@ -117,7 +117,7 @@ pub struct Summary {
     pub issues: usize,
     /// Rules that fired, over all of them.
     pub fired: usize,
-    /// Whether all issues were checked. Otherwise the next sweep goes on.
+    /// Whether all issues were checked, or all that were named. Otherwise the next sweep goes on.
     pub complete: bool,
 }
 
@@ -132,7 +132,7 @@ pub fn issue_rules(input: Inputs, config: Config) -> Result<Vec<Outcome>> {
     let store = storage::store(config.store.as_str());
     let issues = records::collection(config.collection.as_str());
     let (found, complete) = match input.keys {
-        Some(keys) => (by_keys(&issues, &keys, &config)?, true),
+        Some(keys) => (by_keys(&issues, &keys, &config)?, keys.len() <= config.issues_max as usize),
         None => swept(&issues, &store, &config)?,
     };
     let mut actions = Actions::default();

@@ -131,6 +131,19 @@ fn actions_say_what_is_missing_and_no_more() {
 }
 
 #[test]
+fn more_keys_than_a_call_checks_are_not_told_as_all() {
+    (1..=3).for_each(|number| keep(number, |_| {}));
+    let keys: Vec<String> = (1..=3).map(|number| format!("github:acme/shop#{number}")).collect();
+    let mut config = rule(json!({}), json!({}));
+    for (most, checked, complete) in [(2, 2, false), (3, 3, true)] {
+        config["issues_max"] = json!(most);
+        let outputs = call(json!({ "keys": keys }), config.clone()).expect("checked");
+        assert_eq!(outputs["checked"]["issues"], json!(checked));
+        assert_eq!(outputs["checked"]["complete"], json!(complete));
+    }
+}
+
+#[test]
 fn nothing_to_do_leaves_the_ports_empty() {
     keep(1, |issue| issue.labels = vec!["bug".into()]);
     let outputs = call(json!({}), rule(json!({}), json!({ "notify": null, "label": ["bug"] }))).expect("checked");

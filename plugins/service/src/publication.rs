@@ -14,6 +14,13 @@ use trellis_sdk::{Error, Result, http::percent_encode, log, storage};
 /// Longest topic, in bytes when its special characters are escaped: with the rest of the key it fits the host's limit of 512.
 const TOPIC_BYTES_MAX: usize = 400;
 
+/// Current publications that one call supersedes. Each takes three operations on storage, of the 1,000 of a call; those that
+/// are left over are superseded by the next publications.
+const SUPERSEDED_MAX: usize = 100;
+
+/// Publications of a whole store that one call looks at, of the 10,000 keys that a call may read.
+const SWEPT_MAX: usize = 9_000;
+
 /// What begins the last part of a superseded publication's key. Behind all digits, so that current ones come first.
 const SUPERSEDED: char = '~';
 
@@ -75,15 +82,22 @@ impl Publications {
     /// # Errors
     /// Invalid input: the topic is empty or too long. And what storage says.
     pub fn of_topic(&self, topic: &str) -> Result<Vec<Remembered>> {
-        self.listed(&prefix(topic)?)
+        let keys = self.store.list(prefix(topic)?);
+        Ok(keys.map(|key| key.map(Remembered::from_key)).collect::<Result<_, _>>()?)
     }
 
-    /// All of the store.
+    /// All of the store, or as many as a call may look at, by their topics. What is behind them goes with the next publication
+    /// of its topic, or when that topic is cleaned.
     ///
     /// # Errors
     /// What storage says.
     pub fn all(&self) -> Result<Vec<Remembered>> {
-        self.listed("")
+        let keys = self.store.list("").take(SWEPT_MAX);
+        let all = keys.map(|key| key.map(Remembered::from_key)).collect::<Result<Vec<_>, _>>()?;
+        if all.len() == SWEPT_MAX {
+            log::warn!("there are more than {SWEPT_MAX} publications; clean by topic, or lower `remember_for`");
+        }
+        Ok(all)
     }
 
     /// What the service needs to find the newest current one of these.
@@ -108,22 +122,29 @@ impl Publications {
     }
 
     /// Supersedes those that are current, and removes those whose time is over. What cannot be removed stays due and is told
-    /// in the log: a publication that has been made must not be made again because an older one could not be removed.
+    /// in the log: a publication that has been made must not be made again because an older one could not be removed. So the
+    /// first refusal is the last request, too: a service that is busy or silent would use up the time of the call.
     ///
     /// # Errors
     /// What storage says.
     pub fn supersede<P: Place>(&self, older: &[Remembered], place: &P, cleanup: Cleanup, now: i64) -> Result<Cleaned> {
         let Some(after) = cleanup.after else { return Ok(Cleaned::default()) };
-        let mut cleaned = Cleaned::default();
+        let (mut cleaned, mut superseded, mut is_refused) = (Cleaned::default(), 0, false);
         for publication in older {
             let due_at = publication.due_at.unwrap_or_else(|| now.saturating_add_unsigned(after.as_secs()));
-            if due_at > now {
-                self.put_off(publication, due_at)?;
-            } else if cleaned.removed < cleanup.removals_max && self.remove_or_warn(publication, place)? {
-                cleaned.removed += 1;
-            } else {
-                self.put_off(publication, due_at)?;
+            if due_at <= now {
+                if !is_refused && cleaned.removed < cleanup.removals_max {
+                    is_refused = !self.remove_or_warn(publication, place)?;
+                    if !is_refused {
+                        cleaned.removed += 1;
+                        continue;
+                    }
+                }
                 cleaned.left += 1;
+            }
+            if publication.due_at.is_none() && superseded < SUPERSEDED_MAX {
+                self.put_off(publication, due_at)?;
+                superseded += 1;
             }
         }
         Ok(cleaned)
@@ -196,20 +217,12 @@ impl Publications {
 
     /// Moves a current publication among the superseded ones.
     fn put_off(&self, publication: &Remembered, due_at: i64) -> Result<()> {
-        if publication.due_at.is_some() {
-            return Ok(());
-        }
         let Some(reference) = self.store.get(&publication.key)? else { return Ok(()) };
         let (topic, rest) = publication.key.rsplit_once('/').unwrap_or(("", &publication.key));
         let (_, id) = rest.split_once('-').unwrap_or(("", rest));
         let superseded = format!("{topic}/{SUPERSEDED}{:012}-{id}", due_at.max(0));
         self.store.write(&superseded).ttl(self.keep).bytes(reference)?;
         Ok(self.store.delete(&publication.key)?)
-    }
-
-    fn listed(&self, prefix: &str) -> Result<Vec<Remembered>> {
-        let keys = self.store.list(prefix);
-        keys.map(|key| key.map(Remembered::from_key)).collect::<Result<_, _>>().map_err(Error::from)
     }
 }
 
@@ -235,7 +248,7 @@ fn prefix(topic: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
 
     use super::*;
     use trellis_sdk::{ErrorKind, fake};
@@ -245,12 +258,14 @@ mod tests {
     struct Wall {
         removed: RefCell<Vec<u32>>,
         refuses: Option<u32>,
+        asked: Cell<usize>,
     }
 
     impl Place for Wall {
         type Reference = u32;
 
         fn remove(&self, publication: &u32) -> Result<()> {
+            self.asked.set(self.asked.get() + 1);
             if self.refuses == Some(*publication) {
                 return Err(Error::retryable("busy"));
             }
@@ -318,6 +333,36 @@ mod tests {
     }
 
     #[test]
+    fn a_service_that_refuses_is_not_asked_again_in_the_same_call() {
+        let forever = Cleanup { after: None, removals_max: 10 };
+        for number in 1..=5 {
+            publish(&Wall::default(), "a", number, forever, i64::from(number));
+        }
+        let wall = Wall { refuses: Some(1), ..Wall::default() };
+        let at_once = Cleanup { after: Some(Duration::ZERO), removals_max: 10 };
+        assert_eq!(publish(&wall, "a", 6, at_once, 10), Cleaned { removed: 0, left: 5 });
+        assert_eq!(wall.asked.get(), 1);
+        let willing = Wall::default();
+        assert_eq!(publish(&willing, "a", 7, at_once, 11).removed, 6);
+    }
+
+    #[test]
+    fn very_many_are_superseded_by_and_by() {
+        let many = u32::try_from(SUPERSEDED_MAX).expect("a few") + 30;
+        for number in 0..many {
+            publish(&Wall::default(), "a", number, Cleanup { after: None, ..HOUR }, 1_000);
+        }
+        let current = || {
+            let all = Publications::of("posts", KEEP).of_topic("a").expect("a list");
+            all.iter().filter(|one| one.due_at.is_none()).count()
+        };
+        publish(&Wall::default(), "a", many, HOUR, 2_000);
+        assert_eq!(current(), 31);
+        publish(&Wall::default(), "a", many + 1, HOUR, 2_001);
+        assert_eq!(current(), 1);
+    }
+
+    #[test]
     fn one_call_removes_so_many_and_leaves_the_rest_due() {
         let wall = Wall::default();
         let forever = Cleanup { after: None, removals_max: 2 };
@@ -337,6 +382,17 @@ mod tests {
         publish(&Wall::default(), "a", 1, HOUR, 1_000);
         fake::advance(KEEP);
         assert!(Publications::of("posts", KEEP).of_topic("a").expect("a list").is_empty());
+    }
+
+    #[test]
+    fn a_store_with_more_than_a_call_may_read_is_cleaned_as_far_as_that_goes() {
+        for number in 0..=SWEPT_MAX {
+            fake::storage("posts").put_json(&format!("{number:05}/~000000000001-x"), &number);
+        }
+        let publications = Publications::of("posts", KEEP);
+        let all = publications.all().expect("a list");
+        assert_eq!(all.len(), SWEPT_MAX);
+        assert_eq!(publications.clean(&all, &Wall::default(), HOUR, 10).expect("cleaned").removed, HOUR.removals_max);
     }
 
     #[test]

@@ -33,6 +33,10 @@ use stream::{Commits, Issues, Page, Stream};
 /// may write.
 const WRITTEN_BYTES_ENOUGH: usize = 2 * 1024 * 1024;
 
+/// Elements of pages after which no further page is begun: each is looked up and perhaps written, and a call has 1,000
+/// operations on records. With the largest page on top they are enough.
+const ELEMENTS_ENOUGH: usize = 400;
+
 /// A forge: a place that keeps issues and commits of repositories.
 pub trait Forge {
     /// The first page of issues that have changed since this time, the one that changed longest ago first.
@@ -109,7 +113,7 @@ pub struct Summary {
 /// What the forge refuses for good; and what may pass, unless something was read before: then it is told in the summary, so
 /// that it is kept.
 pub fn run(forge: &impl Forge, plan: &Plan) -> Result<Vec<Outcome>> {
-    let mut run = Run { forge, plan, pages: 0, written_bytes: 0, issues: Vec::new(), commits: Vec::new() };
+    let mut run = Run { forge, plan, pages: 0, elements: 0, written_bytes: 0, issues: Vec::new(), commits: Vec::new() };
     let ended = run.read_all();
     let Run { pages, issues, commits, .. } = run;
     let mut summary = Summary { source: plan.source.clone(), ..Summary::default() };
@@ -150,6 +154,7 @@ struct Run<'a, F> {
     forge: &'a F,
     plan: &'a Plan,
     pages: u32,
+    elements: usize,
     written_bytes: usize,
     /// Keys of what has changed.
     issues: Vec<String>,
@@ -173,16 +178,24 @@ impl<F: Forge> Run<'_, F> {
         Ok(true)
     }
 
+    /// Whether one page more might be more than a call may do.
+    fn has_done_enough(&self) -> bool {
+        self.pages >= self.plan.pages_max
+            || self.elements >= ELEMENTS_ENOUGH
+            || self.written_bytes >= WRITTEN_BYTES_ENOUGH
+    }
+
     /// Reads a list from where the last call has left it. Whether it was read to its end.
     fn read(&mut self, stream: &impl Stream, changed: impl Fn(&mut Self) -> &mut Vec<String>) -> Result<bool> {
         let mut progress = Progress::load(self.plan, stream.name())?;
         loop {
-            if self.pages >= self.plan.pages_max || self.written_bytes >= WRITTEN_BYTES_ENOUGH {
+            if self.has_done_enough() {
                 return Ok(false);
             }
             let url = progress.next.clone().unwrap_or_else(|| stream.first_url(progress.since.as_deref()));
             let Some(page) = Page::fetch(self.forge, url, &progress)? else { return Ok(true) };
             self.pages += 1;
+            self.elements += page.elements.len();
             let mut last = None;
             for element in &page.elements {
                 let Some(kept) = stream.keep(element, self.plan.text_bytes_max)? else { continue };

@@ -49,6 +49,9 @@ const LEAKING_PREFIXES: [&str; 7] = [
     "CARGO_PROFILE_",
 ];
 
+/// The folder to use instead of a project's own: for machines that build many projects.
+pub(crate) const BUILD_DIR: &str = "TRELLIS_BUILD_DIR";
+
 /// Cargo, in `dir`: the one that runs this very process if there is one, so that both builds share a toolchain.
 pub(crate) fn cargo(dir: &Path) -> Command {
     match env::var_os("CARGO") {
@@ -71,7 +74,15 @@ pub(crate) fn tool(program: &str, dir: &Path) -> Command {
 }
 
 fn leaks(name: &str) -> bool {
-    LEAKING.contains(&name) || LEAKING_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || is_target_flags(name)
+    LEAKING.contains(&name)
+        || LEAKING_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || is_target_flags(name)
+        || is_the_hosts(name)
+}
+
+/// Tokens, master keys and the database's password are none of a build's: it runs what dependencies bring along.
+fn is_the_hosts(name: &str) -> bool {
+    name == "DATABASE_URL" || (name.starts_with("TRELLIS_") && name != BUILD_DIR)
 }
 
 /// `CARGO_TARGET_<triple>_RUSTFLAGS` and its siblings.
@@ -126,6 +137,16 @@ mod tests {
             assert!(leaks(name), "{name}");
         }
         for name in ["PATH", "CARGO_HOME", "CARGO_NET_OFFLINE", "RUSTUP_TOOLCHAIN", "CARGO_REGISTRIES_MY_INDEX"] {
+            assert!(!leaks(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_build_is_told_nothing_of_the_hosts_own_environment() {
+        for name in ["DATABASE_URL", "TRELLIS_TOKEN", "TRELLIS_CREDENTIALS_MASTER_KEY"] {
+            assert!(leaks(name), "{name}");
+        }
+        for name in [BUILD_DIR, "MY_TRELLIS_NAME"] {
             assert!(!leaks(name), "{name}");
         }
     }

@@ -60,13 +60,20 @@ impl StorageState {
             let bounds = format!("from 1 ms to {TTL_MS_MAX} ms is allowed; leave it out for a key that stays");
             return Err(Error::Invalid(format!("a time to live of {ttl_ms} ms: {bounds}")));
         }
-        let revision = self.living(&at).map_or(0, |entry| entry.revision);
-        if options.if_revision.is_some_and(|expected| expected != revision) {
-            return Err(Error::Conflict);
-        }
+        self.expect_revision(store, key, options.if_revision)?;
         let lifetime = options.ttl_ms.map_or(Lifetime::Endless, |ttl_ms| Lifetime::For(Duration::from_millis(ttl_ms)));
         self.pending.insert(at, Some(Pending { value: value.into(), lifetime }));
         Ok(())
+    }
+
+    /// As in the host: with own writes, so that a key that was made here is not absent any more, and has no revision yet.
+    fn expect_revision(&self, store: &str, key: &str, expected: Option<u64>) -> Result<(), Error> {
+        let Some(expected) = expected else { return Ok(()) };
+        let is_expected = match self.get(store, key)? {
+            Some(entry) => entry.revision == expected && expected != 0,
+            None => expected == 0,
+        };
+        if is_expected { Ok(()) } else { Err(Error::Conflict) }
     }
 
     pub(super) fn delete(&mut self, store: &str, key: &str) -> Result<(), Error> {

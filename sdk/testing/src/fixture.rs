@@ -12,16 +12,18 @@
 //! Fixture::load("tests/order.json").replay(&plugin).assert_same();
 //! ```
 //!
-//! The fixture has inputs, config, attributes, grants, limits, the time of the event, and what each node came to. It has
-//! neither what a node read from its stores nor what it was answered by others, because no host keeps that. Whoever keeps the
-//! fixture adds what the plugin needs to the node in the file:
+//! The fixture has inputs, config, attributes, grants, limits, collections as they were declared, the time of the event, and what
+//! each node came to. It has neither what a node read from its stores and collections nor what it was answered by others,
+//! because no host keeps that. Whoever keeps the fixture adds what the plugin needs to the node in the file:
 //!
 //! ```json
 //! "storage": [{ "store": "cache", "key": "seen", "value": 1 }],
+//! "records": [{ "collection": "issues", "key": "github:acme/shop#7", "data": { "state": "open" } }],
 //! "http": [{ "request": "GET https://api.example.com/orders/*", "status": 200, "body": { "id": 7 } }]
 //! ```
 //!
-//! or gives it to the [`Plugin`], with [`Plugin::storage`], [`Plugin::http_mock`] and [`Plugin::secret`], for all nodes.
+//! or gives it to the [`Plugin`], with [`Plugin::storage`], [`Plugin::records`], [`Plugin::http_mock`] and [`Plugin::secret`],
+//! for all nodes.
 //! Secrets of the run's project are not in the file: the host has put `[redacted]` where they stood.
 
 use std::{fmt, fs, path::Path};

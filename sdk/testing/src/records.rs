@@ -16,6 +16,8 @@ use trellis_model::{
 /// Collections that a test has declared, and their records.
 #[derive(Default)]
 pub(crate) struct FakeRecords {
+    /// As they were declared.
+    definitions: BTreeMap<String, Value>,
     collections: Arc<Collections>,
     committed: Arc<Committed>,
 }
@@ -43,21 +45,22 @@ impl FakeRecords {
     /// # Errors
     /// All faults of the definition, as text.
     pub fn declare(&mut self, name: &str, definition: &Value) -> Result<(), String> {
-        let document = json!({ "project": { "name": "test" }, "collections": { name: definition } });
-        let told = |faults: Vec<trellis_model::fault::Fault>| {
-            faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-        };
-        let manifest = Manifest::from_json(&document.to_string()).map_err(told)?;
-        let declared = collections_of(&manifest).map_err(told)?;
-        let collections = Arc::get_mut(&mut self.collections);
-        collections.expect("no call is under way while a test is set up").extend(declared);
+        self.definitions.insert(name.to_owned(), definition.clone());
+        self.collections = Arc::new(declared(&self.definitions)?);
         Ok(())
     }
 
-    /// The same collections, with the same records in them.
-    pub fn copy(&self) -> Self {
+    /// The same collections, with the same records in them, and further ones; of two with the same name the further one counts.
+    ///
+    /// # Errors
+    /// All faults of the further definitions, as text.
+    pub fn copy_with(&self, further: &BTreeMap<String, Value>) -> Result<Self, String> {
+        let mut definitions = self.definitions.clone();
+        definitions.extend(further.clone());
+        let collections =
+            if further.is_empty() { Arc::clone(&self.collections) } else { Arc::new(declared(&definitions)?) };
         let state = self.committed.lock().clone();
-        Self { collections: Arc::clone(&self.collections), committed: Arc::new(Committed(Mutex::new(state))) }
+        Ok(Self { definitions, collections, committed: Arc::new(Committed(Mutex::new(state))) })
     }
 
     /// # Errors
@@ -110,6 +113,16 @@ impl FakeRecords {
             }
         }
     }
+}
+
+/// Collections by the rules of manifests.
+fn declared(definitions: &BTreeMap<String, Value>) -> Result<Collections, String> {
+    let document = json!({ "project": { "name": "test" }, "collections": definitions });
+    let told = |faults: Vec<trellis_model::fault::Fault>| {
+        faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let manifest = Manifest::from_json(&document.to_string()).map_err(told)?;
+    collections_of(&manifest).map_err(told)
 }
 
 impl Committed {

@@ -29,8 +29,8 @@ use crate::http::Request;
 /// plugin.call("in", json!({ "n": "one" })).assert_failed(FailureKind::InvalidInput, "`n`");
 /// ```
 ///
-/// Fit for snapshots: [`Debug`](std::fmt::Debug) and [`serde::Serialize`] give emissions or failure, log, requests, writes and
-/// events, and nothing that differs from call to call. With a snapshot library, such as `insta`:
+/// Fit for snapshots: [`Debug`](std::fmt::Debug) and [`serde::Serialize`] give emissions or failure, log, requests, writes,
+/// records and events, and nothing that differs from call to call. With a snapshot library, such as `insta`:
 ///
 /// ```text
 /// insta::assert_json_snapshot!(plugin.call("in", json!({ "name": "Ada" })));

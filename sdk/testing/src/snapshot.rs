@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
-use trellis_engine::{Change, LogLevel, LogLine, ProgressReport, Write};
+use trellis_engine::{Change, LogLevel, LogLine, ProgressReport, RecordWrite, Write};
 
 use crate::{
     http::Request,
@@ -39,6 +39,7 @@ fn value(report: &Report) -> Value {
         ("log", list(&report.log, line)),
         ("requests", list(&report.requests, request)),
         ("writes", list(&report.writes, write)),
+        ("records", list(&report.record_writes, record)),
         ("events", list(&report.events, event)),
         ("progress", list(&report.progress, progress)),
     ];
@@ -86,6 +87,14 @@ fn write(write: &Write) -> Value {
         Change::Add { delta } => snapshot["add"] = json!(delta),
     }
     snapshot
+}
+
+fn record(write: &RecordWrite) -> Value {
+    let key = format!("{}/{}", write.collection, write.key);
+    match &write.json {
+        Some(json) => json!({ "key": key, "put": bytes(json.as_bytes()) }),
+        None => json!({ "key": key, "delete": true }),
+    }
 }
 
 fn event(event: &Event) -> Value {

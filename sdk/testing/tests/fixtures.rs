@@ -11,6 +11,10 @@ fn plugin() -> Plugin {
 
 /// A run whose nodes were all called on `misbehave`: name, input, outcome, and what else the node has.
 fn fixture(nodes: &[(&str, Value, Value, Value)]) -> Fixture {
+    Fixture::from_json(&fixture_json(nodes).to_string())
+}
+
+fn fixture_json(nodes: &[(&str, Value, Value, Value)]) -> Value {
     let node = |(name, input, outcome, rest): &(&str, Value, Value, Value)| {
         let mut node = json!({
             "node": name,
@@ -24,13 +28,12 @@ fn fixture(nodes: &[(&str, Value, Value, Value)]) -> Fixture {
         }
         node
     };
-    let fixture = json!({
+    json!({
         "format": 1, "run": "run_0000000000007", "project": "shop", "revision": 3, "grid": "main",
         "accepted_at": "2001-09-09T01:46:40Z", "attributes": { "trigger": "tasks" },
         "nodes": nodes.iter().map(node).collect::<Vec<_>>(),
         "left_out": { "late": "it was skipped" },
-    });
-    Fixture::from_json(&fixture.to_string())
+    })
 }
 
 fn emits(value: &Value) -> Value {
@@ -115,6 +118,35 @@ fn stores_and_answers_come_from_the_file_under_the_grants_of_the_run() {
 }
 
 #[test]
+fn records_come_from_the_file_under_the_grants_of_the_run() {
+    let open = json!({ "query": { "collection": "issues", "filter": [["state", "equal", "open"]] } });
+    let put = json!({ "put": ["issues", "8", { "state": "open" }] });
+    let works = json!({ "do": "records", "operations": [open, put] });
+    let node = |grant: &str| {
+        json!({
+            "grants": { "records": [grant] },
+            "records": [{ "collection": "issues", "key": "7", "data": { "state": "open" } }],
+        })
+    };
+    let nothing = json!({ "emitted": { "out": null } });
+    let mut recorded = fixture_json(&[
+        ("writes", works.clone(), nothing.clone(), node("issues:rw")),
+        ("reads", works, nothing, node("issues:r")),
+    ]);
+    recorded["collections"] = json!({ "issues": { "indexes": { "state": "/state" } } });
+    let recorded = Fixture::from_json(&recorded.to_string());
+    let plugin = plugin();
+    for _ in 0..2 {
+        let replay = recorded.replay(&plugin);
+        let found = &replay.node("writes").report.emitted("out")[0];
+        assert_eq!(found, &json!([[["7", 1]], null]), "nothing of a replay is kept: {replay}");
+        assert!(replay.node("writes").report.put_record("issues", "8").is_some());
+        let refused = &replay.node("reads").report;
+        assert!(refused.put_record("issues", "8").is_none(), "it may read alone: {refused:?}");
+    }
+}
+
+#[test]
 #[should_panic(expected = "node `late` is not in the fixture: it was skipped")]
 fn a_node_that_was_left_out_says_why() {
     let _fixture = fixture(&[]).only(&["late"]);
@@ -137,6 +169,7 @@ fn a_file_that_is_not_there_fails_the_test() {
 fn a_snapshot_of_a_report_is_the_same_every_time_and_has_no_times_in_it() {
     let url = "https://api.example.com/";
     let plugin = plugin().http_mock("POST", url, Response::status(201)).store("cache").grid("pick");
+    let plugin = plugin.collection("issues", json!({}));
     let stable = |action: Value| {
         let (first, second) = (plugin.call("in", action.clone()), plugin.call("in", action));
         assert_eq!(format!("{first:?}"), format!("{second:?}"));
@@ -151,6 +184,11 @@ fn a_snapshot_of_a_report_is_the_same_every_time_and_has_no_times_in_it() {
     assert_eq!(sent["requests"][0]["body"], json!({ "n": 1 }));
     let written = stable(json!({ "do": "storage", "operations": [{ "set": ["cache", "a", "ada"] }] }));
     assert_eq!(written["writes"], json!([{ "key": "cache/a", "set": "ada" }]));
+    let kept = stable(json!({ "do": "records", "operations": [
+        { "put": ["issues", "7", { "state": "open" }] }, { "delete": ["issues", "8"] },
+    ] }));
+    let expected = json!([{ "key": "issues/7", "put": { "state": "open" } }, { "key": "issues/8", "delete": true }]);
+    assert_eq!(kept["records"], expected);
     let emitted = stable(json!({ "do": "outbox", "events": [["pick", "{\"n\":1}", [["tenant", "7"]]]] }));
     assert_eq!(emitted["events"], json!([{ "grid": "pick", "data": { "n": 1 }, "attributes": { "tenant": "7" } }]));
     let failed = stable(json!({ "do": "fail", "kind": "permanent", "message": "no", "after_ms": null }));

@@ -16,10 +16,14 @@ struct Dev {
 }
 
 impl Dev {
-    fn start(folder: &Path, database: &Database) -> Self {
+    fn start(folder: &Path, database: &Database, more: &[&str]) -> Self {
         let mut command = Command::new(PROGRAM);
         without_settings(&mut command);
-        command.args(["dev", ".", "--listen", "127.0.0.1:0"]).current_dir(folder).env("DATABASE_URL", &database.url);
+        command
+            .args(["dev", ".", "--listen", "127.0.0.1:0"])
+            .args(more)
+            .current_dir(folder)
+            .env("DATABASE_URL", &database.url);
         let mut process =
             command.stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true).spawn().expect("it runs");
         let said = BufReader::new(process.stdout.take().expect("it is piped")).lines();
@@ -48,7 +52,7 @@ async fn a_deployment_that_lacked_a_credential_is_tried_again_when_it_is_set() {
         repository().join("plugins/json-map")
     );
     std::fs::write(folder.join("trellis.toml"), manifest).expect("the scratch folder is ours");
-    let mut dev = Dev::start(&folder, &database);
+    let mut dev = Dev::start(&folder, &database, &[]);
     dev.says("waiting for a change").await;
 
     let mut set = Command::new(PROGRAM);
@@ -58,4 +62,8 @@ async fn a_deployment_that_lacked_a_credential_is_tried_again_when_it_is_set() {
     set.stdin.take().expect("it is piped").write_all(b"correct horse battery\n").await.expect("it reads");
     assert!(set.wait().await.expect("it ends").success());
     dev.says("project shop is deployed").await;
+
+    drop(dev);
+    let mut for_programs = Dev::start(&folder, &database, &["--json"]);
+    for_programs.says("\"project\":\"shop\"").await;
 }

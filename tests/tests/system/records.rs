@@ -121,6 +121,9 @@ async fn nothing_of_a_failed_node_remains_and_what_does_not_fit_is_told_to_the_g
     assert_eq!(told[1]["error"], "unfit: /n: expected an integer, found a string");
     assert!(told[2]["error"].as_str().is_some_and(|error| error.starts_with("denied: ")), "{told}");
     assert_eq!(keys(&found(&account, "half", &[]).await), ["whole"], "the node before it stands");
+    let fixture =
+        account.api.get(&format!("/v1/runs/{}/fixture", run["run"].as_str().expect("a run"))).await.expect(200);
+    assert_eq!(fixture["collections"]["things"], manifest["collections"]["things"], "{fixture:#}");
 }
 
 #[tokio::test]

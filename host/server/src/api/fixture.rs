@@ -3,13 +3,17 @@
 //! Inputs are reckoned from the event and the outputs of the nodes before; what nodes read and were answered is kept by no
 //! host, so it is not there. Secrets that the grid's nodes may use are kept out, wherever they stand.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use axum::{Extension, Json, extract::State};
 use serde_json::Value;
 use trellis_engine::{Digest, Redaction, Secrets};
 use trellis_model::{
     AccountId, PluginId,
+    call_limits::CallLimits,
     fixture::{FORMAT, Fixture, FixtureNode, FixturePlugin, Outcome, place},
     plan::{GridPlan, PlannedNode},
     run::RecordedCall,
@@ -47,11 +51,12 @@ pub async fn show(
     let (revision, grid) = recorded::plan(&api, &caller, &recorded.summary, recorded.summary.revision).await?;
     let plugins = plugins(&api, account, &grid).await?;
     let redaction = redaction(&api, account, &revision, &grid).await?;
+    let collections = collections(&api, &revision, &grid).await?;
     let budget = api.host.budgets.of(account);
     let bytes_max = api.config.fixture_bytes_max;
     let write = move || {
         let writer = Writer { recorded: &recorded, grid: &grid, plugins: &plugins, redaction: &redaction };
-        writer.write(&budget, bytes_max)
+        writer.write(collections, &budget, bytes_max)
     };
     // Megabytes to be looked through for secrets.
     let fixture = tokio::task::spawn_blocking(write).await.map_err(|error| {
@@ -66,6 +71,23 @@ pub async fn plugins(api: &Api, account: AccountId, grid: &GridPlan) -> Result<B
     let wanted: Vec<(AccountId, PluginId)> = grid.nodes.iter().map(|node| (account, node.plugin)).collect();
     let found = api.host.database.plugins_by_id(&wanted).await?;
     Ok(found.into_iter().map(|plugin| (plugin.id, plugin)).collect())
+}
+
+/// The collections that nodes of the grid were granted, as the revision's manifest declares them.
+async fn collections(
+    api: &Api,
+    revision: &LoadedRevision,
+    grid: &GridPlan,
+) -> Result<BTreeMap<String, Value>, Problem> {
+    let granted: BTreeSet<&str> =
+        grid.nodes.iter().flat_map(|node| &node.grants.records).map(|grant| grant.collection.as_str()).collect();
+    if granted.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let stored = api.host.database.revision(revision.account, revision.id).await?;
+    let manifest = stored.map(|stored| stored.manifest).unwrap_or_default();
+    let declared = |name: &str| manifest["collections"].get(name).cloned();
+    Ok(granted.into_iter().filter_map(|name| Some((name.to_owned(), declared(name)?))).collect())
 }
 
 /// Knows what must not be told: the credentials that nodes of the grid were granted, as far as they are there still.
@@ -104,7 +126,7 @@ struct Writer<'w> {
 
 impl Writer<'_> {
     /// The fixture; nodes that would make it larger than it may be are left out.
-    fn write(&self, budget: &trellis_model::call_limits::CallLimits, bytes_max: usize) -> Fixture {
+    fn write(&self, collections: BTreeMap<String, Value>, budget: &CallLimits, bytes_max: usize) -> Fixture {
         let Recorded { summary, run } = self.recorded;
         let (calls, uncalled) = run.calls(self.grid);
         let mut fixture = Fixture {
@@ -115,6 +137,7 @@ impl Writer<'_> {
             grid: summary.grid.clone(),
             accepted_at: time_ms(summary.run.accepted_at_ms()),
             attributes: run.event.attributes.iter().cloned().collect(),
+            collections,
             nodes: Vec::new(),
             left_out: uncalled.into_iter().map(|one| (one.node, one.reason)).collect(),
         };
@@ -134,12 +157,7 @@ impl Writer<'_> {
         fixture
     }
 
-    fn node(
-        &self,
-        planned: &PlannedNode,
-        call: &RecordedCall,
-        limits: trellis_model::call_limits::CallLimits,
-    ) -> FixtureNode {
+    fn node(&self, planned: &PlannedNode, call: &RecordedCall, limits: CallLimits) -> FixtureNode {
         let plugin = self.plugins.get(&planned.plugin);
         let clean = |mut value: Value| {
             self.redaction.clean(&mut value);
@@ -171,6 +189,7 @@ impl Writer<'_> {
             inputs: call.inputs.iter().map(|(port, json)| (port.clone(), parse(json))).collect(),
             outcome,
             storage: Vec::new(),
+            records: Vec::new(),
             http: Vec::new(),
         }
     }

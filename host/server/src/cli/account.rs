@@ -16,7 +16,7 @@ use super::{
     call_limits::Calls,
     connection::ConnectionArgs,
     failure::{CommandResult, Failure},
-    output::{Exit, Output, Table, counted},
+    output::{Exit, Output, Table, counted, more},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -178,8 +178,7 @@ async fn list(after: Option<i64>, limit: u16, connection: ConnectionArgs, output
             let (weight, running) = (limits.weight.to_string(), running(limits));
             table.row([&id.to_string(), name, &account.windows(), &weight, &running, &spread.to_string(), &history]);
         }
-        let more = page.next.as_ref().map(|next| format!("more: --after {next}\n")).unwrap_or_default();
-        format!("{table}{more}")
+        format!("{table}{}", more(page.next.as_deref()))
     })?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use trellis_model::fixture::Fixture;
 use super::{
     connection::ConnectionArgs,
     failure::{CommandResult, Failure},
-    output::{Exit, Output},
+    output::{Exit, Output, printable_json},
 };
 
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,7 @@ pub async fn run(args: ExportArgs, output: &mut Output) -> CommandResult {
     let client = args.connection.client(Path::new("."))?;
     let mut fixture: Fixture = client.get(&["v1", "runs", &args.run, "fixture"], &[]).await?;
     keep(&mut fixture, &args.nodes)?;
-    output.show(&fixture, Fixture::to_json)?;
+    output.show(&fixture, |fixture| printable_json(&fixture.to_json()).into_owned())?;
     Ok(())
 }
 

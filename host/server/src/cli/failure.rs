@@ -40,14 +40,20 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+impl From<&ClientError> for Exit {
+    fn from(error: &ClientError) -> Self {
+        match error.status() {
+            None if matches!(error, ClientError::Address(_) | ClientError::AddressOfApi(_)) => Self::Usage,
+            Some(404) => Self::NotFound,
+            Some(400..500) => Self::Refused,
+            _ => Self::Unavailable,
+        }
+    }
+}
+
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        let exit = match error.status() {
-            None if matches!(error, ClientError::Address(_) | ClientError::AddressOfApi(_)) => Exit::Usage,
-            Some(404) => Exit::NotFound,
-            Some(400..500) => Exit::Refused,
-            _ => Exit::Unavailable,
-        };
+        let exit = Exit::from(&error);
         match error {
             ClientError::Problem(problem) if !problem.faults.is_empty() => {
                 let text = format!("{}:\n{}", problem.title, crate::project::listed(&problem.faults));

@@ -78,7 +78,7 @@ enum Command {
     Rollback(revisions::RollbackArgs),
     /// Start a run of a grid
     #[command(
-        after_help = "Examples:\n  trellis send order order.json --wait\n  echo '{\"id\":\"order-7\"}' | trellis send order"
+        after_help = "Examples:\n  trellis send order order.json --wait\n  echo '{\"id\":\"order-7\"}' | trellis send order\n  trellis send order order.json --key order-7"
     )]
     Send(send::SendArgs),
     /// List runs, newest first

@@ -1,7 +1,7 @@
 //! What a command answers: tables and sentences for people, JSON for programs, an exit code for scripts.
 //!
 //! Answers go to standard output; errors, like progress, to standard error. What guests and other people wrote is shown
-//! with its control characters escaped: an answer must not move the cursor or rename the window.
+//! with its control characters escaped, whichever command shows it: an answer must not move the cursor or rename the window.
 
 use std::{
     borrow::Cow,
@@ -98,14 +98,16 @@ impl Output {
         self.json
     }
 
-    /// One answer: `human` words it, unless it is to be JSON. Text from outside goes through [`printable`] first.
+    /// One answer: `human` words it, unless it is to be JSON. A value that is to stay on one line goes through [`printable`]
+    /// first.
     ///
     /// # Errors
     /// When standard output cannot be written; see [`written`].
     pub fn show<T: Serialize>(&mut self, answer: &T, human: impl FnOnce(&T) -> String) -> io::Result<()> {
-        let text = if self.json { serde_json::to_string(answer)? } else { human(answer) };
-        writeln!(self.answers, "{}", text.trim_end_matches('\n'))?;
-        self.answers.flush()
+        match self.json {
+            true => self.write(&printable_json(&serde_json::to_string(answer)?)),
+            false => self.write(&printable_lines(&human(answer))),
+        }
     }
 
     /// A sentence that only a person needs: a hint, a heading.
@@ -113,10 +115,11 @@ impl Output {
     /// # Errors
     /// When standard output cannot be written; see [`written`].
     pub fn note(&mut self, text: &str) -> io::Result<()> {
-        if self.json {
-            return Ok(());
-        }
-        writeln!(self.answers, "{text}")?;
+        if self.json { Ok(()) } else { self.write(&printable_lines(text)) }
+    }
+
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        writeln!(self.answers, "{}", text.trim_end_matches('\n'))?;
         self.answers.flush()
     }
 
@@ -124,11 +127,12 @@ impl Output {
     /// them to people. Hands back `exit`.
     pub fn failure(&mut self, exit: Exit, error: &dyn Error, faults: &[Fault]) -> Exit {
         let message = with_causes(error);
+        let mut told = json!({ "error": message, "exit": exit as u8 });
+        if !faults.is_empty() {
+            told["faults"] = json!(faults);
+        }
         let written = match self.json {
-            true if faults.is_empty() => writeln!(self.errors, "{}", json!({ "error": message, "exit": exit as u8 })),
-            true => {
-                writeln!(self.errors, "{}", json!({ "error": message, "exit": exit as u8, "faults": faults }))
-            }
+            true => writeln!(self.errors, "{}", printable_json(&told.to_string())),
             false => writeln!(self.errors, "error: {}", printable_lines(&message)),
         };
         // Whoever closed standard error does not want to know.
@@ -175,14 +179,41 @@ pub fn printable_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| matches!(c, '\n' | '\t'))
 }
 
+/// The same for JSON, whose texts mean the same to a program afterwards.
+pub fn printable_json(json: &str) -> Cow<'_, str> {
+    // Outside of texts JSON has blanks and line breaks alone.
+    replaced(json, |c| is_unprintable(c) && c != '\n', |shown, c| shown.push_str(&format!("\\u{:04x}", u32::from(c))))
+}
+
+/// A text as one word of a command that a person pastes into a shell.
+pub fn pasted(text: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("'{}'", text.replace('\'', "'\\''")))
+}
+
+/// How to get the page behind this one, whose `next` may be a key that somebody else has chosen.
+pub fn more(next: Option<&str>) -> String {
+    match next {
+        None => String::new(),
+        Some(next) if next.contains(is_unprintable) => "more: with the `next` that --json tells\n".to_owned(),
+        Some(next) => format!("more: --after {}\n", pasted(next)),
+    }
+}
+
 fn escaped(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> {
-    let is_harmful = |c: char| is_unprintable(c) && !is_kept(c);
-    if !text.contains(is_harmful) {
+    replaced(text, |c| is_unprintable(c) && !is_kept(c), |shown, c| shown.extend(c.escape_default()))
+}
+
+fn replaced(text: &str, is_harmful: impl Fn(char) -> bool, replace: impl Fn(&mut String, char)) -> Cow<'_, str> {
+    if !text.contains(&is_harmful) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        if is_harmful(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+        if is_harmful(c) { replace(&mut shown, c) } else { shown.push(c) }
     }
     Cow::Owned(shown)
 }
@@ -342,6 +373,35 @@ mod tests {
             assert_eq!(printable(text), expected);
         }
         assert_eq!(printable_lines("a\n\tb\r"), "a\n\tb\\r");
+    }
+
+    #[test]
+    fn no_answer_is_obeyed_by_a_terminal_whoever_forgot_to_escape_it() {
+        let hostile = json!({ "run": "\u{1b}[31m\u{9b}2J\u{202e}" });
+        for json in [false, true] {
+            let (mut output, answers, _) = output(json);
+            output.show(&hostile, |answer| answer["run"].as_str().unwrap_or_default().to_owned()).expect("memory");
+            output.note("\u{9b}2J").expect("memory");
+            assert!(!answers.text().contains(|c| is_unprintable(c) && c != '\n'), "{:?}", answers.text());
+            if json {
+                let read: serde_json::Value = serde_json::from_str(&answers.text()).expect("JSON");
+                assert_eq!(read, hostile, "a program reads what was there");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_pasted_is_one_word_of_a_shell() {
+        for (text, expected) in [
+            ("github:acme/shop", "github:acme/shop"),
+            ("", "''"),
+            ("x; rm -rf ~", "'x; rm -rf ~'"),
+            ("it's $(x)", "'it'\\''s $(x)'"),
+        ] {
+            assert_eq!(pasted(text), expected);
+        }
+        assert_eq!(more(Some("a b")), "more: --after 'a b'\n");
+        assert!(more(Some("a\u{1b}")).contains("--json") && more(None).is_empty());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{
     credential::ProjectArgs,
     failure::{CommandResult, Failure},
-    output::{Exit, Output, Table, counted, printable},
+    output::{Exit, Output, Table, counted, more, printable, printable_json},
     send::read,
 };
 use crate::client::Client;
@@ -153,12 +153,6 @@ struct Page<T> {
     next: Option<String>,
 }
 
-impl<T> Page<T> {
-    fn more(&self) -> String {
-        self.next.as_ref().map(|next| format!("more: --after '{next}'\n")).unwrap_or_default()
-    }
-}
-
 #[derive(Debug, Serialize, Deserialize)]
 struct Written {
     key: String,
@@ -209,7 +203,7 @@ async fn list(args: &LsArgs, output: &mut Output) -> CommandResult {
             let declared = if *declared { "" } else { "not declared any more" };
             table.row([name.as_str(), &records.to_string(), &indexes.join(", "), declared]);
         }
-        format!("{table}{}", page.more())
+        format!("{table}{}", more(page.next.as_deref()))
     })?;
     Ok(())
 }
@@ -236,7 +230,8 @@ async fn show_records(
     output.show(&page, |page| {
         let line = |record: &Record| format!("{}  {}\n", printable(&record.key), printable(&record.data.to_string()));
         let lines: String = page.items.iter().map(line).collect();
-        format!("{lines}{}", if page.next.is_some() { page.more() } else { counted(page.items.len() as u64, "record") })
+        let next = page.next.as_deref();
+        format!("{lines}{}", if next.is_some() { more(next) } else { counted(page.items.len() as u64, "record") })
     })?;
     Ok(())
 }
@@ -247,7 +242,7 @@ async fn get(args: &RecordArgs, output: &mut Output) -> CommandResult {
     let data: Value = serde_json::from_slice(&answered.body).map_err(|error| Failure::new(Exit::Failed, error))?;
     let record = Record { key: args.key.clone(), revision: etag.trim_matches('"').parse().unwrap_or_default(), data };
     // Without the revision, for the next program in the pipe.
-    output.show(&record, |record| format!("{:#}", record.data))?;
+    output.show(&record, |record| printable_json(&format!("{:#}", record.data)).into_owned())?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     connection::ConnectionArgs,
     failure::{CommandResult, Failure},
-    output::{Exit, Output, Table, counted},
+    output::{Exit, Output, Table, counted, pasted},
     progress::Progress,
     runs::first_line,
     send::project_here,
@@ -197,6 +197,6 @@ fn human(total: &ReplayedMany, is_dry: bool) -> String {
     };
     match &total.next {
         None => format!("{table}{sum}"),
-        Some(next) => format!("{table}{sum}; there are more: the same command with `--after {next}` goes on"),
+        Some(next) => format!("{table}{sum}; there are more: the same command with `--after {}` goes on", pasted(next)),
     }
 }

@@ -194,6 +194,18 @@ async fn fetch(client: &Client, run: &str) -> Result<RunAnswer, ClientError> {
 const LOOK_FIRST: Duration = Duration::from_millis(25);
 const LOOK_LONGEST: Duration = Duration::from_secs(1);
 
+/// Looks in a row that may be in vain, for a host that starts anew or is replaced by another.
+const BROKEN_MAX: u32 = 30;
+
+/// An event is not to be sent again because nobody could say what became of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{run} was accepted and need not be sent again; `trellis run show {run}` tells what has become of it")]
+struct LostSight {
+    run: String,
+    #[source]
+    error: ClientError,
+}
+
 /// How a run that was waited for ended.
 pub enum Waited {
     Ended(Box<RunAnswer>),
@@ -207,15 +219,22 @@ pub enum Waited {
 /// The host cannot be reached, or the run has not ended in time.
 pub async fn wait(client: &Client, run: &str, at_most: Duration, progress: &Progress) -> Result<Waited, Failure> {
     let task = progress.task(&format!("waiting for {run}"));
-    let (mut pause, mut failures) = (LOOK_FIRST, 0);
+    let (mut pause, mut failures, mut broken) = (LOOK_FIRST, 0, 0);
     let ended = tokio::time::timeout(at_most, async {
         loop {
             let answer = match fetch(client, run).await {
                 Ok(answer) => answer,
                 // An accepted run stands somewhere until it is over.
                 Err(error) if error.is_not_kept() => return Ok(Waited::NotKept(error.to_string())),
+                Err(error) if error.is_passing() && broken < BROKEN_MAX => {
+                    broken += 1;
+                    task.detail("its host does not answer");
+                    tokio::time::sleep(LOOK_LONGEST).await;
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
+            broken = 0;
             if answer.state.is_final() {
                 return Ok::<_, ClientError>(Waited::Ended(Box::new(answer)));
             }
@@ -232,7 +251,10 @@ pub async fn wait(client: &Client, run: &str, at_most: Duration, progress: &Prog
     });
     match ended.await {
         Ok(answer) => {
-            let waited = answer?;
+            let waited = answer.map_err(|error| {
+                let exit = Exit::from(&error);
+                Failure::new(exit, LostSight { run: run.to_owned(), error })
+            })?;
             task.done(match &waited {
                 Waited::Ended(run) => run.state.name(),
                 Waited::NotKept(_) => "over",

@@ -32,6 +32,9 @@ pub struct SendArgs {
     /// The project [default: that of trellis.toml in this folder]
     #[arg(long)]
     pub project: Option<String>,
+    /// What the event is known by: sent again with the same key within a day, it is answered with the run that there is
+    #[arg(long, value_name = "KEY", value_parser = key)]
+    pub key: Option<String>,
     /// Wait until the run has ended, and show it, if the account's history keeps it
     #[arg(long)]
     pub wait: bool,
@@ -40,6 +43,16 @@ pub struct SendArgs {
     pub timeout: u64,
     #[command(flatten)]
     pub connection: ConnectionArgs,
+}
+
+/// As a host takes one.
+fn key(text: &str) -> Result<String, String> {
+    const BYTES_MAX: usize = 256;
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    if is_plain && !text.trim().is_empty() && text.len() <= BYTES_MAX {
+        return Ok(text.to_owned());
+    }
+    Err(format!("a key has 1 to {BYTES_MAX} visible characters of ASCII, such as a UUID"))
 }
 
 /// The answer to an event.
@@ -76,7 +89,7 @@ pub async fn run(args: SendArgs, output: &mut Output, progress: &Progress) -> Co
         let message = format!("{} is empty; an event is JSON, such as {{}}", args.file.display());
         return Err(Failure::new(Exit::Usage, message));
     }
-    let accepted: Accepted = client.send_raw(Method::POST, url, event).await?;
+    let accepted: Accepted = client.send_event(Method::POST, url, event, args.key.as_deref()).await?;
     if !args.wait {
         output.show(&accepted, |accepted| accepted.run.clone())?;
         return Ok(());

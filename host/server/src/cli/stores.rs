@@ -1,7 +1,7 @@
 //! `trellis stores`: what the nodes of a project have stored, looked at and mended by hand.
 
 use std::{
-    io::Write as _,
+    io::{IsTerminal as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     credential::ProjectArgs,
     failure::{CommandResult, Failure},
-    output::{Exit, Output, Table, counted},
+    output::{Exit, Output, Table, counted, more},
     send::read,
 };
 use crate::client::Client;
@@ -153,12 +153,6 @@ struct Page<T> {
     next: Option<String>,
 }
 
-impl<T> Page<T> {
-    fn more(&self) -> String {
-        self.next.as_ref().map(|next| format!("more: --after {next}\n")).unwrap_or_default()
-    }
-}
-
 /// A value that was asked for.
 #[derive(Debug, Serialize)]
 struct Value<'v> {
@@ -205,7 +199,7 @@ async fn list(args: &LsArgs, output: &mut Output) -> CommandResult {
         output.show(&page, |page| {
             let mut table = Table::new(["STORE"]);
             page.items.iter().for_each(|store| table.row([&store.name]));
-            format!("{table}{}", page.more())
+            format!("{table}{}", more(page.next.as_deref()))
         })?;
         return Ok(());
     };
@@ -219,7 +213,7 @@ async fn list(args: &LsArgs, output: &mut Output) -> CommandResult {
             let size = counted(*size_bytes, "byte");
             table.row([key, &revision.to_string(), &size, expires_at.as_deref().unwrap_or("never")]);
         }
-        format!("{table}{}", page.more())
+        format!("{table}{}", more(page.next.as_deref()))
     })?;
     Ok(())
 }
@@ -240,8 +234,14 @@ async fn get(args: &GetArgs, output: &mut Output) -> CommandResult {
         return Ok(());
     }
     let value = std::str::from_utf8(&answered.body).ok();
-    if output.is_json() {
-        output.show(&Value { store, key, revision, size_bytes, value }, |_| String::new())?;
+    if output.is_json() || std::io::stdout().is_terminal() {
+        let found = Value { store, key, revision, size_bytes, value };
+        if !output.is_json() && value.is_none() {
+            let size = counted(size_bytes as u64, "byte");
+            let message = format!("the value is {size} that are no text; keep them in a file with -o FILE");
+            return Err(Failure::new(Exit::Refused, message));
+        }
+        output.show(&found, |found| found.value.unwrap_or_default().to_owned())?;
     } else {
         // As it is, for the next program in the pipe.
         let mut stdout = std::io::stdout();

@@ -9,7 +9,7 @@ use trellis_model::token::{Scope, TokenKind};
 use super::{
     connection::ConnectionArgs,
     failure::{CommandResult, Failure},
-    output::{Exit, Output, Table},
+    output::{Exit, Output, Table, more},
 };
 use crate::{api::generate_token, client::Client};
 
@@ -152,8 +152,7 @@ async fn list(client: &Client, after: Option<i64>, output: &mut Output) -> Comma
             let (id, scopes) = (token.id.to_string(), token.scopes.join(" "));
             table.row([id.as_str(), &token.name, &scopes, &token.created_at, &expires, &replaced]);
         }
-        let more = page.next.as_ref().map(|next| format!("more: --after {next}\n")).unwrap_or_default();
-        format!("{table}{more}")
+        format!("{table}{}", more(page.next.as_deref()))
     })?;
     Ok(())
 }

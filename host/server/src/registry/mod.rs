@@ -1,7 +1,8 @@
 //! Components in registries of containers: found by a reference, fetched, and checked against their digests.
 //!
 //! Speaks as much of the OCI distribution specification as fetching takes, over the HTTP client that is there anyway: a
-//! registry is a stranger, so every answer is read up to a bound and no further, and no address is followed that it makes up.
+//! registry is a stranger, so every answer is read up to a bound and no further, an address that it names is never one of this
+//! machine, and what it says is told shortened.
 //! Knows nothing of plugins: what is in a component the host finds out that it is pushed to.
 
 mod challenge;
@@ -26,6 +27,8 @@ const TOKEN_BYTES_MAX: usize = 64 * 1024;
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REDIRECTS_MAX: usize = 5;
+/// Letters of what a registry says that an error tells.
+const TOLD_LETTERS: usize = 300;
 
 const MANIFEST_KINDS: &str =
     "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
@@ -42,7 +45,11 @@ pub enum PullError {
         source: reqwest::Error,
     },
     #[error("{0} would be fetched over plain HTTP, where others can read and change it; `--insecure` allows that")]
-    Plain(String),
+    Plain(&'static str),
+    #[error(
+        "the registry {host} leads to {address}, which is this machine; a registry elsewhere has no business there"
+    )]
+    LeadsHere { host: String, address: String },
     #[error("there is no {0} in this registry; check the repository and the tag")]
     NotFound(Reference),
     #[error(
@@ -134,10 +141,11 @@ struct Layer {
     size: u64,
 }
 
+/// Under which name a token is given, registries do not agree; some use both for the same.
 #[derive(Deserialize)]
 struct TokenAnswer {
-    #[serde(alias = "access_token")]
-    token: String,
+    token: Option<String>,
+    access_token: Option<String>,
 }
 
 impl<'s> Session<'s> {
@@ -153,9 +161,12 @@ impl<'s> Session<'s> {
         crate::tls::install_provider();
         let is_insecure = options.is_insecure;
         let follow = redirect::Policy::custom(move |attempt| {
+            let leads_here = is_loopback(attempt.url());
             if attempt.previous().len() > REDIRECTS_MAX {
                 attempt.error("too many redirects")
-            } else if attempt.url().scheme() == "https" || is_insecure || is_loopback(attempt.url()) {
+            } else if leads_here && !is_here {
+                attempt.error("a redirect to this machine")
+            } else if attempt.url().scheme() == "https" || is_insecure || leads_here {
                 attempt.follow()
             } else {
                 attempt.error("a redirect to plain HTTP")
@@ -189,7 +200,7 @@ impl<'s> Session<'s> {
         let manifest: Manifest = serde_json::from_slice(&body).map_err(|error| PullError::Unreadable {
             what: "what the registry answered",
             expected: "manifest",
-            reason: error.to_string(),
+            reason: told(&error.to_string()),
         })?;
         self.only_component(manifest).map(|layer| (layer, found))
     }
@@ -210,7 +221,7 @@ impl<'s> Session<'s> {
             _ => Err(no_component(format!(
                 "one layer of `{}` is expected, and there are: {}",
                 COMPONENT_KINDS[0],
-                kinds.join(", ")
+                told(&kinds.join(", "))
             ))),
         }
     }
@@ -224,7 +235,7 @@ impl<'s> Session<'s> {
         let expected = expected.ok_or_else(|| PullError::Unreadable {
             what: "the digest of the layer",
             expected: "sha256",
-            reason: layer.digest.chars().take(80).collect(),
+            reason: told(&layer.digest),
         })?;
         let address = format!("{}/blobs/sha256:{expected}", self.reference.repository);
         let answer = self.get(&address, None).await?;
@@ -277,12 +288,15 @@ impl<'s> Session<'s> {
     /// Gets a token where the registry says that there are some.
     async fn log_in(&mut self, headers: &header::HeaderMap) -> Result<(), PullError> {
         let host = || self.reference.host.clone();
-        let told = headers.get_all(header::WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-        let challenge = told.into_iter().find_map(Challenge::of_bearer);
+        let offered = headers.get_all(header::WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        let challenge = offered.into_iter().find_map(Challenge::of_bearer);
         let challenge = challenge.ok_or_else(|| PullError::Unauthorized(host()))?;
         let url = challenge.token_url(&self.reference.repository).ok_or_else(|| PullError::Unauthorized(host()))?;
+        if is_loopback(&url) && !is_loopback(&self.base) {
+            return Err(PullError::LeadsHere { host: host(), address: told(url.as_str()) });
+        }
         if url.scheme() != "https" && !is_loopback(&url) && !self.options.is_insecure {
-            return Err(PullError::Plain("the token of the registry".to_owned()));
+            return Err(PullError::Plain("the token of the registry"));
         }
         let mut request = self.http.get(url);
         if let Some(login) = &self.options.login {
@@ -295,12 +309,14 @@ impl<'s> Session<'s> {
             status => return Err(PullError::Refused { host: host(), status }),
         }
         let body = bounded(self, answer, TOKEN_BYTES_MAX, "a token", &mut |_| {}).await?;
-        let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|_| PullError::Unreadable {
+        let answer = serde_json::from_slice::<TokenAnswer>(&body).ok();
+        let token = answer.and_then(|answer| answer.token.or(answer.access_token));
+        let missing = || PullError::Unreadable {
             what: "what the registry answered",
             expected: "token",
-            reason: "it has no `token`".to_owned(),
-        })?;
-        self.token = Some(answer.token);
+            reason: "it has neither `token` nor `access_token`".to_owned(),
+        };
+        self.token = Some(token.ok_or_else(missing)?);
         Ok(())
     }
 }
@@ -322,6 +338,12 @@ async fn bounded(
         heard(body.len() as u64);
     }
     Ok(body.freeze())
+}
+
+/// The beginning of what a registry says.
+fn told(text: &str) -> String {
+    let beginning: String = text.chars().take(TOLD_LETTERS).collect();
+    if beginning.len() < text.len() { format!("{beginning}…") } else { beginning }
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

@@ -20,6 +20,8 @@ pub enum InvalidReference {
     Scheme(String),
     #[error("`{0}` names no repository; write it like oci://ghcr.io/acme/split:1.2.0")]
     NoRepository(String),
+    #[error("`{0}` is no registry; write its name or address, and its port if it has one, such as ghcr.io")]
+    Host(String),
     #[error("`{0}` names neither a tag nor a digest; write it like oci://ghcr.io/acme/split:1.2.0")]
     NoTag(String),
     #[error("`{0}` is no repository; lower-case letters, digits, `.`, `_`, `-` and `/` are")]
@@ -39,6 +41,11 @@ const TAG_BYTES_MAX: usize = 128;
 fn is_tag(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=TAG_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_plain) && !text.starts_with(['.', '-'])
+}
+
+/// A name or an address, perhaps with a port: nothing that an address would take for a user, a path or a query.
+fn is_host(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
 }
 
 fn is_repository(text: &str) -> bool {
@@ -64,6 +71,9 @@ impl FromStr for Reference {
         let (repository, tag) = rest.split_once(':').map_or((rest, None), |(repository, tag)| (repository, Some(tag)));
         if host.is_empty() || repository.is_empty() {
             return Err(InvalidReference::NoRepository(text.to_owned()));
+        }
+        if !is_host(host) {
+            return Err(InvalidReference::Host(host.to_owned()));
         }
         if !is_repository(repository) {
             return Err(InvalidReference::Repository(repository.to_owned()));
@@ -136,6 +146,8 @@ mod tests {
             ("ghcr.io/acme/split:1", "begin with `oci://`"),
             ("oci://ghcr.io", "names no repository"),
             ("oci://ghcr.io/:1", "names no repository"),
+            ("oci://user:password@ghcr.io/acme/split:1", "is no registry"),
+            ("oci://ghcr.io?x/acme/split:1", "is no registry"),
             ("oci://ghcr.io/acme/split", "neither a tag nor a digest"),
             ("oci://ghcr.io/Acme/split:1", "is no repository"),
             ("oci://ghcr.io/../split:1", "is no repository"),

@@ -21,7 +21,15 @@ struct Registry {
     component: Vec<u8>,
     /// Some: nobody without this token is let in.
     token: Option<&'static str>,
+    /// As what it gives its token out.
+    token_names: &'static [&'static str],
     base: String,
+}
+
+impl Registry {
+    fn open(manifest: Value, component: Vec<u8>, base: String) -> Self {
+        Self { manifest, component, token: None, token_names: &["token"], base }
+    }
 }
 
 fn manifest(component: &[u8], media_type: &str) -> Value {
@@ -54,7 +62,11 @@ async fn answer(State(registry): State<Arc<Registry>>, Path(path): Path<String>,
 async fn token(State(registry): State<Arc<Registry>>, headers: HeaderMap) -> Answer {
     // `user:secret`
     match headers.get("authorization").map(HeaderValue::as_bytes) {
-        Some(b"Basic dXNlcjpzZWNyZXQ=") => Json(json!({ "token": registry.token })).into_response(),
+        Some(b"Basic dXNlcjpzZWNyZXQ=") => {
+            let answer: serde_json::Map<String, Value> =
+                registry.token_names.iter().map(|name| ((*name).to_owned(), json!(registry.token))).collect();
+            Json(answer).into_response()
+        }
         _ => Status::UNAUTHORIZED.into_response(),
     }
 }
@@ -86,7 +98,7 @@ async fn a_component_is_pulled_and_told_by_its_digests() {
     let component = b"a component, as far as a registry cares".to_vec();
     let manifest = manifest(&component, "application/wasm");
     let (expected, digest) = (component.clone(), hexadecimal(manifest.to_string().as_bytes()));
-    let host = serve(|base| Registry { manifest, component, token: None, base }).await;
+    let host = serve(|base| Registry::open(manifest, component, base)).await;
     let (found, heard) = pulled(&format!("oci://{host}/acme/split:1.0.0"), &options(1_000)).await.expect("it is there");
     assert_eq!((found.component, &found.manifest_digest), (Bytes::from(expected), &digest));
     assert_eq!(heard.last(), Some(&(39, 39)));
@@ -105,7 +117,7 @@ async fn a_component_is_pulled_and_told_by_its_digests() {
 async fn a_registry_that_lies_is_found_out() {
     let component = b"what was promised".to_vec();
     let kinds = manifest(&component, "application/vnd.oci.image.layer.v1.tar+gzip");
-    let host = serve(|base| Registry { manifest: kinds, component, token: None, base }).await;
+    let host = serve(|base| Registry::open(kinds, component, base)).await;
     let refused = pulled(&format!("oci://{host}/acme/split:1.0.0"), &options(1_000)).await.expect_err("a container");
     assert!(refused.to_string().contains("tar+gzip"), "{refused}");
     let refused = pulled(&format!("oci://{host}/acme/endless:1.0.0"), &options(1_000)).await.expect_err("endless");
@@ -113,8 +125,7 @@ async fn a_registry_that_lies_is_found_out() {
 
     for component in [&b"something else...."[..], b"something that is longer than was promised"] {
         let promised = manifest(b"what was promised!", "application/wasm");
-        let host =
-            serve(|base| Registry { manifest: promised, component: component.to_vec(), token: None, base }).await;
+        let host = serve(|base| Registry::open(promised, component.to_vec(), base)).await;
         let refused =
             pulled(&format!("oci://{host}/acme/split:1.0.0"), &options(1_000)).await.expect_err("other bytes");
         let is_found_out =
@@ -124,16 +135,42 @@ async fn a_registry_that_lies_is_found_out() {
 }
 
 #[tokio::test]
+async fn what_a_registry_says_is_told_shortened() {
+    let long = "x".repeat(100_000);
+    let manifest = manifest(b"", &long);
+    let host = serve(|base| Registry::open(manifest, Vec::new(), base)).await;
+    let refused = pulled(&format!("oci://{host}/acme/split:1.0.0"), &options(1_000)).await.expect_err("no component");
+    assert!(refused.to_string().len() < 1_000, "{} bytes", refused.to_string().len());
+}
+
+/// Docker Hub and others give the same token under both names.
+#[tokio::test]
 async fn a_registry_that_wants_a_token_is_given_one_for_the_login() {
-    let component = b"private".to_vec();
-    let manifest = manifest(&component, "application/wasm");
-    let host = serve(|base| Registry { manifest, component, token: Some("let-me-in"), base }).await;
-    let reference = format!("oci://{host}/acme/split:1.0.0");
-    let refused = pulled(&reference, &options(1_000)).await.expect_err("nobody");
-    assert!(refused.to_string().contains("--username"), "{refused}");
-    let login = Login { username: "user".to_owned(), password: zeroize::Zeroizing::new("secret".to_owned()) };
-    let with_login = PullOptions { login: Some(login), ..options(1_000) };
-    pulled(&reference, &with_login).await.expect("with a login");
+    for token_names in [&["token"][..], &["access_token"], &["token", "access_token"]] {
+        let component = b"private".to_vec();
+        let manifest = manifest(&component, "application/wasm");
+        let private =
+            |base| Registry { token: Some("let-me-in"), token_names, ..Registry::open(manifest, component, base) };
+        let reference = format!("oci://{}/acme/split:1.0.0", serve(private).await);
+        let refused = pulled(&reference, &options(1_000)).await.expect_err("nobody");
+        assert!(refused.to_string().contains("--username"), "{refused}");
+        let login = Login { username: "user".to_owned(), password: zeroize::Zeroizing::new("secret".to_owned()) };
+        let with_login = PullOptions { login: Some(login), ..options(1_000) };
+        pulled(&reference, &with_login).await.unwrap_or_else(|error| panic!("{token_names:?}: {error}"));
+    }
+}
+
+#[tokio::test]
+async fn a_registry_elsewhere_does_not_lead_to_this_machine() {
+    let reference: Reference = "oci://registry.example.com/acme/split:1.0.0".parse().expect("a reference");
+    let options = options(1);
+    let mut session = Session::new(&reference, &options).expect("a client");
+    for realm in ["http://127.0.0.1:9/token", "https://localhost/token", "http://[::1]:9/token"] {
+        let challenge = HeaderValue::try_from(format!("Bearer realm=\"{realm}\"")).expect("a header");
+        let headers = HeaderMap::from_iter([(header::WWW_AUTHENTICATE, challenge)]);
+        let refused = session.log_in(&headers).await.expect_err(realm);
+        assert!(matches!(refused, PullError::LeadsHere { .. }), "{realm}: {refused}");
+    }
 }
 
 #[tokio::test]

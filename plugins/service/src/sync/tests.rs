@@ -145,6 +145,17 @@ fn a_call_does_so_many_pages_and_the_next_goes_on() {
 }
 
 #[test]
+fn a_call_stays_within_what_it_may_do_with_records_however_many_pages_it_may_read() {
+    let many: Vec<(u64, usize)> =
+        (1..=600).map(|number| (number, usize::try_from(number).expect("a number"))).collect();
+    serve_issues(&many);
+    let (summary, _) = call(&Plan { pages_max: u32::MAX, ..plan() });
+    assert!(!summary.complete && summary.pages as usize == ELEMENTS_ENOUGH / 2, "{summary:?}");
+    while !call(&Plan { pages_max: u32::MAX, ..plan() }).0.complete {}
+    assert_eq!(fake::collection("issues").keys().len(), 600);
+}
+
+#[test]
 fn an_issue_that_moves_while_pages_are_read_lets_no_other_be_passed_over() {
     let shelf = serve_issues(&[(1, 1), (2, 2), (3, 3), (4, 4)]);
     let small = Plan { pages_max: 1, ..plan() };

@@ -7,10 +7,8 @@ use std::{
     time::SystemTime,
 };
 
-use crate::BuildError;
+use crate::{BuildError, cargo::BUILD_DIR};
 
-/// The folder to use instead of a project's own: for machines that build many projects.
-const VARIABLE: &str = "TRELLIS_BUILD_DIR";
 /// The file that makes a folder a project.
 const PROJECT: &str = "trellis.toml";
 /// Components kept of one plugin. 4: whoever goes back and forth between two states of it need not wait.
@@ -29,7 +27,7 @@ pub(crate) struct BuildFolder(PathBuf);
 impl BuildFolder {
     /// The folder `.trellis` of the project in which a plugin lies; that of the plugin itself if it lies in none.
     pub fn of(plugin: &Path) -> Self {
-        let named = env::var_os(VARIABLE).filter(|path| !path.is_empty());
+        let named = env::var_os(BUILD_DIR).filter(|path| !path.is_empty());
         Self(named.map_or_else(|| default_for(plugin), PathBuf::from))
     }
 

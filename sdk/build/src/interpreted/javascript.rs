@@ -142,9 +142,9 @@ fn npm(folder: &Path, arguments: &[&str]) -> Result<steps::Ended, BuildError> {
 }
 
 impl Recipe {
-    /// The versions of all that the component is made with.
-    pub fn versions(&self) -> &'static str {
-        self.engine.tools().lock
+    /// All that the component is made with, by its versions.
+    pub fn made_with(&self) -> Vec<&'static str> {
+        vec![self.engine.tools().lock, DRIVER]
     }
 
     /// Installs the tools; answers in which folder.
@@ -162,8 +162,8 @@ impl Recipe {
             folder::write(&at.join("package-lock.json"), tools.lock)?;
             folder::write(&at.join("componentize.mjs"), DRIVER)?;
             let failure = |output| BuildError::ToolsNotInstalled { language: "JavaScript", installer: "npm", output };
-            // Not `ci`: that wants optional parts of other platforms in the lock, which no registry has.
-            npm(at, &["install", "--ignore-scripts", "--no-audit", "--no-fund"])?.or(failure).map(drop)
+            // What the lock has, checked by its digests, and nothing else.
+            npm(at, &["ci", "--ignore-scripts", "--no-audit", "--no-fund"])?.or(failure).map(drop)
         })
     }
 
@@ -174,7 +174,7 @@ impl Recipe {
             npm(making.source, &["run", "build"])?.or(failed)?;
         }
         let mut node = cargo::tool("node", making.source);
-        node.env("NO_COLOR", "1").arg(making.tools.join("componentize.mjs")).arg(self.engine.tools().name);
+        node.env("NO_COLOR", "1").arg(making.tools.join("componentize.mjs"));
         node.arg(making.source.join(&self.main)).arg(making.wit).arg(&self.world).arg(making.output);
         let ended = steps::run(&mut node, |program| BuildError::NodeMissing { program })?;
         ended.or(failed).map(drop)

@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use self::{folder::BuildFolder, wit::WIT_DIGEST_LABEL};
+use self::{folder::BuildFolder, wit::WIT};
 use crate::{BuildError, BuildProgress, BuiltPlugin};
 
 /// Longest name of a plugin, in bytes, as a host has it.
@@ -84,7 +84,8 @@ impl Package {
         let home = BuildFolder::of(&self.folder);
         // Another process may be installing the same tools, or making the same component.
         let _alone = home.enter()?;
-        let digest = sources::digest(&self.folder, &[self.recipe.versions(), WIT_DIGEST_LABEL])?;
+        let made_with = [self.recipe.made_with(), vec![WIT]].concat();
+        let digest = sources::digest(&self.folder, &made_with)?;
         let wasm_path = home.component(&self.name, &digest);
         progress(BuildProgress::Started { workspace: &self.folder, packages: &[&self.name] });
         let fresh = wasm_path.is_file();
@@ -129,10 +130,10 @@ impl Package {
 
 impl Recipe {
     /// Which tools, in which versions: a component made with others is another one.
-    fn versions(&self) -> &'static str {
+    fn made_with(&self) -> Vec<&'static str> {
         match self {
-            Self::JavaScript(recipe) => recipe.versions(),
-            Self::Python(recipe) => recipe.versions(),
+            Self::JavaScript(recipe) => recipe.made_with(),
+            Self::Python(recipe) => recipe.made_with(),
         }
     }
 }

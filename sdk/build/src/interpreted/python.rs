@@ -130,9 +130,9 @@ fn pip(at: &Path, wanted: &[OsString]) -> Result<steps::Ended, BuildError> {
 }
 
 impl Recipe {
-    /// The versions of all that the component is made with.
-    pub fn versions(&self) -> &'static str {
-        TOOLS
+    /// All that the component is made with, by its versions.
+    pub fn made_with(&self) -> Vec<&'static str> {
+        vec![TOOLS]
     }
 
     /// Installs the tools; answers in which folder.

@@ -27,7 +27,7 @@ const FILES: [(&str, &str); 11] = files![
 ];
 
 /// What of the WIT can change a component that is built by this program; what it imports of WASI has fixed versions.
-pub(super) const WIT_DIGEST_LABEL: &str = FILES[0].1;
+pub(super) const WIT: &str = FILES[0].1;
 
 /// Writes the WIT into the build folder, unless it is there; answers where.
 pub(super) fn write(home: &BuildFolder) -> Result<PathBuf, BuildError> {

@@ -31,6 +31,9 @@ impl Plugin {
             let bytes = stored.value.as_str().map_or_else(|| stored.value.to_string(), str::to_owned);
             plugin = plugin.storage(&stored.store, &stored.key, bytes);
         }
+        for stored in &node.records {
+            plugin = plugin.records(&stored.collection, [(stored.key.as_str(), stored.data.clone())]);
+        }
         for (request, replies) in in_turn(&node.http) {
             let (method, url) = request.split_once(' ').unwrap_or((request, ""));
             plugin = plugin.http_mock(method, url, replies);
@@ -40,7 +43,12 @@ impl Plugin {
         plugin.call_once(&inputs)
     }
 
+    #[track_caller]
     fn as_of(&self, fixture: &Fixture, node: &FixtureNode) -> Self {
+        let records = match self.records.copy_with(&fixture.collections) {
+            Ok(records) => records,
+            Err(faults) => panic!("a collection of the fixture cannot be used: {faults}"),
+        };
         let of_event: Vec<(String, String)> =
             fixture.attributes.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         Self {
@@ -60,7 +68,7 @@ impl Plugin {
             mocks: self.mocks.clone(),
             storage: Arc::new(self.storage.copy()),
             stores: self.stores.clone(),
-            records: self.records.copy(),
+            records,
             grids: self.grids.iter().chain(&node.grants.emit).cloned().collect(),
             credentials: self.credentials.clone(),
             readable: self.readable.clone(),

@@ -9,7 +9,7 @@ use super::help::leaves;
 use crate::support::{Account, PROGRAM, Stage, action, guest, project, scratch, without_settings};
 
 /// Commands that are tried elsewhere, or print nothing that a program reads: why.
-const NOT_TRIED: [(&str, &str); 10] = [
+const NOT_TRIED: [(&str, &str); 9] = [
     ("completions", "prints what a shell reads"),
     ("dev", "runs until it is stopped"),
     ("deploy", "builds a project"),
@@ -18,7 +18,6 @@ const NOT_TRIED: [(&str, &str); 10] = [
     ("new", "writes files"),
     ("plugin build", "builds a crate"),
     ("plugin pull", "needs a registry"),
-    ("logs", "follows runs"),
     ("serve", "runs until it is stopped"),
 ];
 
@@ -77,6 +76,9 @@ async fn what_prints_data_prints_json() {
     account.deploy(&store).await;
     account.deploy(&project("shop", &json!({ "same": node("[.]") }))).await;
     let run = account.run("shop", &json!(1)).await["run"].as_str().expect("a run").to_owned();
+    let log = action(&json!({ "do": "log", "message": "a line", "times": 1 }));
+    account.deploy(&project("talks", &json!({ "log": log }))).await;
+    let talking = account.run("talks", &json!(1)).await["run"].as_str().expect("a run").to_owned();
     let dead = account.start("broken", &json!(1)).await;
     assert_eq!(account.ended(&dead).await["state"], "dead");
     assert!(
@@ -94,6 +96,7 @@ async fn what_prints_data_prints_json() {
         tried("runs", &[]),
         tried("run show", &[&run]),
         tried("run watch", &[&run]),
+        tried("logs", &[&talking]),
         tried("revisions", &["--project", "shop"]),
         tried("rollback", &["--project", "shop"]),
         tried("run export", &[&run]),

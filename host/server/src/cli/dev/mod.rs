@@ -32,7 +32,7 @@ use super::{
     connection::SavedConnection,
     deploy::{Deployed, DeployedTrigger, deploy},
     failure::{CommandResult, Failure},
-    output::{Exit, Output},
+    output::{Exit, Output, pasted},
     progress::Progress,
     send::{self, Accepted},
     serve,
@@ -239,7 +239,7 @@ impl Workshop<'_> {
         let url =
             trigger.url.parse().map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", trigger.url)))?;
         output.note(&format!("{method} {}", trigger.url))?;
-        let accepted: Accepted = self.client.send_raw(method, url, Bytes::from(body)).await?;
+        let accepted: Accepted = self.client.send_event(method, url, Bytes::from(body), None).await?;
         output.note(&format!("202 {}", accepted.run))?;
         send::wait_and_show(self.client, &accepted.run, RUN_TIMEOUT, output, self.progress).await
     }
@@ -266,7 +266,7 @@ impl Workshop<'_> {
             };
             match outcome {
                 Ok(deployed) => {
-                    output.note(&self.greeting(settings, &deployed, &auths))?;
+                    output.show(&deployed, |deployed| self.greeting(settings, deployed, &auths))?;
                     missing = None;
                 }
                 Err(failure) => {
@@ -305,8 +305,8 @@ impl Workshop<'_> {
                 .filter(|event| event.trigger == trigger.name)
                 .map(|event| self.dir.join(&event.file).display().to_string());
             let method = trigger.methods.first().map_or("POST", String::as_str);
-            let body = file.map_or_else(|| "'{}'".to_owned(), |file| format!("@{file}"));
-            let hook = self.hook(deployed, trigger);
+            let body = file.map_or_else(|| "{}".to_owned(), |file| format!("@{file}"));
+            let hook = pasted(self.hook(deployed, trigger).as_str());
             let token = match auths.get(&trigger.name) {
                 Some(TriggerAuth::None) => String::new(),
                 Some(TriggerAuth::Signature(_)) => {
@@ -316,7 +316,8 @@ impl Workshop<'_> {
                 Some(TriggerAuth::Token) | None => format!("  -H 'Authorization: Bearer {}' \\\n", self.client.token()),
             };
             text.push_str(&format!(
-                "\ncurl -X {method} {hook} \\\n{token}  -H 'Content-Type: application/json' -d {body}\n",
+                "\ncurl -X {method} {hook} \\\n{token}  -H 'Content-Type: application/json' -d {}\n",
+                pasted(&body),
             ));
         }
         text.push_str("\nwatching for changes; Ctrl-C stops\n");

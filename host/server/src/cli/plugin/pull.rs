@@ -150,6 +150,7 @@ impl From<PullError> for Failure {
             PullError::Refused { status, .. } if status.is_server_error() => Exit::Unavailable,
             PullError::NotFound(_) => Exit::NotFound,
             PullError::Plain(_)
+            | PullError::LeadsHere { .. }
             | PullError::Unauthorized(_)
             | PullError::Refused { .. }
             | PullError::TooLarge { .. }

@@ -10,7 +10,7 @@ use super::{
     super::{
         connection::ConnectionArgs,
         failure::{CommandResult, Failure},
-        output::{Exit, Output, Table, printable, printable_lines},
+        output::{Exit, Output, Table, more, printable, printable_lines},
     },
     component,
 };
@@ -101,8 +101,7 @@ pub async fn list(args: &LsArgs, output: &mut Output) -> CommandResult {
             let summary = plugin.description.summary.lines().next().unwrap_or_default();
             table.row([&plugin.name, &plugin.version, &size, &plugin.created_at, yanked, summary]);
         }
-        let more = page.next.as_ref().map(|next| format!("more: --after {next}\n")).unwrap_or_default();
-        format!("{table}{more}")
+        format!("{table}{}", more(page.next.as_deref()))
     })?;
     Ok(())
 }
