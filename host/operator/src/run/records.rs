@@ -148,7 +148,7 @@ impl Records for CallRecords {
             }
             QueryAnswer::NotDeclared(index) => {
                 return Err(RecordsFailed::NotReady(format!(
-                    "index `{index}` of collection `{collection}` is not declared any more; the run is of an earlier revision"
+                    "index `{index}` of collection `{collection}` is not declared as it is in this run's revision any more; replay the run on the current one"
                 )));
             }
         };
