@@ -56,6 +56,17 @@ async fn a_new_index_is_built_over_what_is_there_and_a_dropped_one_is_cleared_aw
     .await;
     assert_eq!(stage.database.number("select count(*) from record_index").await, 1_201);
     assert_eq!(found(&account, "shop", &[("filter", r#"{"n":false}"#)]).await.len(), 600);
+    // Records that nobody writes keep nothing of indexes that are gone.
+    manifest["collections"]["things"] = json!({ "indexes": { "n": "/n" } });
+    account.deploy(&manifest).await;
+    eventually("it is built", async || {
+        let ready =
+            stage.database.number("select count(*) from collection_index where is_ready and pointer = '/n'").await;
+        (ready == 1).then_some(())
+    })
+    .await;
+    let most = "select max(cardinality(index_ids))::bigint from record";
+    assert_eq!(stage.database.number(most).await, 1);
 
     // A collection that is not declared any more is read by key, and takes no new records.
     manifest["collections"] = json!({});
