@@ -18,7 +18,10 @@ use std::{
 
 use serde_json::value::RawValue;
 
-use super::{Inputs, LogLine, NodeResult, NodeState, Outputs, Progress, Reason, ReasonKind, progress::{room_beside, skipped}};
+use super::{
+    Inputs, LogLine, NodeResult, NodeState, Outputs, Progress, Reason, ReasonKind,
+    progress::{room_beside, skipped},
+};
 use crate::{
     manifest::Target,
     plan::{PlannedEach, PlannedNode},
