@@ -7,6 +7,8 @@
 //!
 //! Knows nothing of where runs are kept.
 
+use std::collections::HashSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -60,27 +62,62 @@ pub fn is_replay(event: &Event) -> bool {
 /// Not kept are nodes that `plan` does not know, and those of which it needs a port that they never had: `before`, the plan
 /// of the old run, took nothing from that port, and nothing was emitted to it. They are called.
 pub fn kept_results(results: Vec<NodeResult>, plan: &GridPlan, before: Option<&GridPlan>) -> Vec<NodeResult> {
+    let has_ports = |result: &NodeResult| {
+        ports_taken(plan, &result.node).all(|port| {
+            result.outputs.contains_key(port)
+                || before.is_some_and(|before| ports_taken(before, &result.node).any(|taken| taken == port))
+        })
+    };
     let is_kept = |result: &NodeResult| {
         result.state == NodeState::Succeeded
             && plan.nodes.iter().any(|node| node.name == result.node)
-            && ports_taken(plan, &result.node).all(|port| {
-                result.outputs.contains_key(port)
-                    || before.is_some_and(|before| ports_taken(before, &result.node).any(|taken| taken == port))
-            })
+            && has_ports(result)
     };
-    results.into_iter().filter_map(|result| if is_kept(&result) { Some(result) } else { begun(result, plan) }).collect()
+    let kept: HashSet<String> = results.iter().filter(|one| is_kept(one)).map(|one| one.node.clone()).collect();
+    let is_same_array = |node: &str| {
+        let array = array_from(plan, node);
+        array.is_some_and(|(from, origin)| {
+            from.is_none_or(|from| kept.contains(from))
+                && before.is_none_or(|before| array_from(before, node) == Some((from, origin)))
+        })
+    };
+    let of_result = |result: NodeResult| match is_kept(&result) {
+        true => Some(result),
+        false => begun(result, is_kept, is_same_array),
+    };
+    results.into_iter().filter_map(of_result).collect()
 }
 
-/// What is kept of a node with `each` that has not come to its end: the elements that succeeded. Should its array have another
-/// length by then, the run forgets them.
-fn begun(result: NodeResult, plan: &GridPlan) -> Option<NodeResult> {
-    let is_mapped = plan.nodes.iter().any(|node| node.name == result.node && node.each.is_some());
-    let elements: Vec<NodeResult> =
-        result.elements.into_iter().filter(|element| element.state == NodeState::Succeeded).collect();
-    let elements_total = result.elements_total.filter(|_| is_mapped && !elements.is_empty())?;
+/// What is kept of a node with `each` that has not come to its end: the elements that succeeded. Nothing of one that has,
+/// because what its elements emitted is in its own outputs alone; and nothing where the array comes from elsewhere, or from
+/// a node that is called again. Should it have another length all the same, the run forgets them.
+fn begun(
+    result: NodeResult,
+    is_kept: impl Fn(&NodeResult) -> bool,
+    is_same_array: impl Fn(&str) -> bool,
+) -> Option<NodeResult> {
+    if result.state == NodeState::Succeeded || !is_same_array(&result.node) {
+        return None;
+    }
+    let elements: Vec<NodeResult> = result.elements.into_iter().filter(is_kept).collect();
+    let elements_total = result.elements_total.filter(|_| !elements.is_empty())?;
     let attempts = elements.iter().map(|element| element.attempts).sum();
     let shell = NodeResult::new(&result.node, NodeState::Pending);
     Some(NodeResult { attempts, elements_total: Some(elements_total), elements, ..shell })
+}
+
+/// Where the array of a node with `each` comes from: of which node, if it is one's, and what it is there.
+fn array_from<'p>(plan: &'p GridPlan, name: &str) -> Option<(Option<&'p str>, String)> {
+    let node = plan.nodes.iter().find(|node| node.name == name)?;
+    let each = node.each.as_ref()?;
+    let input = node.inputs.iter().find(|input| input.port == each.input)?;
+    Some(match &input.origin {
+        PlannedOrigin::Event { pointer } => (None, format!("event#{pointer}")),
+        PlannedOrigin::Literal(json) => (None, json.to_string()),
+        PlannedOrigin::Port { node, port, pointer } => {
+            (Some(plan.nodes[*node].name.as_str()), format!("{port}#{pointer}"))
+        }
+    })
 }
 
 /// The ports of a node that others take their inputs from.
@@ -147,7 +184,42 @@ mod tests {
         let kept = kept_results(vec![failed.clone()], &mapped, Some(&mapped));
         assert_eq!((kept[0].state, kept[0].elements_total, kept[0].elements.len()), (NodeState::Pending, Some(3), 1));
         assert_eq!(kept[0].elements[0].element, Some(0));
-        assert!(kept_results(vec![failed], &grid(CHAIN), None).is_empty(), "the node is no longer mapped");
+        assert!(kept_results(vec![failed.clone()], &grid(CHAIN), None).is_empty(), "the node is no longer mapped");
+        let elsewhere = grid(&CHAIN.replace("\"event\" }", "\"event#/others\" }, each = true"));
+        assert!(kept_results(vec![failed], &elsewhere, Some(&mapped)).is_empty(), "it is another array");
+    }
+
+    /// A list, a node over it, and one behind that.
+    const MAPPED: &str = "a = { plugin = \"p\", inputs = { in = \"event\" } }\n\
+                          b = { plugin = \"p\", inputs = { in = \"a.out\" }, each = true }\n\
+                          c = { plugin = \"p\", inputs = { in = \"b.out\" } }\n";
+
+    /// `b` with two elements, which have emitted to these ports.
+    fn mapped(state: NodeState, ports: &[&str]) -> NodeResult {
+        let element = |number| NodeResult { element: Some(number), ..succeeded("b", ports) };
+        let elements = vec![element(0), element(1)];
+        NodeResult { elements_total: Some(3), elements, ..NodeResult::new("b", state) }
+    }
+
+    #[test]
+    fn a_mapped_node_that_lacks_a_port_now_needed_is_called_again_with_all_its_elements() {
+        let (before, now) = (grid(MAPPED), grid(&MAPPED.replace("b.out", "b.rare")));
+        // What its elements have emitted is in its own outputs alone.
+        let whole = NodeResult { outputs: succeeded("b", &["out"]).outputs, ..mapped(NodeState::Succeeded, &[]) };
+        let results = vec![succeeded("a", &["out"]), whole];
+        assert_eq!(names(&kept_results(results.clone(), &before, Some(&before))), ["a", "b"]);
+        assert_eq!(names(&kept_results(results, &now, Some(&before))), ["a"]);
+        let begun = vec![succeeded("a", &["out"]), mapped(NodeState::Failed, &["out"])];
+        assert_eq!(names(&kept_results(begun.clone(), &before, Some(&before))), ["a", "b"]);
+        assert_eq!(names(&kept_results(begun, &now, Some(&before))), ["a"]);
+    }
+
+    #[test]
+    fn elements_of_an_array_that_is_made_anew_are_called_again() {
+        let (before, now) = (grid(MAPPED), grid(&MAPPED.replace("a.out", "a.rare")));
+        let begun = vec![succeeded("a", &["out"]), mapped(NodeState::Failed, &["out"])];
+        assert!(kept_results(begun.clone(), &now, Some(&before)).is_empty(), "`a` is called for another port");
+        assert!(kept_results(begun[1..].to_vec(), &before, None).is_empty(), "`a` had not succeeded");
     }
 
     #[test]

@@ -14,8 +14,8 @@ use serde_json::value::RawValue;
 
 pub use self::{
     elements::{ELEMENT_LOGS_BYTES_MAX, ElementLimits, Step},
-    identity::{call_attributes, idempotency_key},
-    progress::{Inputs, Progress},
+    identity::{call_attributes, event_attributes, idempotency_key},
+    progress::{CALLS_AT_ONCE_MAX, Inputs, Progress},
     recorded::{RecordedCall, RecordedRun, Uncalled},
     target_wait::TargetWait,
 };

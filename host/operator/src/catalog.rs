@@ -184,38 +184,51 @@ impl Catalog {
         loop {
             let page = self.database.current_revisions(after, &known, PAGE_PROJECTS).await?;
             let Some(last) = page.last().map(|stored| stored.id) else { return Ok(()) };
-            drop(self.adopt(&page).await?);
+            self.adopt(&page).await?;
             self.newest.fetch_max(last.0, Ordering::AcqRel);
             after = last;
         }
     }
 
-    /// Makes a revision that was just deployed the current one of its project. Returns which targets take more by it.
+    /// Makes a revision that was deployed the current one of its project, unless a later one is.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub async fn adopt_deployed(&self, account: AccountId, id: RevisionId) -> Result<Vec<RaisedRate>, StoreError> {
+    pub async fn adopt_deployed(&self, account: AccountId, id: RevisionId) -> Result<(), StoreError> {
         match self.database.revision(account, id).await? {
             Some(stored) => self.adopt(&[stored]).await,
-            None => Ok(Vec::new()),
+            None => Ok(()),
         }
     }
 
-    async fn adopt(&self, revisions: &[Revision]) -> Result<Vec<RaisedRate>, StoreError> {
-        let mut raised = Vec::new();
+    /// Which targets take more by a revision than by the former one.
+    ///
+    /// # Errors
+    /// See [`CatalogError`].
+    pub async fn raised(
+        &self,
+        account: AccountId,
+        former: RevisionId,
+        revision: RevisionId,
+    ) -> Result<Vec<RaisedRate>, CatalogError> {
+        let (former, now) = (self.revision(account, former).await?, self.revision(account, revision).await?);
+        Ok(former.targets.iter().filter_map(|former| raised(former, &now)).collect())
+    }
+
+    async fn adopt(&self, revisions: &[Revision]) -> Result<(), StoreError> {
         let plugins = self.plugins(revisions).await?;
         for stored in revisions {
             match load(stored, &plugins, self.has_keys) {
-                Ok(loaded) => raised.extend(self.make_current(stored, loaded)),
+                Ok(loaded) => self.make_current(stored, loaded),
                 Err(error) => {
                     tracing::error!(project = stored.project_name, revision = %stored.id, %error, "a project was not loaded");
                 }
             }
         }
-        Ok(raised)
+        Ok(())
     }
 
-    fn make_current(&self, stored: &Revision, loaded: Arc<LoadedRevision>) -> Vec<RaisedRate> {
+    fn make_current(&self, stored: &Revision, loaded: Arc<LoadedRevision>) {
         if !loaded.is_servable {
             tracing::error!(
                 project = loaded.project_name, revision = %loaded.id,
@@ -223,7 +236,7 @@ impl Catalog {
             );
         }
         self.keep(&loaded);
-        let raised = self.adopt_targets(&loaded);
+        self.adopt_targets(&loaded);
         let names = (stored.account_name.clone(), stored.project_name.clone());
         let mut current = self.current.entry(names).or_insert_with(|| Arc::clone(&loaded));
         // Two deployments at once may be loaded in any order: the later one stays.
@@ -232,17 +245,14 @@ impl Catalog {
         }
         drop(current);
         self.changed.notify_one();
-        raised
     }
 
-    fn adopt_targets(&self, loaded: &LoadedRevision) -> Vec<RaisedRate> {
+    fn adopt_targets(&self, loaded: &LoadedRevision) {
         let mut current =
             self.targets.entry(loaded.project).or_insert_with(|| (loaded.id, Arc::clone(&loaded.targets)));
-        if current.0 >= loaded.id {
-            return Vec::new();
+        if current.0 < loaded.id {
+            *current = (loaded.id, Arc::clone(&loaded.targets));
         }
-        let (_, former) = std::mem::replace(&mut *current, (loaded.id, Arc::clone(&loaded.targets)));
-        former.iter().filter_map(|former| raised(former, loaded)).collect()
     }
 
     /// The plugins of some revisions, with one statement.

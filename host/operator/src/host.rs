@@ -1,5 +1,6 @@
 //! One host: all tasks of the heart, started in order and stopped in order.
 
+mod deployed;
 mod listener;
 
 use std::{sync::Arc, time::Duration};
@@ -10,7 +11,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trellis_engine::Engine;
-use trellis_model::{AccountId, RevisionId, RunId, Shard, call_limits::CallLimits, run_limits::RunLimits};
+use trellis_model::{AccountId, RunId, Shard, call_limits::CallLimits, run_limits::RunLimits};
 use trellis_store::{Database, StoreError, notices::Notice};
 
 use self::listener::Listener;
@@ -18,7 +19,7 @@ use crate::{
     call_budgets::CallBudgets,
     cancellations::Cancellations,
     canceller::Canceller,
-    catalog::{Catalog, RaisedRate},
+    catalog::Catalog,
     claims::Claims,
     clock::Clock,
     committer::Committer,
@@ -30,7 +31,7 @@ use crate::{
     outbox::Outbox,
     preparer::Preparer,
     run::{
-        Callee, Conflicts, RunContext, Suspects, move_up,
+        Callee, Conflicts, RunContext, Suspects,
         shadow::{ShadowLimits, Shadows},
     },
     run_ids::RunIds,
@@ -336,34 +337,6 @@ impl Host {
 
     pub fn shard_count(&self) -> usize {
         self.lease.holdings().len()
-    }
-
-    /// A project was deployed through this host: serve it, and tell the others.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`].
-    pub async fn deployed(&self, account: AccountId, revision: RevisionId) -> Result<(), StoreError> {
-        self.indexes_declared.notify_one();
-        let raised = self.catalog.adopt_deployed(account, revision).await?;
-        let told = self.database.notify(&[Notice::Deployed(account, revision)]).await;
-        self.wakeups.tell(Message::LookAtDue).await;
-        if !raised.is_empty() {
-            self.move_up(account, revision, raised);
-        }
-        told
-    }
-
-    /// Beside whoever deployed: thousands of runs may wait for a target, and the project is served already.
-    fn move_up(&self, account: AccountId, revision: RevisionId, raised: Vec<RaisedRate>) {
-        let (database, wakeups) = (self.database.clone(), self.wakeups.clone());
-        tokio::spawn(async move {
-            move_up(&database, &raised).await;
-            // Whoever hears of it looks at when the next job is due, which is sooner than it was.
-            wakeups.tell(Message::LookAtDue).await;
-            if let Err(error) = database.notify(&[Notice::Deployed(account, revision)]).await {
-                tracing::warn!(%account, %error, "other hosts were not told of runs that moved up");
-            }
-        });
     }
 
     /// An account's limits or its spread were changed through this host: heed them, and tell the others, as far as the

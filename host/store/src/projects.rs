@@ -49,7 +49,11 @@ pub struct NewRevision<'a> {
 /// What has become of a deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deployment {
-    Made(RevisionId),
+    Made {
+        revision: RevisionId,
+        /// The one that was current until then.
+        former: Option<RevisionId>,
+    },
     /// The current revision has this manifest and these plugins already.
     Unchanged(RevisionId),
     /// The project would be new, and its account has as many as it may have.
@@ -73,9 +77,9 @@ impl Database {
             return Ok(Deployment::TooMany);
         };
         // The project is held: nobody makes another revision current meanwhile.
-        let same: Option<i64> = sqlx::query_scalar(
-            "select r.id from project p join revision r on r.id = p.current_revision_id
-             where p.account_id = $1 and p.id = $2 and r.manifest = $3 and r.plugins = $4",
+        let former: Option<(i64, bool)> = sqlx::query_as(
+            "select r.id, r.manifest = $3 and r.plugins = $4
+             from project p join revision r on r.id = p.current_revision_id where p.account_id = $1 and p.id = $2",
         )
         .bind(account.0)
         .bind(project.0)
@@ -83,7 +87,7 @@ impl Database {
         .bind(&plugins)
         .fetch_optional(&mut *transaction)
         .await?;
-        if let Some(same) = same {
+        if let Some((same, true)) = former {
             return Ok(Deployment::Unchanged(RevisionId(same)));
         }
         let revision: i64 = sqlx::query_scalar(
@@ -109,7 +113,8 @@ impl Database {
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
-        Ok(Deployment::Made(RevisionId(revision)))
+        let former = former.map(|(former, _)| RevisionId(former));
+        Ok(Deployment::Made { revision: RevisionId(revision), former })
     }
 
     pub async fn project(&self, account: AccountId, name: &str) -> Result<Option<Project>> {

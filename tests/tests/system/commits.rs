@@ -103,7 +103,7 @@ impl Scene {
 }
 
 fn put(key: &str, value: &str, ttl: Option<Duration>) -> Write {
-    let kind = WriteKind::Put { value: value.as_bytes().to_vec(), ttl };
+    let kind = WriteKind::Put { value: value.as_bytes().into(), ttl };
     Write { store: "s".to_owned(), key: key.to_owned(), kind }
 }
 

@@ -21,6 +21,19 @@ async fn revisions(account: &Account) -> Vec<Value> {
 }
 
 #[tokio::test]
+async fn a_deployment_that_was_made_and_not_told_is_served_once_it_is_sent_again() {
+    let stage = Stage::with(|plan| plan.fault("deployment-not-adopted=off@1")).await;
+    let account = stage.account("acme").await;
+    account.upload("json-map").await;
+    let shop = says("shop", "one", None);
+    let told = account.api.put("/v1/projects/shop", &shop).await;
+    assert!(told.status >= 500, "{told:?}");
+    let again = account.api.put("/v1/projects/shop", &shop).await.expect(200);
+    assert_eq!(again["is_unchanged"], json!(true), "{again:#}");
+    account.send("shop", &json!(1)).await.expect(202);
+}
+
+#[tokio::test]
 async fn a_deployment_says_what_it_changes_and_can_be_taken_back() {
     let stage = Stage::new().await;
     let account = stage.account("acme").await;

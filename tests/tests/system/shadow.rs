@@ -23,7 +23,9 @@ fn shop(outside: &Outside, expression: &str) -> Value {
         "grants": grants(outside),
     });
     let late = json!({ "plugin": "json-map", "inputs": { "in": "event#/nothing" }, "config": { "expression": "." } });
-    let mut shop = project("shop", &json!({ "sum": sum(expression), "note": note, "ask": ask, "late": late }));
+    let echo = action(&json!({ "do": "echo" }));
+    let nodes = json!({ "sum": sum(expression), "echo": echo, "note": note, "ask": ask, "late": late });
+    let mut shop = project("shop", &nodes);
     shop["grids"]["other"] = json!({ "nodes": { "same": sum(".") } });
     shop
 }
@@ -58,6 +60,7 @@ async fn a_candidate_is_tried_and_nothing_of_it_takes_effect() {
     let same = diff(&account, &run, &json!({})).await;
     assert_eq!(node(&same, "sum")["changes"], json!([]), "{same:#}");
     assert_eq!(node(&same, "sum")["plugin"], format!("json-map@{}", guest("json-map").version));
+    assert_eq!(node(&same, "echo")["changes"], json!([]), "it is told the same of the event: {same:#}");
     let note = node(&same, "note");
     assert_eq!((&note["withheld"]["writes"], &note["withheld"]["events"]), (&json!(1), &json!(1)), "{same:#}");
     let ask = node(&same, "ask");
@@ -217,6 +220,7 @@ async fn a_run_is_exported_without_secrets_as_it_was_called() {
     assert_eq!((pick.config.clone(), pick.limits.wall_ms), (json!({ "expression": ".told" }), 2_000));
     assert_eq!(pick.plugin.name, "json-map");
     assert_eq!(fixture.attributes["trigger"], "events");
+    assert_eq!(fixture.attributes["received-at"], fixture.accepted_at, "as the plugin was told");
     assert!(fixture.accepted_at.ends_with('Z'), "{}", fixture.accepted_at);
 
     let one = command(&account, &["run", "export", &run, "--node", "reads"]).await;

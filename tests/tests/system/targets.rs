@@ -187,6 +187,30 @@ async fn runs_that_wait_for_a_target_move_up_when_its_rate_is_raised_and_keep_th
 }
 
 #[tokio::test]
+async fn runs_move_up_also_if_whoever_deployed_was_told_that_the_database_did_not_answer() {
+    let outside = Outside::start().await;
+    let stage = Stage::facing(&outside).await;
+    let account = stage.account("acme").await;
+    let limits = |rate: u32| json!({ "rate": rate, "per": "10m", "wait_max": "0s" });
+    account.deploy(&calling(&outside, "POST", "/shop", &limits(1))).await;
+    account.run("calls", &json!(0)).await;
+    start(&account, 4).await;
+    eventually("all the others wait", async || (waiting(&stage.database).await == 4).then_some(())).await;
+
+    let plan = HostPlan::on(&stage.database.url).allow(&outside).fault("deployment-not-adopted=off@1");
+    let host = plan.start().await;
+    let other = account.at(&host);
+    let raised = calling(&outside, "POST", "/shop", &limits(4));
+    let told = other.api.put("/v1/projects/calls", &raised).await;
+    assert!(told.status >= 500, "{told:?}");
+    let last = "select (extract(epoch from max(run_at) - now()) / 60)::bigint from job_later";
+    eventually("they move up", async || (8..=10).contains(&stage.database.number(last).await).then_some(())).await;
+    let again = other.api.put("/v1/projects/calls", &raised).await.expect(200);
+    assert_eq!(again["is_unchanged"], json!(true), "{again:#}");
+    assert!((8..=10).contains(&stage.database.number(last).await), "and not twice");
+}
+
+#[tokio::test]
 async fn a_call_that_has_changed_something_waits_where_it_is_or_fails_like_any_other() {
     let outside = Outside::start().await;
     let stage = Stage::facing(&outside).await;

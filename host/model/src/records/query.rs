@@ -111,6 +111,13 @@ impl Query {
         Self { tests: Vec::new(), order: None, order_pointer: None, after: None }
     }
 
+    /// Name and JSON Pointer of every index that is asked.
+    pub fn indexes(&self) -> impl Iterator<Item = (&str, &str)> {
+        let of_tests = self.tests.iter().map(|test| (test.index.as_str(), test.pointer.as_str()));
+        let of_order = self.order.as_ref().zip(self.order_pointer.as_deref());
+        of_tests.chain(of_order.map(|(order, pointer)| (order.index.as_str(), pointer)))
+    }
+
     pub fn is_descending(&self) -> bool {
         self.order.as_ref().is_some_and(|order| order.descending)
     }

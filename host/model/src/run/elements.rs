@@ -18,7 +18,10 @@ use std::{
 
 use serde_json::value::RawValue;
 
-use super::{Inputs, LogLine, NodeResult, NodeState, Outputs, Progress, Reason, ReasonKind, progress::skipped};
+use super::{
+    Inputs, LogLine, NodeResult, NodeState, Outputs, Progress, Reason, ReasonKind,
+    progress::{room_beside, skipped},
+};
 use crate::{
     manifest::Target,
     plan::{PlannedEach, PlannedNode},
@@ -145,6 +148,7 @@ impl Progress {
         if room == 0 {
             return;
         }
+        let room = room.min(room_beside(busy, ready));
         let inputs = match self.inputs(node, event, Some(&each.input)) {
             Ok(inputs) => inputs,
             Err(missing) => return self.results[index] = Some(skipped(node, missing).at(now_ms)),
@@ -245,6 +249,10 @@ impl Progress {
     pub(super) fn set_element(&mut self, node: &PlannedNode, index: usize, mut result: NodeResult) {
         // Only what was called of an array has a result.
         let (Some(each), Some(&total)) = (&node.each, self.arrays.totals.get(&index)) else { return };
+        if result.element.is_none_or(|element| element >= total) {
+            // A roll-back has taken its array back, and the one that was made anew is shorter.
+            return;
+        }
         let shell = self.results[index].get_or_insert_with(|| shell(node, total));
         // The node may have waited for its delay as a whole before.
         shell.elements_total = Some(total);

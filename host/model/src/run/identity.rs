@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+use super::Event;
+use crate::RunId;
+
+/// Tells every call when its run's event was accepted.
+const RECEIVED_ATTRIBUTE: &str = "received-at";
 /// Tells the call of an element its place in the array.
 const ELEMENT_ATTRIBUTE: &str = "element";
 
@@ -11,6 +16,15 @@ pub fn idempotency_key(run: impl fmt::Display, node: &str, element: Option<u32>)
         Some(element) => format!("{run}-{node}.{element}"),
         None => format!("{run}-{node}"),
     }
+}
+
+/// What the calls of a run are told of its event besides the data.
+pub fn event_attributes(event: &Event, run: RunId) -> Vec<(String, String)> {
+    let mut attributes = event.attributes.clone();
+    if let Ok(received_at) = jiff::Timestamp::from_millisecond(run.accepted_at_ms()) {
+        attributes.push((RECEIVED_ATTRIBUTE.to_owned(), format!("{received_at:.3}")));
+    }
+    attributes
 }
 
 /// Those of the event, and which element this is.

@@ -8,9 +8,13 @@ use serde_json::value::RawValue;
 
 use super::{ElementLimits, NodeResult, NodeState, Reason, ReasonKind, Step, elements::Arrays};
 use crate::{
-    manifest::Target,
+    manifest::{EACH_CONCURRENCY_MAX, Target},
     plan::{GridPlan, PlannedInput, PlannedNode, PlannedOrigin},
 };
+
+/// Calls of one run that are made at the same time, at most: each has a copy of its inputs, also while it waits for its place.
+/// As many as a node with `each` may have elements at once, so that one such node is held up by nothing but itself.
+pub const CALLS_AT_ONCE_MAX: usize = EACH_CONCURRENCY_MAX as usize;
 
 /// What the nodes of one run have come to so far, in the order of the plan. Absent: not called yet.
 #[derive(Clone, Debug, Default)]
@@ -91,7 +95,8 @@ impl Progress {
     }
 
     /// Marks every node that can never get a required input as skipped, sets the time of those that have a delay, and returns
-    /// the calls that can be made at `now_ms` with their inputs, beside those of `busy`, which are being made already.
+    /// the calls that can be made at `now_ms` with their inputs, beside those of `busy`, which are being made already. No more
+    /// than [`CALLS_AT_ONCE_MAX`] of both: what else could be called is so when one of these has ended.
     pub fn ready(
         &mut self,
         plan: &GridPlan,
@@ -103,6 +108,10 @@ impl Progress {
         let mut ready = Vec::new();
         for (index, node) in plan.nodes.iter().enumerate() {
             if self.is_settled(index) || busy.contains(&Step::of(index)) || !self.upstream_is_settled(node) {
+                continue;
+            }
+            let begins_delay = node.delay_ms > 0 && self.results[index].is_none();
+            if room_beside(busy, &ready) == 0 && !begins_delay {
                 continue;
             }
             if let Some(each) = &node.each {
@@ -200,6 +209,11 @@ impl Progress {
     pub fn results(&self) -> impl Iterator<Item = &NodeResult> {
         self.results.iter().flatten()
     }
+}
+
+/// How many more calls of a run can be made.
+pub(super) fn room_beside(busy: &HashSet<Step>, ready: &[(Step, Inputs)]) -> usize {
+    CALLS_AT_ONCE_MAX.saturating_sub(busy.len() + ready.len())
 }
 
 pub(super) fn skipped(node: &PlannedNode, missing: &PlannedInput) -> NodeResult {

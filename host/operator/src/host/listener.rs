@@ -85,7 +85,7 @@ impl Listener {
                 Ok(())
             }
             Notice::Deployed(account, revision) => {
-                let done = self.catalog.adopt_deployed(*account, *revision).await.map(drop);
+                let done = self.catalog.adopt_deployed(*account, *revision).await;
                 self.wakeups.tell(Message::LookAtDue).await;
                 done
             }

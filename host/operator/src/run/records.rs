@@ -19,22 +19,22 @@ use super::storage::CallStorage;
 /// Collection and key.
 type At = (String, String);
 
+/// Records that wait to be written: JSON text; none: deleted. Of a copy of it keys and texts are shared.
+pub type RecordOverlay = BTreeMap<Arc<At>, Option<Arc<str>>>;
+
 /// The uncommitted writes that one call sees.
 #[derive(Clone, Debug, Default)]
 pub struct RecordsSnapshot {
-    /// JSON text; none: deleted.
-    overlay: Arc<BTreeMap<At, Option<String>>>,
+    overlay: Arc<RecordOverlay>,
     /// Of the run's writes until then: how many were committed, and how many there were in all.
     committed: usize,
     seen: usize,
 }
 
 impl RecordsSnapshot {
-    /// `writes` are those that wait, `committed` is how many were committed before.
-    pub fn of(writes: &[RecordWrite], committed: usize) -> Self {
-        let overlay: BTreeMap<At, Option<String>> =
-            writes.iter().map(|write| ((write.collection.clone(), write.key.clone()), write.data.clone())).collect();
-        Self { overlay: Arc::new(overlay), committed, seen: committed + writes.len() }
+    /// `committed`: how many of the run's writes were; `seen`: how many there are with those that wait.
+    pub fn new(overlay: Arc<RecordOverlay>, committed: usize, seen: usize) -> Self {
+        Self { overlay, committed, seen }
     }
 
     /// Whether another node of the run has written since what the call has read, or what it has read of earlier nodes was
@@ -74,15 +74,19 @@ impl RecordsSnapshot {
     /// Uncommitted writes of one collection.
     fn of_collection<'s>(&'s self, collection: &'s str) -> impl Iterator<Item = (&'s str, Option<&'s str>)> {
         self.overlay
-            .range((collection.to_owned(), String::new())..)
-            .take_while(move |((written, _), _)| written == collection)
-            .map(|((_, key), data)| (key.as_str(), data.as_deref()))
+            .range::<At, _>((collection.to_owned(), String::new())..)
+            .take_while(move |(at, _)| at.0 == collection)
+            .map(|(at, data)| (at.1.as_str(), data.as_deref()))
     }
 }
 
 /// As a commit takes it.
 pub fn write(write: &trellis_engine::RecordWrite) -> RecordWrite {
-    RecordWrite { collection: write.collection.clone(), key: write.key.clone(), data: write.json.clone() }
+    RecordWrite {
+        collection: write.collection.clone(),
+        key: write.key.clone(),
+        data: write.json.as_deref().map(Arc::from),
+    }
 }
 
 /// The records of one call.
@@ -129,7 +133,7 @@ impl Records for CallRecords {
     async fn get(&self, collection: &str, key: &str) -> Result<Option<Record>, RecordsFailed> {
         if let Some(data) = self.snapshot.overlay.get(&(collection.to_owned(), key.to_owned())) {
             self.note_overlaid(collection, key);
-            return Ok(data.as_ref().map(|json| Record { json: json.clone(), revision: 0 }));
+            return Ok(data.as_ref().map(|json| Record { json: json.to_string(), revision: 0 }));
         }
         let found = self.database.record(self.account, self.project, collection, key).await;
         let found = found.map_err(|error| self.unavailable(&error))?;
@@ -148,7 +152,7 @@ impl Records for CallRecords {
             }
             QueryAnswer::NotDeclared(index) => {
                 return Err(RecordsFailed::NotReady(format!(
-                    "index `{index}` of collection `{collection}` is not declared any more; the run is of an earlier revision"
+                    "index `{index}` of collection `{collection}` is not declared as it is in this run's revision any more; replay the run on the current one"
                 )));
             }
         };
@@ -173,7 +177,13 @@ mod tests {
     }
 
     fn wrote(key: &str) -> RecordWrite {
-        RecordWrite { collection: "things".to_owned(), key: key.to_owned(), data: Some("1".to_owned()) }
+        RecordWrite { collection: "things".to_owned(), key: key.to_owned(), data: Some("1".into()) }
+    }
+
+    fn snapshot(writes: &[RecordWrite]) -> RecordsSnapshot {
+        let overlay: RecordOverlay =
+            writes.iter().map(|write| (Arc::new(at(&write.key)), write.data.clone())).collect();
+        RecordsSnapshot::new(Arc::new(overlay), 0, writes.len())
     }
 
     fn read(key: &str) -> trellis_engine::RecordVersion {
@@ -182,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_call_is_overtaken_by_writes_of_what_it_has_read_and_by_no_others() {
-        let snapshot = RecordsSnapshot::of(&[wrote("before")], 0);
+        let snapshot = snapshot(&[wrote("before")]);
         let nothing = HashSet::new();
         let writes = [wrote("before"), wrote("a")];
         assert!(snapshot.is_overtaken(&writes, 0, &nothing, &[read("a")]));
@@ -193,7 +203,7 @@ mod tests {
 
     #[test]
     fn what_was_read_of_an_earlier_node_is_void_once_it_is_committed() {
-        let snapshot = RecordsSnapshot::of(&[wrote("before")], 0);
+        let snapshot = snapshot(&[wrote("before")]);
         assert!(snapshot.is_overtaken(&[], 1, &HashSet::from([at("before")]), &[]));
         assert!(!snapshot.is_overtaken(&[], 1, &HashSet::new(), &[read("a")]));
         assert!(snapshot.is_overtaken(&[wrote("a")], 1, &HashSet::new(), &[read("a")]), "written since");
@@ -201,7 +211,7 @@ mod tests {
 
     #[test]
     fn what_an_earlier_node_has_written_is_no_committed_version() {
-        let snapshot = RecordsSnapshot::of(&[wrote("before")], 0);
+        let snapshot = snapshot(&[wrote("before")]);
         let reads = [read("before"), read("a")];
         let committed: Vec<RecordVersion> = snapshot.committed_reads(&reads).collect();
         assert_eq!(committed.iter().map(|read| read.key.as_str()).collect::<Vec<_>>(), ["a"]);

@@ -27,7 +27,10 @@ use trellis_model::{
     description::Description,
     fixture::{self, Comparison},
     plan::{GridPlan, PlannedNode},
-    run::{LogLine, Reason, ReasonKind, RecordedCall, RecordedRun, Uncalled, call_attributes, idempotency_key},
+    run::{
+        LogLine, Reason, ReasonKind, RecordedCall, RecordedRun, Uncalled, call_attributes, event_attributes,
+        idempotency_key,
+    },
 };
 use trellis_store::{Database, StoreError, notices::Notice};
 
@@ -233,8 +236,12 @@ impl Shadow<'_> {
         let secrets = self.secrets(node).await?;
         shadows.take_permit(self.account).await?;
         let outbound = Arc::new(NoRequests::default());
-        let call = self.prepare(node, recorded, limits, secrets, &outbound);
+        let storage = self.storage();
+        let call = self.prepare(node, recorded, limits, secrets, &outbound, &storage);
         let report = transformer.call_in(place, call).await;
+        if storage.is_database_away() {
+            return Err(NotCalled::Reason("the database did not answer while it was called".to_owned()));
+        }
         Ok(compared(node, recorded, report, &outbound))
     }
 
@@ -247,7 +254,7 @@ impl Shadow<'_> {
             let found = database.component(&digest.0).await.map_err(|error| error.to_string())?;
             found.map(bytes::Bytes::from).ok_or_else(|| "its bytes are not in the database".to_owned())
         };
-        let loaded = self.shadows.engine.load(digest, bytes).await;
+        let loaded = self.shadows.engine.load_for(self.account, digest, bytes).await;
         loaded.map_err(|error| NotCalled::Reason(format!("its plugin was not loaded: {error}")))
     }
 
@@ -260,6 +267,12 @@ impl Shadow<'_> {
         opened.map(|secrets| Arc::new(Secrets::new(secrets))).map_err(|error| NotCalled::Reason(error.to_string()))
     }
 
+    /// What is stored now, for one call.
+    fn storage(&self) -> Arc<CallStorage> {
+        let (database, project) = (self.shadows.database.clone(), self.candidate.revision.project);
+        Arc::new(CallStorage::new(database, self.account, project, Pending::default().snapshot()))
+    }
+
     fn prepare(
         &self,
         node: &PlannedNode,
@@ -267,13 +280,11 @@ impl Shadow<'_> {
         limits: CallLimits,
         secrets: Arc<Secrets>,
         outbound: &Arc<NoRequests>,
+        storage: &Arc<CallStorage>,
     ) -> Call {
-        let nothing_pending = Pending::default().snapshot();
-        let project = self.candidate.revision.project;
-        let database = &self.shadows.database;
-        let storage = Arc::new(CallStorage::new(database.clone(), self.account, project, nothing_pending));
+        let (database, project) = (self.shadows.database.clone(), self.candidate.revision.project);
         let written = RecordsSnapshot::default();
-        let records = CallRecords::new(database.clone(), self.account, project, written, Arc::clone(&storage));
+        let records = CallRecords::new(database, self.account, project, written, Arc::clone(storage));
         Call {
             account: self.account,
             event: Event {
@@ -281,14 +292,14 @@ impl Shadow<'_> {
                 node: node.name.clone(),
                 attempt: recorded.attempt,
                 idempotency_key: idempotency_key(self.run, &node.name, recorded.step.element),
-                attributes: call_attributes(&self.recorded.event.attributes, recorded.step.element),
+                attributes: call_attributes(&event_attributes(&self.recorded.event, self.run), recorded.step.element),
                 inputs: recorded.inputs.clone(),
             },
             config: Arc::clone(&node.config),
             limits,
             grants: Arc::clone(&node.grants),
             secrets,
-            storage,
+            storage: Arc::clone(storage) as Arc<dyn trellis_engine::Storage>,
             records: ManagedData {
                 collections: Arc::clone(&self.candidate.revision.collections),
                 records: Arc::new(records),

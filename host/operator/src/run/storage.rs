@@ -19,15 +19,21 @@ use trellis_store::{
     jobs::NewJob,
 };
 
-use super::records::{self, CallRecords, RecordsSnapshot};
+use super::records::{self, CallRecords, RecordOverlay, RecordsSnapshot};
 
 /// Store and key.
 type Key = (String, String);
+
+/// What waits to be written, by key. Of a copy of it keys and values are shared.
+type Overlay = BTreeMap<Arc<Key>, Vec<WriteKind>>;
 
 /// Effects of a run's nodes that are not committed yet.
 #[derive(Clone, Debug, Default)]
 pub struct Pending {
     effects: Effects,
+    /// The writes among them, for those who read. Calls that are under way keep it as they found it.
+    overlay: Arc<Overlay>,
+    record_overlay: Arc<RecordOverlay>,
     /// Writes of this run that were here and are committed by now.
     writes_committed: usize,
     /// The same of writes of records.
@@ -42,6 +48,7 @@ impl Pending {
     pub fn take(&mut self) -> Effects {
         self.writes_committed += self.effects.writes.len();
         self.record_writes_committed += self.effects.record_writes.len();
+        (self.overlay, self.record_overlay) = Default::default();
         std::mem::take(&mut self.effects)
     }
 
@@ -51,17 +58,14 @@ impl Pending {
 
     /// A view for one call, and the mark by which [`Pending::merge`] knows what the call could see.
     pub fn snapshot(&self) -> Snapshot {
-        let mut overlay: BTreeMap<Key, Vec<WriteKind>> = BTreeMap::new();
-        for write in &self.effects.writes {
-            overlay.entry((write.store.clone(), write.key.clone())).or_default().push(write.kind.clone());
-        }
         let writes_seen = self.writes_committed + self.effects.writes.len();
-        Snapshot { overlay: Arc::new(overlay), writes_committed: self.writes_committed, writes_seen }
+        Snapshot { overlay: Arc::clone(&self.overlay), writes_committed: self.writes_committed, writes_seen }
     }
 
     /// The same for records.
     pub fn records_snapshot(&self) -> RecordsSnapshot {
-        RecordsSnapshot::of(&self.effects.record_writes, self.record_writes_committed)
+        let seen = self.record_writes_committed + self.effects.record_writes.len();
+        RecordsSnapshot::new(Arc::clone(&self.record_overlay), self.record_writes_committed, seen)
     }
 
     /// Adds what a call has read and written of stores and records: all of it, or nothing.
@@ -80,7 +84,13 @@ impl Pending {
         }
         self.merge(&storage.snapshot, storage.take_overlaid_reads(), effects)?;
         self.effects.record_reads.extend(records.snapshot.committed_reads(&effects.record_reads));
-        self.effects.record_writes.extend(effects.record_writes.iter().map(records::write));
+        if !effects.record_writes.is_empty() {
+            let overlay = Arc::make_mut(&mut self.record_overlay);
+            for write in effects.record_writes.iter().map(records::write) {
+                overlay.insert(Arc::new((write.collection.clone(), write.key.clone())), write.data.clone());
+                self.effects.record_writes.push(write);
+            }
+        }
         Ok(())
     }
 
@@ -121,7 +131,14 @@ impl Pending {
                 });
             }
         }
-        self.effects.writes.extend(effects.writes.iter().map(write));
+        if !effects.writes.is_empty() {
+            let overlay = Arc::make_mut(&mut self.overlay);
+            for write in effects.writes.iter().map(write) {
+                let key = Arc::new((write.store.clone(), write.key.clone()));
+                overlay.entry(key).or_default().push(write.kind.clone());
+                self.effects.writes.push(write);
+            }
+        }
         Ok(())
     }
 }
@@ -129,7 +146,7 @@ impl Pending {
 fn write(write: &trellis_engine::Write) -> Write {
     let kind = match &write.change {
         Change::Set { value, ttl_ms } => {
-            WriteKind::Put { value: value.clone(), ttl: ttl_ms.map(Duration::from_millis) }
+            WriteKind::Put { value: value.as_slice().into(), ttl: ttl_ms.map(Duration::from_millis) }
         }
         Change::Delete => WriteKind::Delete,
         Change::Add { delta } => WriteKind::Add(*delta),
@@ -140,7 +157,7 @@ fn write(write: &trellis_engine::Write) -> Write {
 /// The uncommitted writes that one call sees.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    overlay: Arc<BTreeMap<Key, Vec<WriteKind>>>,
+    overlay: Arc<Overlay>,
     /// Of the run's writes until then: how many were committed, and how many there were in all.
     writes_committed: usize,
     writes_seen: usize,
@@ -236,7 +253,7 @@ impl CallStorage {
         };
         for write in writes {
             value = match write {
-                WriteKind::Put { value, .. } => Some(value.clone()),
+                WriteKind::Put { value, .. } => Some(value.to_vec()),
                 WriteKind::Delete => None,
                 WriteKind::Add(delta) => Some(sum(value.as_deref(), *delta)?),
             };
@@ -301,10 +318,10 @@ impl CallStorage {
         self.snapshot
             .overlay
             .iter()
-            .filter(|((own_store, key), _)| {
-                own_store == store && key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after)
+            .filter(|(at, _)| {
+                at.0 == store && at.1.starts_with(prefix) && after.is_none_or(|after| at.1.as_str() > after)
             })
-            .map(|((_, key), writes)| (key.as_str(), !matches!(writes.last(), Some(WriteKind::Delete))))
+            .map(|(at, writes)| (at.1.as_str(), !matches!(writes.last(), Some(WriteKind::Delete))))
             .collect()
     }
 }
@@ -368,6 +385,23 @@ mod tests {
         assert_eq!(pending.merge(&slow, OverlaidReads::default(), &effects(&[("c", 0)], &[])), Ok(()));
         // What it read of the first node is committed by now, and no longer this run's alone.
         assert_eq!(pending.merge(&slow, overlaid_a(), &effects(&[], &[])), Err(Overtaken));
+    }
+
+    #[test]
+    fn calls_under_way_share_what_waits_to_be_written() {
+        let mut pending = Pending::default();
+        pending.merge(&pending.snapshot(), OverlaidReads::default(), &effects(&[], &[("a", 1)])).expect("the first");
+        let before = pending.snapshot();
+        pending.merge(&pending.snapshot(), OverlaidReads::default(), &effects(&[], &[("b", 2)])).expect("the second");
+        let after = pending.snapshot();
+        assert!(before.writes("s", "b").is_empty() && !after.writes("s", "b").is_empty());
+        let value = |snapshot: &Snapshot| match snapshot.writes("s", "a") {
+            [WriteKind::Put { value, .. }] => Arc::clone(value),
+            other => panic!("{other:?}"),
+        };
+        assert!(Arc::ptr_eq(&value(&before), &value(&after)));
+        pending.take();
+        assert!(pending.snapshot().writes("s", "a").is_empty(), "it is read from the database now");
     }
 
     #[test]

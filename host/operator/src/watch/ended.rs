@@ -48,8 +48,9 @@ impl EndedRun {
 
     /// As it is told to other hosts: with its results, if they fit.
     pub(super) fn told(&self) -> ToldWhat {
-        let fits = |nodes: &&Vec<u8>| escaped_bytes(nodes) < TOLD_BYTES_MAX / 2;
-        let nodes = self.nodes.as_ref().filter(fits).and_then(|nodes| String::from_utf8(nodes.clone()).ok());
+        let nodes = self.nodes.as_ref().filter(|nodes| nodes.len() < TOLD_BYTES_MAX / 2);
+        let nodes = nodes.and_then(|nodes| String::from_utf8(nodes.clone()).ok());
+        let nodes = nodes.filter(|nodes| escaped_bytes(nodes) < TOLD_BYTES_MAX / 2);
         let news = self.news.clone();
         let error = news.error.clone();
         ToldWhat::Ended(news.because(error.as_deref()), nodes)
@@ -60,9 +61,9 @@ impl EndedRun {
     }
 }
 
-/// As part of a JSON text.
-fn escaped_bytes(text: &[u8]) -> usize {
-    text.iter().map(|byte| if matches!(byte, b'"' | b'\\') { 2 } else { 1 }).sum()
+/// As part of a JSON text: an output may have line breaks between its values, and each is two bytes there.
+fn escaped_bytes(text: &str) -> usize {
+    serde_json::to_string(text).map_or(usize::MAX, |json| json.len())
 }
 
 /// The last runs that ended on this host.
@@ -104,7 +105,7 @@ impl RecentEnds {
 
 #[cfg(test)]
 mod tests {
-    use trellis_model::{AccountId, RunId};
+    use trellis_model::{AccountId, RunId, news::Told};
 
     use super::*;
 
@@ -134,5 +135,18 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert!(of(100) && !of(TOLD_BYTES_MAX));
+    }
+
+    #[test]
+    fn the_longest_end_of_a_run_fits_into_a_notice() {
+        let error = Some("\u{1}".repeat(10_000));
+        for bytes in (0..TOLD_BYTES_MAX).step_by(100) {
+            let news = RunNews { error: error.clone(), ..RunNews::new(RunState::Dead, i64::MAX) };
+            let nodes = Some("\n".repeat(bytes).into_bytes());
+            let what = EndedRun { news, started_at_ms: None, nodes }.told();
+            let told = Told { from: u32::MAX, account: AccountId(i64::MAX), run: RunId(i64::MAX), what };
+            // The database takes 8,000 bytes.
+            assert!(told.to_text().len() < 7_800, "{bytes}: {}", told.to_text().len());
+        }
     }
 }

@@ -177,12 +177,16 @@ impl Wanted {
             made_from: self.made_from,
         };
         match api.host.database.deploy(&new, most).await? {
-            Deployment::Made(revision) => {
-                api.host.deployed(account, revision).await?;
+            Deployment::Made { revision, former } => {
+                api.host.deployed(account, revision, former).await?;
                 tracing::info!(%account, project = self.project, %revision, "deployed");
                 Ok((revision, false))
             }
-            Deployment::Unchanged(revision) => Ok((revision, true)),
+            Deployment::Unchanged(revision) => {
+                // Whoever made it may have been told that the database did not answer, and no host of it.
+                api.host.deployed(account, revision, None).await?;
+                Ok((revision, true))
+            }
             Deployment::TooMany => Err(projects::too_many(most)),
         }
     }

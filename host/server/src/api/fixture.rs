@@ -16,7 +16,7 @@ use trellis_model::{
     call_limits::CallLimits,
     fixture::{FORMAT, Fixture, FixtureNode, FixturePlugin, Outcome, place},
     plan::{GridPlan, PlannedNode},
-    run::RecordedCall,
+    run::{RecordedCall, event_attributes},
     token::Scope,
 };
 use trellis_operator::{catalog::LoadedRevision, vault::VaultError};
@@ -136,7 +136,7 @@ impl Writer<'_> {
             revision: summary.revision.0,
             grid: summary.grid.clone(),
             accepted_at: time_ms(summary.run.accepted_at_ms()),
-            attributes: run.event.attributes.iter().cloned().collect(),
+            attributes: event_attributes(&run.event, summary.run).into_iter().collect(),
             collections,
             nodes: Vec::new(),
             left_out: uncalled.into_iter().map(|one| (one.node, one.reason)).collect(),

@@ -1,6 +1,6 @@
 //! Building and clearing away indexes, a batch at a time: whoever is stopped in between leaves what another goes on with.
 //!
-//! A batch of building holds the project's lock, like any writer of records, and so is bounded in records and bytes.
+//! A batch holds the project's lock, like any writer of records, and so is bounded in records and bytes.
 
 use sqlx::PgConnection;
 use trellis_model::{AccountId, ProjectId, records::IndexValue};
@@ -49,10 +49,13 @@ impl Database {
     /// # Errors
     /// [`StoreError::Unavailable`]: what was done until then stays.
     pub async fn work_at_index(&self, index: UnfinishedIndex) -> Result<()> {
-        if index.is_dropped { self.clear_index(index).await } else { answered(self.build_index(index)).await }
+        if index.is_dropped { answered(self.clear_index(index)).await } else { answered(self.build_index(index)).await }
     }
 
+    /// With the writers' turn as well: whoever writes a record deletes what it has of this index, in another order.
     async fn clear_index(&self, index: UnfinishedIndex) -> Result<()> {
+        let mut transaction = self.durable.begin().await?;
+        lock_project(&mut transaction, index.project).await?;
         let deleted = sqlx::query(
             "delete from record_index using (
                  select value, key from record_index where account_id = $1 and index_id = $2 order by value, key limit $3
@@ -63,12 +66,13 @@ impl Database {
         .bind(index.account.0)
         .bind(index.id)
         .bind(BATCH_ENTRIES)
-        .execute(&self.durable)
+        .execute(&mut *transaction)
         .await?;
         if deleted.rows_affected() == 0 {
             let gone = "delete from collection_index where id = $1 and account_id = $2 and is_dropped";
-            sqlx::query(gone).bind(index.id).bind(index.account.0).execute(&self.durable).await?;
+            sqlx::query(gone).bind(index.id).bind(index.account.0).execute(&mut *transaction).await?;
         }
+        transaction.commit().await?;
         Ok(())
     }
 
@@ -140,12 +144,21 @@ async fn add_entries(
         values.push(IndexValue::at(&data, pointer).as_bytes().to_vec());
         keys.push(key);
     }
-    // Those that were written since the index was declared have an entry already.
+    // Those that were written since the index was declared have an entry already. What indexes that are gone had found goes
+    // with this, or records that nobody writes would keep it for ever.
     sqlx::query(
         "with entry as (
              select * from unnest($3::text[], $4::bytea[]) as entry (key, value)
          ), added as (
-             update record set index_ids = index_ids || $5::bigint, index_values = index_values || entry.value
+             update record set
+                 index_ids = array(
+                     select own.id from unnest(record.index_ids, record.index_values) with ordinality as own (id, value, place)
+                     where own.id in (select id from collection_index where account_id = $1 and collection_id = $2 and not is_dropped)
+                     order by place) || $5::bigint,
+                 index_values = array(
+                     select own.value from unnest(record.index_ids, record.index_values) with ordinality as own (id, value, place)
+                     where own.id in (select id from collection_index where account_id = $1 and collection_id = $2 and not is_dropped)
+                     order by place) || entry.value
              from entry
              where record.account_id = $1 and record.collection_id = $2 and record.key = entry.key
                and not record.index_ids @> array[$5::bigint]

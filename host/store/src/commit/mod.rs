@@ -10,7 +10,7 @@ mod outbox;
 mod records;
 mod storage;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sqlx::PgConnection;
 use trellis_model::{AccountId, ClaimId, Lane, ProjectId, RunId, Shard, run::RunState, run_limits::PendingSize};
@@ -105,7 +105,8 @@ pub struct Write {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteKind {
     Put {
-        value: Vec<u8>,
+        /// Shared with calls that see it before it is committed.
+        value: Arc<[u8]>,
         ttl: Option<Duration>,
     },
     Delete,
@@ -125,12 +126,12 @@ pub struct RecordWrite {
     pub collection: String,
     pub key: String,
     /// JSON text; none: the record is deleted.
-    pub data: Option<String>,
+    pub data: Option<Arc<str>>,
 }
 
 impl RecordWrite {
     fn size_bytes(&self) -> usize {
-        self.collection.len() + self.key.len() + self.data.as_ref().map_or(0, String::len)
+        self.collection.len() + self.key.len() + self.data.as_ref().map_or(0, |data| data.len())
     }
 }
 

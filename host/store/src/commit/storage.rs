@@ -211,7 +211,7 @@ fn apply_in_memory<'c>(commit: &'c RunCommit, cells: &mut BTreeMap<Key<'c>, Cell
             None => (cell.value.as_deref(), cell.lifetime),
         };
         let written = match &write.kind {
-            WriteKind::Put { value, ttl } => (Some(value.clone()), ttl.map_or(Lifetime::Endless, lifetime_of)),
+            WriteKind::Put { value, ttl } => (Some(value.to_vec()), ttl.map_or(Lifetime::Endless, lifetime_of)),
             WriteKind::Delete => (None, Lifetime::Endless),
             WriteKind::Add(delta) => match sum(current, *delta) {
                 Some(value) => (Some(value), lifetime),

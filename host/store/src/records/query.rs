@@ -49,22 +49,38 @@ pub enum QueryAnswer {
     Page(RecordPage),
     /// This index is being built.
     NotBuilt(String),
-    /// The project does not declare this index any more.
+    /// The project does not declare this index any more, or has it look elsewhere in a record by now.
     NotDeclared(String),
 }
 
-/// A collection with those of its indexes that the query asks.
+/// A collection with its indexes.
 struct Place {
     account: AccountId,
     collection: i64,
-    /// Name, id and whether it is built.
-    indexes: Vec<(String, i64, bool)>,
+    indexes: Vec<Index>,
+}
+
+struct Index {
+    name: String,
+    pointer: String,
+    id: i64,
+    is_built: bool,
 }
 
 impl Place {
+    /// What is asked of an index that cannot be asked: a run of an earlier revision may mean another one by the same name.
+    fn refused(&self, query: &Query) -> Option<QueryAnswer> {
+        query.indexes().find_map(|(name, pointer)| {
+            match self.indexes.iter().find(|index| index.name == name && index.pointer == pointer) {
+                None => Some(QueryAnswer::NotDeclared(name.to_owned())),
+                Some(index) if !index.is_built => Some(QueryAnswer::NotBuilt(name.to_owned())),
+                Some(_) => None,
+            }
+        })
+    }
+
     fn index(&self, name: &str) -> i64 {
-        let found = self.indexes.iter().find(|(known, ..)| known == name);
-        found.map_or(0, |(_, id, _)| *id)
+        self.indexes.iter().find(|index| index.name == name).map_or(0, |index| index.id)
     }
 }
 
@@ -105,13 +121,8 @@ impl Database {
         let Some(place) = place(&mut snapshot, account, project, collection).await? else {
             return Ok(QueryAnswer::Page(RecordPage::default()));
         };
-        let asked = query.tests.iter().map(|test| &test.index).chain(query.order.as_ref().map(|order| &order.index));
-        for name in asked {
-            match place.indexes.iter().find(|(known, ..)| known == name) {
-                None => return Ok(QueryAnswer::NotDeclared(name.clone())),
-                Some((.., false)) => return Ok(QueryAnswer::NotBuilt(name.clone())),
-                Some(_) => {}
-            }
+        if let Some(refused) = place.refused(query) {
+            return Ok(refused);
         }
         let page = page(&mut snapshot, &place, query, most).await?;
         snapshot.commit().await?;
@@ -119,8 +130,8 @@ impl Database {
     }
 }
 
-/// Collection, and name, id and readiness of one of its indexes.
-type PlaceRow = (i64, Option<String>, Option<i64>, Option<bool>);
+/// Collection, and name, pointer, id and readiness of one of its indexes.
+type PlaceRow = (i64, Option<String>, Option<String>, Option<i64>, Option<bool>);
 
 async fn place(
     connection: &mut PgConnection,
@@ -129,7 +140,7 @@ async fn place(
     collection: &str,
 ) -> Result<Option<Place>> {
     let rows: Vec<PlaceRow> = sqlx::query_as(
-        "select c.id, i.name, i.id, i.is_ready from collection c
+        "select c.id, i.name, i.pointer, i.id, i.is_ready from collection c
          left join collection_index i on i.account_id = c.account_id and i.collection_id = c.id and not i.is_dropped
          where c.account_id = $1 and c.project_id = $2 and c.name = $3",
     )
@@ -139,7 +150,10 @@ async fn place(
     .fetch_all(connection)
     .await?;
     let Some(&(collection, ..)) = rows.first() else { return Ok(None) };
-    let indexes = rows.into_iter().filter_map(|(_, name, id, is_ready)| Some((name?, id?, is_ready?)));
+    let index = |(_, name, pointer, id, is_ready): PlaceRow| {
+        Some(Index { name: name?, pointer: pointer?, id: id?, is_built: is_ready? })
+    };
+    let indexes = rows.into_iter().filter_map(index);
     Ok(Some(Place { account, collection, indexes: indexes.collect() }))
 }
 

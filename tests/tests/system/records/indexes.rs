@@ -12,7 +12,7 @@ use trellis_store::{
 };
 
 use super::{found, keys, records, with_things};
-use crate::support::{Database, Stage, eventually};
+use crate::support::{Database, Stage, after, eventually, node};
 
 /// More than one batch of the builder.
 const MANY: &str = "insert into record (account_id, collection_id, key, data, version, index_ids, index_values)
@@ -56,6 +56,17 @@ async fn a_new_index_is_built_over_what_is_there_and_a_dropped_one_is_cleared_aw
     .await;
     assert_eq!(stage.database.number("select count(*) from record_index").await, 1_201);
     assert_eq!(found(&account, "shop", &[("filter", r#"{"n":false}"#)]).await.len(), 600);
+    // Records that nobody writes keep nothing of indexes that are gone.
+    manifest["collections"]["things"] = json!({ "indexes": { "n": "/n" } });
+    account.deploy(&manifest).await;
+    eventually("it is built", async || {
+        let ready =
+            stage.database.number("select count(*) from collection_index where is_ready and pointer = '/n'").await;
+        (ready == 1).then_some(())
+    })
+    .await;
+    let most = "select max(cardinality(index_ids))::bigint from record";
+    assert_eq!(stage.database.number(most).await, 1);
 
     // A collection that is not declared any more is read by key, and takes no new records.
     manifest["collections"] = json!({});
@@ -66,6 +77,35 @@ async fn a_new_index_is_built_over_what_is_there_and_a_dropped_one_is_cleared_aw
     account.api.get(one).await.expect(200);
     account.api.put(one, &json!(1)).await.problem(404);
     account.api.delete(one).await.expect_any(&[204]);
+}
+
+#[tokio::test]
+async fn a_run_of_an_earlier_revision_is_not_answered_by_another_index_of_the_same_name() {
+    let stage = Stage::new().await;
+    let account = stage.account("acme").await;
+    let put = |key: &str| json!({ "put": ["things", key, { "n": 1, "other": 2 }] });
+    let write = records(&json!([put("a"), put("b")]));
+    let mut read = after(
+        records(&json!([{ "query": { "collection": "things", "filter": [["n", "equal", 1]], "all": true } }])),
+        "write.out",
+    );
+    read["delay"] = json!("3s");
+    let mut manifest = with_things("shop", &json!({ "write": write, "read": read }));
+    account.deploy(&manifest).await;
+    let run = account.start("shop", &json!(null)).await;
+    eventually("it waits", async || (stage.database.number("select count(*) from job_later").await == 1).then_some(()))
+        .await;
+    manifest["collections"]["things"] = json!({ "indexes": { "n": "/other" } });
+    account.deploy(&manifest).await;
+    eventually("the index is built", async || {
+        let ready =
+            stage.database.number("select count(*) from collection_index where is_ready and not is_dropped").await;
+        (ready == 1).then_some(())
+    })
+    .await;
+    let run = account.ended(&run).await;
+    let told = &node(&run, "read")["outputs"]["out"][0]["error"];
+    assert!(told.as_str().is_some_and(|told| told.contains("replay the run on the current one")), "{run:#}");
 }
 
 const ACCOUNT: AccountId = AccountId(1);

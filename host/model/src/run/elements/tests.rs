@@ -8,7 +8,7 @@ use crate::{
     description::Description,
     manifest::Manifest,
     plan::{self, GridPlan},
-    run::Metering,
+    run::{CALLS_AT_ONCE_MAX, Metering},
 };
 
 const NOW: i64 = 1_000_000;
@@ -267,4 +267,52 @@ fn what_elements_use_adds_up_and_their_logs_are_bounded() {
     let logs: Vec<&str> = map.elements.iter().map(|element| element.log[0].message.as_str()).collect();
     assert_eq!(logs[..2], ["kept", "kept"]);
     assert!(logs[2].contains("were logged and not kept"), "{}", logs[2]);
+}
+
+#[test]
+fn no_more_calls_of_a_run_are_made_at_once_than_it_may_and_the_rest_comes_after_them() {
+    const NODES: usize = 5;
+    let description = r#"{"inputs":{"in":{},"rate":{"required":false}},"outputs":{"out":{}}}"#;
+    let plugin = plan::ResolvedPlugin {
+        id: PluginId(1),
+        description: Arc::new(Description::parse(description).expect("valid")),
+    };
+    let node = |number: usize| {
+        let each = "each = { input = \"in\", concurrency = 40 }";
+        format!("n{number} = {{ plugin = \"p\", inputs = {{ in = \"event#/list\", rate = \"event\" }}, {each} }}\n")
+    };
+    let nodes: String = (0..NODES).map(node).collect();
+    let late = "late = { plugin = \"p\", inputs = { in = \"event\" }, delay = \"1s\" }";
+    let text = format!("[project]\nname = \"p\"\n[plugins]\np = \"p@1\"\n[grids.g.nodes]\n{nodes}{late}");
+    let manifest = Manifest::from_toml(&text).expect("valid");
+    let plugins = BTreeMap::from([("p".to_owned(), plugin)]);
+    let plan = plan::plan_grids(&manifest, &plugins).expect("plans").remove("g").expect("grid g");
+    let list: Vec<u32> = (0..40).collect();
+    let event = raw(&format!(r#"{{"list":{}}}"#, serde_json::to_string(&list).expect("numbers")));
+    let mut scene = Scene { progress: Progress::new(&plan), plan, event, busy: HashSet::new() };
+
+    let mut called = 0;
+    while called < NODES * list.len() {
+        let begun = scene.begin(NOW);
+        assert!(!begun.is_empty() && scene.busy.len() <= CALLS_AT_ONCE_MAX, "{} at once", scene.busy.len());
+        assert_eq!(scene.progress.next_due(NOW).map(|(due, _)| due), Some(NOW + 1_000), "its delay began at once");
+        for step in std::mem::take(&mut scene.busy) {
+            let name = &scene.plan.nodes[step.node].name;
+            let outputs = [("out".to_owned(), raw("1"))].into();
+            let result = NodeResult { element: step.element, outputs, ..NodeResult::new(name, NodeState::Succeeded) };
+            scene.progress.set(&scene.plan, step, result);
+            called += 1;
+        }
+    }
+    assert_eq!(scene.begin(NOW + 1_000).len(), 1);
+}
+
+#[test]
+fn an_element_behind_the_end_of_an_array_that_was_made_anew_holds_no_place() {
+    let mut scene = Scene::new("each = { input = \"in\", concurrency = 1 }", r#"{"list":[1,2]}"#);
+    assert_eq!(scene.begin(NOW).len(), 1);
+    let late = NodeResult { element: Some(2), due_at_ms: Some(NOW), ..NodeResult::new("map", NodeState::Pending) };
+    scene.progress.set(&scene.plan, Step::element(0, 2), late);
+    scene.succeed(0, &[("out", "1")]);
+    assert_eq!(scene.begin(NOW), [(Step::element(0, 1), "2".to_owned())]);
 }

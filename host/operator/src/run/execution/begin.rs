@@ -7,10 +7,9 @@ use std::{
 
 use futures_util::stream::FuturesUnordered;
 use trellis_model::{
-    RunId,
     plan::GridPlan,
     replay::is_replay,
-    run::{Event, LOST_HOSTS_MAX, NodeResult, Progress},
+    run::{Event, LOST_HOSTS_MAX, NodeResult, Progress, event_attributes},
 };
 use trellis_store::{
     commit::{Checkpoint, Conclusion, Effects, Finished, RunCommit},
@@ -80,7 +79,7 @@ impl<'c> Execution<'c> {
         Ok(Self {
             context,
             holding,
-            attributes: Arc::new(attributes(&event, job.run)),
+            attributes: Arc::new(event_attributes(&event, job.run)),
             progress: saved.progress.clone(),
             saved,
             started_at_ms: context.clock.now_ms(),
@@ -102,15 +101,6 @@ impl<'c> Execution<'c> {
             turn: None,
         })
     }
-}
-
-/// What a guest is told of the event besides its data.
-fn attributes(event: &Event, run: RunId) -> Vec<(String, String)> {
-    let mut attributes = event.attributes.clone();
-    if let Ok(received_at) = jiff::Timestamp::from_millisecond(run.accepted_at_ms()) {
-        attributes.push(("received-at".to_owned(), format!("{received_at:.3}")));
-    }
-    attributes
 }
 
 async fn load_checkpoint(context: &RunContext, job: &FetchedJob) -> Result<Option<Checkpoint>, NotBegun> {
