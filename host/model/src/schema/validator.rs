@@ -12,6 +12,8 @@ use super::{
 
 /// Steps that a check may take: values times what each is looked at. 20,000,000: a second at the worst.
 const STEPS_MAX: u64 = 20_000_000;
+/// Steps that are no work worth mentioning. 50,000: two milliseconds at the worst.
+const QUICK_STEPS_MAX: u64 = 50_000;
 /// Steps that telling all that is wrong may take. 100,000: each may leave an error in memory, before the first of them is told.
 const TELLING_STEPS_MAX: u64 = 100_000;
 /// Schemas that look at values within each other at one time: what the stack of any thread of a host holds.
@@ -104,6 +106,11 @@ impl Validator {
         let told = misfit::tell(&self.schema, self.compiled.iter_errors(value));
         // It does not fit: silence would let it through.
         if told.is_empty() { vec![whole("it does not fit its schema")] } else { told }
+    }
+
+    /// Whether a check takes no longer than reading the value did.
+    pub fn is_quick(&self, value: &Value) -> bool {
+        bounds::size(value).0.saturating_mul(self.costs.steps) <= QUICK_STEPS_MAX
     }
 
     fn refused(&self, values: u64, levels: u32) -> Option<Misfit> {
