@@ -339,7 +339,8 @@ fn checked(name: &str, value: Option<u64>) -> Result<&'static CallLimit, String>
     let Some(limit) = CallLimit::named(name) else {
         let shown: String = name.escape_debug().take(60).collect();
         let known = CALL_LIMITS.iter().map(|limit| limit.name);
-        return Err(match did_you_mean(name, known.clone()) {
+        let near = CallLimit::with_key(name).map(|limit| limit.name).or_else(|| did_you_mean(name, known.clone()));
+        return Err(match near {
             Some(near) => format!("there is no call limit `{shown}`; did you mean `{near}`?"),
             None => format!("there is no call limit `{shown}`; known are {}", known.collect::<Vec<_>>().join(", ")),
         });

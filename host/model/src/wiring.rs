@@ -7,6 +7,7 @@
 mod arrays;
 mod edges;
 pub mod imports;
+mod keys;
 
 use std::collections::HashMap;
 
@@ -23,7 +24,7 @@ use crate::{
     },
     plan::{ResolvedPlugin, ResolvedPlugins, plan_grids},
     records::collections_of,
-    schema::{Misfit, Validator, fit::Budget},
+    schema::{Misfit, PatternBudget, Validator, fit::Budget},
 };
 
 /// All that is wrong with a manifest and the plugins that it names, in the order of the text: what reading it has found, what
@@ -54,11 +55,13 @@ pub fn faults(manifest: &Manifest, plugins: &ResolvedPlugins) -> Vec<Fault> {
         manifest,
         plugins,
         validators: HashMap::new(),
+        patterns: PatternBudget::new(PatternBudget::PLUGINS),
         bounded: HashMap::new(),
         arrays: Arrays::default(),
         budget: Budget::default(),
         faults: Faults::default(),
     };
+    check.keys();
     for (grid, definition) in &manifest.grids {
         for (name, node) in &definition.nodes {
             if check.faults.is_full() {
@@ -78,6 +81,7 @@ struct Check<'m> {
     plugins: &'m ResolvedPlugins,
     /// By the address of the schema. None: nothing can be checked with it.
     validators: HashMap<*const Value, Option<Validator>>,
+    patterns: PatternBudget,
     /// The same for schemas that are looked through.
     bounded: HashMap<*const Value, bool>,
     arrays: Arrays,
@@ -109,8 +113,10 @@ impl<'m> Check<'m> {
 
     /// A value that the manifest writes out.
     fn value(&mut self, schema: &Value, value: &Value, pointer: &str, what: &str) {
-        let validator = self.validators.entry(schema).or_insert_with(|| Validator::new(schema).ok());
-        // Of a plugin that was uploaded before schemas were checked there.
+        let patterns = &mut self.patterns;
+        let compiled = || patterns.takes(schema).then(|| Validator::new(schema).ok()).flatten();
+        let validator = self.validators.entry(schema).or_insert_with(compiled);
+        // Of a plugin that was uploaded before schemas were checked there, or whose patterns are too many together with others.
         let Some(validator) = validator else { return };
         for Misfit { pointer: part, message, fix } in validator.misfits(value) {
             let fault = Fault::at(format!("{pointer}{part}"), format!("{what}: {message}"));

@@ -163,7 +163,7 @@ impl Catalog {
     /// # Errors
     /// See [`CatalogError`].
     pub async fn revision(&self, account: AccountId, id: RevisionId) -> Result<Arc<LoadedRevision>, CatalogError> {
-        if let Some(revision) = self.revisions.get(&id) {
+        if let Some(revision) = self.revisions.get(&id).filter(|revision| revision.account == account) {
             return Ok(Arc::clone(&revision));
         }
         let stored = self.database.revision(account, id).await?;

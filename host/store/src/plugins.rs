@@ -29,6 +29,14 @@ pub struct NoneFits {
     pub yanked: Vec<Version>,
 }
 
+/// Some of an account's plugins.
+#[derive(Clone, Debug)]
+pub struct PluginPage {
+    pub plugins: Vec<Plugin>,
+    /// Whether there are others behind them.
+    pub has_more: bool,
+}
+
 /// What an upload adds.
 #[derive(Debug)]
 pub struct NewPlugin<'a> {
@@ -101,17 +109,27 @@ impl Database {
         name: &str,
         versions: &VersionReq,
     ) -> Result<Result<Plugin, NoneFits>> {
-        let rows: Vec<PluginRow> = sqlx::query_as(
-            "select id, name, version, digest, description, imports, size_bytes, extract(epoch from created_at)::bigint,
-                    extract(epoch from yanked_at)::bigint
-             from plugin where account_id = $1 and name = $2",
-        )
-        .bind(account.0)
-        .bind(name)
-        .fetch_all(&self.durable)
-        .await?;
-        let plugins = rows.into_iter().map(read_plugin).collect::<Result<Vec<_>>>()?;
-        Ok(newest_of(plugins, versions))
+        // Of all that there are, no more than it takes to choose: what they say of themselves can be much.
+        let rows: Vec<(String, bool)> =
+            sqlx::query_as("select version, yanked_at is not null from plugin where account_id = $1 and name = $2")
+                .bind(account.0)
+                .bind(name)
+                .fetch_all(&self.durable)
+                .await?;
+        let candidate = |(version, is_yanked): (String, bool)| {
+            let version = version.parse().map_err(|error| StoreError::unreadable("plugin version", error))?;
+            Ok(Candidate { version, is_yanked })
+        };
+        match newest_of(rows.into_iter().map(candidate).collect::<Result<_>>()?, versions) {
+            Ok(version) => Ok(self.plugin(account, name, &version).await?.ok_or_else(NoneFits::default)),
+            Err(none) => Ok(Err(none)),
+        }
+    }
+
+    /// The names of an account's plugins, at most `limit`, in their order.
+    pub async fn plugin_names(&self, account: AccountId, limit: i64) -> Result<Vec<String>> {
+        let names = "select distinct name from plugin where account_id = $1 order by name limit $2";
+        Ok(sqlx::query_scalar(names).bind(account.0).bind(limit).fetch_all(&self.durable).await?)
     }
 
     /// Yanks a version, or takes that back. None: there is no such version.
@@ -150,38 +168,61 @@ impl Database {
         rows.into_iter().map(read_plugin).collect()
     }
 
-    /// At most `limit` plugins with ids behind `after`, of one name or of all.
+    /// At most `limit` plugins with ids behind `after`, of one name or of all, whose descriptions have `bytes` together at the
+    /// most; one at least, if there is one.
     pub async fn plugins(
         &self,
         account: AccountId,
         name: Option<&str>,
         after: Option<PluginId>,
         limit: i64,
-    ) -> Result<Vec<Plugin>> {
+        bytes: i64,
+    ) -> Result<PluginPage> {
         let rows: Vec<PluginRow> = sqlx::query_as(
-            "select id, name, version, digest, description, imports, size_bytes, extract(epoch from created_at)::bigint,
-                    extract(epoch from yanked_at)::bigint
-             from plugin where account_id = $1 and id > $2 and ($3::text is null or name = $3) order by id limit $4",
+            "select id, name, version, digest, description, imports, size_bytes, created, yanked from (
+                 select *, extract(epoch from created_at)::bigint as created, extract(epoch from yanked_at)::bigint as yanked,
+                        sum(own_bytes) over (order by id) as bytes
+                 from (
+                     select *, octet_length(description::text) as own_bytes from plugin
+                     where account_id = $1 and id > $2 and ($3::text is null or name = $3) order by id limit $4
+                 ) as listed
+             ) as summed
+             where bytes <= $5 or bytes = own_bytes order by id",
         )
         .bind(account.0)
         .bind(after.map_or(0, |plugin| plugin.0))
         .bind(name)
         .bind(limit)
+        .bind(bytes)
         .fetch_all(&self.durable)
         .await?;
-        rows.into_iter().map(read_plugin).collect()
+        let plugins = rows.into_iter().map(read_plugin).collect::<Result<Vec<_>>>()?;
+        let Some(last) = plugins.last().map(|plugin| plugin.id) else {
+            return Ok(PluginPage { plugins, has_more: false });
+        };
+        let more = "select exists (
+                        select from plugin where account_id = $1 and id > $2 and ($3::text is null or name = $3))";
+        let more = sqlx::query_scalar(more).bind(account.0).bind(last.0).bind(name);
+        let has_more = more.fetch_one(&self.durable).await?;
+        Ok(PluginPage { plugins, has_more })
     }
 }
 
+/// A version that could be chosen.
+struct Candidate {
+    version: Version,
+    is_yanked: bool,
+}
+
 /// The newest that fits and is not yanked.
-fn newest_of(mut plugins: Vec<Plugin>, versions: &VersionReq) -> std::result::Result<Plugin, NoneFits> {
-    plugins.sort_by(|a, b| a.version.cmp(&b.version));
-    let fits = |plugin: &Plugin| versions.matches(&plugin.version);
-    if let Some(newest) = plugins.iter().rposition(|plugin| fits(plugin) && plugin.yanked_at.is_none()) {
-        return Ok(plugins.swap_remove(newest));
+fn newest_of(mut candidates: Vec<Candidate>, versions: &VersionReq) -> std::result::Result<Version, NoneFits> {
+    candidates.sort_by(|a, b| a.version.cmp(&b.version));
+    let fits = |candidate: &Candidate| versions.matches(&candidate.version);
+    if let Some(newest) = candidates.iter().rposition(|candidate| fits(candidate) && !candidate.is_yanked) {
+        return Ok(candidates.swap_remove(newest).version);
     }
-    let yanked = plugins.iter().filter(|plugin| fits(plugin)).map(|plugin| plugin.version.clone()).collect();
-    let others = plugins.into_iter().filter(|plugin| plugin.yanked_at.is_none()).map(|plugin| plugin.version).collect();
+    let yanked = candidates.iter().filter(|candidate| fits(candidate)).map(|one| one.version.clone()).collect();
+    let others = candidates.into_iter().filter(|candidate| !candidate.is_yanked).map(|one| one.version).collect();
     Err(NoneFits { others, yanked })
 }
 
@@ -206,24 +247,14 @@ fn read_plugin(
 mod tests {
     use super::*;
 
-    fn plugin(version: &str, is_yanked: bool) -> Plugin {
-        Plugin {
-            id: PluginId(1),
-            name: "split".to_owned(),
-            version: version.parse().expect("a version"),
-            digest: [0; 32],
-            description: Description::default(),
-            imports: Vec::new(),
-            size_bytes: 1,
-            created_at: 0,
-            yanked_at: is_yanked.then_some(1),
-        }
+    fn candidate(version: &str, is_yanked: bool) -> Candidate {
+        Candidate { version: version.parse().expect("a version"), is_yanked }
     }
 
     fn resolved(versions: &str) -> std::result::Result<String, NoneFits> {
-        let plugins =
-            vec![plugin("1.10.0", true), plugin("1.2.0", false), plugin("1.9.0", false), plugin("2.0.0", true)];
-        newest_of(plugins, &versions.parse().expect("a range")).map(|plugin| plugin.version.to_string())
+        let all = [("1.10.0", true), ("1.2.0", false), ("1.9.0", false), ("2.0.0", true)];
+        let candidates = all.into_iter().map(|(version, is_yanked)| candidate(version, is_yanked)).collect();
+        newest_of(candidates, &versions.parse().expect("a range")).map(|version| version.to_string())
     }
 
     fn versions(texts: &[&str]) -> Vec<Version> {

@@ -38,13 +38,13 @@ async fn the_smallest_of_operator_account_and_node_holds_for_a_call() {
     assert_eq!(told_cpu_ms(&account).await, 600, "raised by the operator");
 
     let problem = grant(json!(801)).await.problem(400);
-    let refusal = "call limit `cpu_ms` is 801; the ceiling of this host is 800";
+    let refusal = "call limit `cpu` is 801ms; the ceiling of this host is 800ms";
     assert_eq!(problem["detail"], refusal, "{problem:#}");
 
     assert_eq!(lower(json!(400)).await.expect(200)["effective"]["cpu_ms"], 400);
     assert_eq!(told_cpu_ms(&account).await, 400, "lowered by the account");
     let problem = lower(json!(601)).await.problem(400);
-    let refusal = "call limit `cpu_ms` is 601; only an operator can give this account more than 600";
+    let refusal = "call limit `cpu` is 601ms; only an operator can give this account more than 600ms";
     assert_eq!(problem["detail"], refusal, "{problem:#}");
 
     deploy_spin(&account, &json!({ "cpu": "100ms" })).await;
@@ -99,7 +99,7 @@ async fn another_host_heeds_changed_limits_and_the_command_line_shows_and_lowers
     let refused = command(&account, &["limits", "--call-limit", "cpu=1m"]).await;
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(
-        !refused.status.success() && said.contains("only an operator can give this account more than 2000"),
+        !refused.status.success() && said.contains("only an operator can give this account more than 2s"),
         "{said}"
     );
 

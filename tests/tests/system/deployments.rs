@@ -97,6 +97,54 @@ async fn nothing_is_gone_back_to_where_nothing_was_before() {
     // A number of somebody else's is no number.
     account.api.post("/v1/projects/shop/rollback", &json!({ "revision": own["revision"] })).await.problem(404);
     account.api.get(&format!("/v1/projects/shop/revisions/{}", own["revision"])).await.problem(404);
+    // Also where the host has it in memory.
+    let run = account.run("shop", &json!(1)).await;
+    let path = format!("/v1/runs/{}/diff", run["run"].as_str().expect("a run"));
+    let refused = account.api.post(&path, &json!({ "revision": own["revision"] })).await.problem(422);
+    assert!(refused["detail"].as_str().is_some_and(|text| text.ends_with("does not exist any more")), "{refused:#}");
+}
+
+#[tokio::test]
+async fn what_is_gone_back_to_has_its_plugins_yanked_or_not() {
+    let stage = Stage::new().await;
+    let account = stage.account("acme").await;
+    let first = account.deploy(&says("shop", "one", None)).await;
+    let version = account.upload("json-map").await["version"].as_str().expect("a version").to_owned();
+    account
+        .deploy(&project(
+            "shop",
+            &json!({ "big": {
+        "plugin": "filter", "inputs": { "in": "event" }, "config": { "expression": "true" },
+    } }),
+        ))
+        .await;
+    account.api.post(&format!("/v1/plugins/json-map/{version}/yank"), &json!({})).await.expect(200);
+    account.api.put("/v1/projects/shop", &says("shop", "two", None)).await.problem(422);
+
+    let dry = account.api.post("/v1/projects/shop/rollback", &json!({ "dry_run": true })).await.expect(200);
+    let back = account.api.post("/v1/projects/shop/rollback", &json!({})).await.expect(201);
+    assert_eq!(dry["changes"], back["changes"], "{back:#}");
+    assert_eq!(back["plugins"]["json-map"], format!("json-map@{version}"), "{back:#}");
+    let listed = revisions(&account).await;
+    assert_eq!(listed[0]["made_from"], first["revision"], "{listed:#?}");
+    let run = account.run("shop", &json!(1)).await;
+    assert_eq!((&run["revision"], &node(&run, "say")["outputs"]["out"]), (&back["revision"], &json!("one")));
+}
+
+#[tokio::test]
+async fn an_event_that_was_accepted_has_its_run_whatever_its_trigger_lets_in_since() {
+    let stage = Stage::new().await;
+    let account = stage.account("acme").await;
+    let mut manifest = says("shop", "one", None);
+    manifest["triggers"][0]["dedupe"] = json!("/id");
+    account.deploy(&manifest).await;
+    let event = json!({ "id": "a", "total": 1 });
+    let accepted = account.send("shop", &event).await.expect(202);
+    manifest["triggers"][0]["schema"] = json!({ "type": "object", "properties": { "total": { "type": "string" } } });
+    account.deploy(&manifest).await;
+    let again = account.send("shop", &event).await.expect(202);
+    assert_eq!((&again["run"], &again["repeat"]), (&accepted["run"], &json!(true)));
+    account.send("shop", &json!({ "id": "b", "total": 1 })).await.problem(422);
 }
 
 #[tokio::test]

@@ -211,6 +211,25 @@ async fn only_so_many_wait_and_follow() {
 }
 
 #[tokio::test]
+async fn whoever_may_not_read_any_more_is_told_no_more() {
+    let outside = Outside::start().await;
+    let stage = Stage::facing(&outside).await;
+    let account = stage.account("acme").await;
+    account.deploy(&project("slow", &json!({ "held": held(&outside, "/hold/x") }))).await;
+    let run = account.start("slow", &json!(1)).await;
+    let wanted = json!({ "name": "reader", "scopes": ["runs:read"] });
+    let made = account.api.post("/v1/tokens", &wanted).await.expect(201);
+    let mut events = RunEvents::of(&account.api.with_token(made["token"].as_str()), &run, None).await;
+    events.until_node("held", "running").await;
+    let revoked = account.api.delete(&format!("/v1/tokens/{}", made["id"])).await;
+    assert_eq!(revoked.status, 204, "{:#}", revoked.body);
+    while events.next().await.is_some() {}
+    assert!(events.seen.iter().all(|event| !event.id.ends_with("-end")), "{:#?}", events.seen);
+    outside.release("/hold/x");
+    account.succeeded(&run).await;
+}
+
+#[tokio::test]
 async fn a_host_that_stops_lets_go_of_those_who_wait_and_follow() {
     let outside = Outside::start().await;
     let Stage { database, host } = Stage::facing(&outside).await;

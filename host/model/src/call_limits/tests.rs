@@ -62,6 +62,7 @@ fn a_change_sets_lifts_and_leaves_alone() {
 fn unknown_names_and_impossible_values_are_refused() {
     for (json, text) in [
         (r#"{"cpu_msec":1}"#, "no call limit `cpu_msec`; did you mean `cpu_ms`?"),
+        (r#"{"response_max":1}"#, "no call limit `response_max`; did you mean `response_bytes`?"),
         (r#"{"memory_bytes":1}"#, "`memory_bytes` is 1; from 65536 to 4294967296 is allowed"),
         (r#"{"requests_at_once":0}"#, "`requests_at_once` is 0; from 1 to 1000"),
         (r#"{"cpu_ms":-1}"#, "invalid value"),

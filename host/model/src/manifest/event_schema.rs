@@ -8,7 +8,7 @@ use super::{
     document::{Item, ItemKind},
     reader::Faults,
 };
-use crate::schema::{Misfit, Validator};
+use crate::schema::{Misfit, PatternBudget, Validator};
 
 /// Longest schema of a trigger, as JSON, in bytes: each host keeps it compiled.
 const SCHEMA_BYTES_MAX: usize = 256 * 1024;
@@ -26,6 +26,11 @@ impl EventSchema {
         &self.schema
     }
 
+    /// Whether [`Self::misfits`] takes no longer than reading the event did.
+    pub fn is_quick(&self, event: &Value) -> bool {
+        self.validator.is_quick(event)
+    }
+
     /// What of an event does not fit; nothing if all of it does.
     pub fn misfits(&self, event: &Value) -> Vec<Misfit> {
         self.validator.misfits(event)
@@ -40,7 +45,8 @@ impl PartialEq for EventSchema {
 
 impl Eq for EventSchema {}
 
-pub(super) fn read(faults: &mut Faults, item: &Item) -> Option<EventSchema> {
+/// `patterns`: those that are left for the schemas of the manifest's triggers.
+pub(super) fn read(faults: &mut Faults, item: &Item, patterns: &mut PatternBudget) -> Option<EventSchema> {
     match &item.kind {
         ItemKind::Table(_) | ItemKind::Bool(_) => {}
         ItemKind::Text(path) => {
@@ -60,6 +66,12 @@ pub(super) fn read(faults: &mut Faults, item: &Item) -> Option<EventSchema> {
     if bytes > SCHEMA_BYTES_MAX {
         let fault = item.place.fault(format!("a schema of {bytes} bytes, at most {SCHEMA_BYTES_MAX} are allowed"));
         faults.push(fault.fix("describe only what the grid needs"));
+        return None;
+    }
+    if !patterns.takes(&schema) {
+        let most = PatternBudget::MANIFEST;
+        let fault = item.place.fault(format!("the schemas of all triggers have more than {most} patterns"));
+        faults.push(fault.fix("leave some of them out"));
         return None;
     }
     match Validator::new(&schema) {

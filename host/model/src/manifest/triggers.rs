@@ -7,7 +7,7 @@ use super::{
     reader::{Faults, Fields},
     reply, senders,
 };
-use crate::signature::SenderSignature;
+use crate::{schema::PatternBudget, signature::SenderSignature};
 
 /// An event generator; targets one grid.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,15 +77,16 @@ pub(super) fn read(faults: &mut Faults, item: &Item) -> Vec<Trigger> {
     let items = faults.list(item);
     check_count(faults, item, items.len(), SECTIONS_MAX, "triggers");
     let mut triggers: Vec<Trigger> = Vec::new();
+    let mut patterns = PatternBudget::new(PatternBudget::MANIFEST);
     for item in items.iter().take(SECTIONS_MAX) {
-        let trigger = read_trigger(faults, item);
+        let trigger = read_trigger(faults, item, &mut patterns);
         check_twins(faults, item, &trigger, &triggers);
         triggers.push(trigger);
     }
     triggers
 }
 
-fn read_trigger(faults: &mut Faults, item: &Item) -> Trigger {
+fn read_trigger(faults: &mut Faults, item: &Item, patterns: &mut PatternBudget) -> Trigger {
     let fields = faults.fields(
         item,
         &["name", "kind", "grid", "methods", "path", "auth", "on_limit", "dedupe", "schema", "reply", "serve"],
@@ -99,10 +100,14 @@ fn read_trigger(faults: &mut Faults, item: &Item) -> Trigger {
         faults.word(kind, &[("http", ())]);
     }
     let grid = fields.required(faults, "grid", "add `grid = \"…\"`, a name under `[grids]`");
-    Trigger { name, grid: grid.and_then(|item| faults.text(item)).unwrap_or_default(), http: read_http(faults, fields) }
+    Trigger {
+        name,
+        grid: grid.and_then(|item| faults.text(item)).unwrap_or_default(),
+        http: read_http(faults, fields, patterns),
+    }
 }
 
-fn read_http(faults: &mut Faults, fields: Fields<'_>) -> HttpTrigger {
+fn read_http(faults: &mut Faults, fields: Fields<'_>, patterns: &mut PatternBudget) -> HttpTrigger {
     let serves = fields.optional("serve").and_then(|item| faults.word(item, &[("plugin", true)])).unwrap_or_default();
     let methods = match fields.optional("methods") {
         Some(item) => {
@@ -127,7 +132,7 @@ fn read_http(faults: &mut Faults, fields: Fields<'_>) -> HttpTrigger {
         dedupe: dedupe.or_else(|| event_id(&auth)),
         auth,
         on_limit: on_limit.unwrap_or(OnLimit::Reject),
-        schema: fields.optional("schema").and_then(|item| event_schema::read(faults, item)),
+        schema: fields.optional("schema").and_then(|item| event_schema::read(faults, item, patterns)),
         reply: read_reply(faults, fields, serves),
     }
 }

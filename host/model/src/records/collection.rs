@@ -8,7 +8,7 @@ use super::PublishedSchema;
 use crate::{
     fault::Fault,
     manifest::{Manifest, document::pointer_join},
-    schema::Validator,
+    schema::{PatternBudget, Validator},
 };
 
 pub use crate::schema::Misfit;
@@ -83,6 +83,11 @@ impl Collection {
         Ok(Self { validator, indexes: definition.indexes.clone() })
     }
 
+    /// Whether [`Self::misfits`] takes no longer than reading the record did.
+    pub fn is_quick(&self, record: &Value) -> bool {
+        self.validator.as_ref().is_none_or(|validator| validator.is_quick(record))
+    }
+
     /// What of a record does not fit the schema; nothing if all of it does.
     pub fn misfits(&self, record: &Value) -> Vec<Misfit> {
         self.validator.as_ref().map(|validator| validator.misfits(record)).unwrap_or_default()
@@ -95,8 +100,9 @@ impl Collection {
 /// Every schema that is not accepted, with its pointer in the manifest.
 pub fn collections_of(manifest: &Manifest) -> Result<Collections, Vec<Fault>> {
     let (mut collections, mut faults) = (Collections::new(), Vec::new());
+    let mut patterns = PatternBudget::new(PatternBudget::MANIFEST);
     for (name, definition) in &manifest.collections {
-        match Collection::new(definition) {
+        match within(&mut patterns, definition).and_then(|()| Collection::new(definition)) {
             Ok(collection) => drop(collections.insert(name.clone(), collection)),
             Err(fault) => {
                 let pointer = format!("{}{}", pointer_join("/collections", name), fault.pointer);
@@ -105,4 +111,15 @@ pub fn collections_of(manifest: &Manifest) -> Result<Collections, Vec<Fault>> {
         }
     }
     if faults.is_empty() { Ok(collections) } else { Err(faults) }
+}
+
+fn within(patterns: &mut PatternBudget, definition: &CollectionDefinition) -> Result<(), Fault> {
+    match &definition.schema {
+        CollectionSchema::Inline(schema) if !patterns.takes(schema) => {
+            let most = PatternBudget::MANIFEST;
+            let fault = Fault::at("/schema", format!("the schemas of all collections have more than {most} patterns"));
+            Err(fault.fix("leave some of them out"))
+        }
+        _ => Ok(()),
+    }
 }

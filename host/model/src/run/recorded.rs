@@ -42,12 +42,14 @@ pub struct Uncalled {
 impl RecordedRun {
     /// The calls of this run by a plan, in its order: its own plan, or another one whose nodes are looked for by their names
     /// and whose inputs are taken from what the nodes of this run came to. And what there is no call for: nodes that were
-    /// not called, that are in one of the two alone, or whose input is not kept.
-    pub fn calls(&self, plan: &GridPlan) -> (Vec<RecordedCall>, Vec<Uncalled>) {
+    /// not called, that are in one of the two alone, or whose input is not kept. Nodes with whose inputs all of them would come
+    /// to more than `bytes_max` are left out too: what one event holds is an input of many, or of a thousand elements.
+    pub fn calls(&self, plan: &GridPlan, bytes_max: usize) -> (Vec<RecordedCall>, Vec<Uncalled>) {
         let progress = Progress::resume(plan, self.results.clone());
         let (mut calls, mut uncalled) = (Vec::new(), Vec::new());
+        let mut room = Room { most: bytes_max, left: bytes_max };
         for (index, node) in plan.nodes.iter().enumerate() {
-            match self.calls_of(plan, &progress, index) {
+            match self.calls_of(plan, &progress, index, &mut room) {
                 Ok(own) => calls.extend(own),
                 Err(reason) => uncalled.push(Uncalled { node: node.name.clone(), reason }),
             }
@@ -60,15 +62,22 @@ impl RecordedRun {
         (calls, uncalled)
     }
 
-    fn calls_of(&self, plan: &GridPlan, progress: &Progress, index: usize) -> Result<Vec<RecordedCall>, String> {
+    fn calls_of(
+        &self,
+        plan: &GridPlan,
+        progress: &Progress,
+        index: usize,
+        room: &mut Room,
+    ) -> Result<Vec<RecordedCall>, String> {
         let node = &plan.nodes[index];
         let result = progress.result(Step::of(index)).ok_or("the run did not call it")?;
         check_kept(plan, progress, node)?;
         match (&node.each, result.elements_total) {
-            (Some(each), Some(total)) => self.element_calls(progress, node, each, index, total as usize),
+            (Some(each), Some(total)) => self.element_calls(progress, node, each, (index, total as usize), room),
             (None, None) => {
                 let outcome = outcome(result)?;
                 let inputs = self.inputs(progress, node, None)?;
+                room.take(bytes_of(&inputs))?;
                 Ok(vec![RecordedCall { step: Step::of(index), attempt: result.attempts, inputs, outcome }])
             }
             (Some(_), None) => outcome(result).and(Err("it is mapped over an array now, and was not then".to_owned())),
@@ -87,8 +96,8 @@ impl RecordedRun {
         progress: &Progress,
         node: &PlannedNode,
         each: &PlannedEach,
-        index: usize,
-        total: usize,
+        (index, total): (usize, usize),
+        room: &mut Room,
     ) -> Result<Vec<RecordedCall>, String> {
         let origin = node.inputs.iter().find(|input| input.port == each.input).map(|input| &input.origin);
         let array = origin.and_then(|origin| progress.value(origin, &self.event.data));
@@ -98,6 +107,8 @@ impl RecordedRun {
         let result = progress.result(Step::of(index)).ok_or("the run did not call it")?;
         let mut outcomes = element_outcomes(result, total)?;
         let common = self.inputs(progress, node, Some(&each.input))?;
+        let of_elements: usize = array.iter().map(|value| value.get().len()).sum();
+        room.take(of_elements.saturating_add(bytes_of(&common).saturating_mul(total)))?;
         let mut calls = Vec::new();
         for (element, value) in (0..).zip(&array) {
             let step = Step::element(index, element);
@@ -108,6 +119,24 @@ impl RecordedRun {
         }
         Ok(calls)
     }
+}
+
+/// Bytes that there may be of inputs.
+struct Room {
+    most: usize,
+    left: usize,
+}
+
+impl Room {
+    fn take(&mut self, bytes: usize) -> Result<(), String> {
+        let too_much = || format!("with it the inputs of all calls would have more than {} bytes", self.most);
+        self.left = self.left.checked_sub(bytes).ok_or_else(too_much)?;
+        Ok(())
+    }
+}
+
+fn bytes_of(inputs: &Inputs) -> usize {
+    inputs.iter().map(|(_, json)| json.len()).sum()
 }
 
 /// What each element came to, with its attempts. Of a node that has succeeded only the arrays of all elements together are
@@ -234,7 +263,7 @@ mod tests {
     fn inputs_are_those_that_the_nodes_were_called_with() {
         let recorded = run(vec![succeeded("a", r#"{"n":7}"#), failed("b"), NodeResult::new("c", NodeState::Skipped)]);
         let plan = plan(CHAIN);
-        let (calls, uncalled) = recorded.calls(&plan);
+        let (calls, uncalled) = recorded.calls(&plan, usize::MAX);
         let seen: Vec<_> =
             calls.iter().map(|call| (plan.nodes[call.step.node].name.as_str(), call.attempt, &call.inputs)).collect();
         let inputs = |pairs: &[(&str, &str)]| -> Inputs {
@@ -253,7 +282,7 @@ mod tests {
     fn another_plan_takes_its_inputs_from_what_the_nodes_came_to() {
         let other = plan(&CHAIN.replace("a.out#/n", "a.out").replace("c =", "d ="));
         let recorded = run(vec![succeeded("a", r#"{"n":7}"#), succeeded("b", "1"), succeeded("c", "2")]);
-        let (calls, uncalled) = recorded.calls(&other);
+        let (calls, uncalled) = recorded.calls(&other, usize::MAX);
         let b = calls.iter().find(|call| other.nodes[call.step.node].name == "b").expect("b is in both");
         assert!(b.inputs.contains(&("in".to_owned(), r#"{"n":7}"#.to_owned())), "{:?}", b.inputs);
         let reasons: Vec<_> = uncalled.iter().map(|one| (one.node.as_str(), one.reason.as_str())).collect();
@@ -278,7 +307,7 @@ mod tests {
     #[test]
     fn a_node_that_was_mapped_is_called_by_its_elements() {
         let (plan, result) = mapped("[70,80]", "[]");
-        let (calls, uncalled) = listed(vec![result]).calls(&plan);
+        let (calls, uncalled) = listed(vec![result]).calls(&plan, usize::MAX);
         assert!(uncalled.is_empty(), "{uncalled:?}");
         let second = &calls[1];
         assert_eq!((calls.len(), second.step, second.attempt), (2, Step::element(0, 1), 1));
@@ -288,15 +317,29 @@ mod tests {
     }
 
     #[test]
+    fn inputs_that_are_too_much_together_are_not_made() {
+        let (plan, result) = mapped("[70,80]", "[]");
+        // Each element has its own byte, and the literal.
+        let (calls, uncalled) = listed(vec![result.clone()]).calls(&plan, 4);
+        assert_eq!((calls.len(), uncalled.len()), (2, 0), "{uncalled:?}");
+        let (calls, uncalled) = listed(vec![result]).calls(&plan, 3);
+        assert!(calls.is_empty() && uncalled[0].reason.contains("more than 3 bytes"), "{uncalled:?}");
+        let both = run(vec![succeeded("a", r#"{"n":7}"#), succeeded("b", "1")]);
+        let chain = self::plan(CHAIN);
+        let (calls, uncalled) = both.calls(&chain, 10);
+        assert_eq!((calls.len(), uncalled[0].node.as_str()), (1, "b"), "{uncalled:?}");
+    }
+
+    #[test]
     fn a_mapped_node_of_which_it_is_not_known_what_each_element_emitted_is_left_out() {
         let (own, result) = mapped("[70]", "[]");
-        let (calls, uncalled) = listed(vec![result.clone()]).calls(&own);
+        let (calls, uncalled) = listed(vec![result.clone()]).calls(&own, usize::MAX);
         assert!(calls.is_empty() && uncalled[0].reason.contains("left the port `out` empty"), "{uncalled:?}");
         let unmapped = plan("a = { plugin = \"p\", inputs = { in = \"event#/list\" } }");
-        let (calls, uncalled) = listed(vec![result]).calls(&unmapped);
+        let (calls, uncalled) = listed(vec![result]).calls(&unmapped, usize::MAX);
         assert!(calls.is_empty() && uncalled[0].reason.contains("is not now"), "{uncalled:?}");
         let other = NodeResult { elements_total: Some(3), ..mapped("[1,2,3]", "[]").1 };
-        let (calls, uncalled) = listed(vec![other]).calls(&own);
+        let (calls, uncalled) = listed(vec![other]).calls(&own, usize::MAX);
         assert!(calls.is_empty() && uncalled[0].reason.contains("not the array"), "{uncalled:?}");
     }
 
@@ -306,7 +349,7 @@ mod tests {
         let element = |result: NodeResult, element| NodeResult { element: Some(element), ..result };
         let elements = vec![element(failed("a"), 1)];
         let result = NodeResult { state: NodeState::Failed, outputs: Outputs::new(), elements, ..result };
-        let (calls, _) = listed(vec![result]).calls(&plan);
+        let (calls, _) = listed(vec![result]).calls(&plan, usize::MAX);
         assert_eq!((calls.len(), calls[0].step, calls[0].attempt), (1, Step::element(0, 1), 3));
         assert!(matches!(calls[0].outcome, Outcome::Failed(_)));
     }
@@ -314,11 +357,11 @@ mod tests {
     #[test]
     fn what_history_has_left_out_is_told_and_not_taken_for_a_value() {
         let marker = format!("{{\"{OMITTED_KEY}\":70000}}");
-        let (calls, uncalled) = run(vec![succeeded("a", &marker), succeeded("b", "1")]).calls(&plan(CHAIN));
+        let (calls, uncalled) = run(vec![succeeded("a", &marker), succeeded("b", "1")]).calls(&plan(CHAIN), usize::MAX);
         assert!(calls.is_empty(), "{calls:?}");
         assert!(uncalled[0].reason.contains("output `out` was too large"), "{uncalled:?}");
         assert!(uncalled[1].reason.contains("input `in` was too large to be kept in history: `a.out`"), "{uncalled:?}");
         let alike = succeeded("a", &format!("{{\"{OMITTED_KEY}\":\"many\"}}"));
-        assert_eq!(run(vec![alike]).calls(&plan(CHAIN)).0.len(), 1, "a value that only looks like one");
+        assert_eq!(run(vec![alike]).calls(&plan(CHAIN), usize::MAX).0.len(), 1, "a value that only looks like one");
     }
 }

@@ -17,11 +17,19 @@ pub const SAME_VALUE_MAX: u32 = 32;
 /// Patterns of one schema: each is a program of its own.
 pub const PATTERNS_MAX: u32 = 100;
 
+/// Ways through a schema that are gone one by one, where it refers to itself. 100,000: a hundred times what languages of
+/// expressions and statements come to.
+const WAYS_MAX: u32 = 100_000;
+
 /// Why a schema is not used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unbounded {
     #[error("`{0}` is not supported; refer by `$ref` with a JSON Pointer, such as \"#/$defs/order\"")]
     Keyword(&'static str),
+    #[error(
+        "`{0}` is not supported below the root of a schema, where it would change what references mean; leave it out"
+    )]
+    Base(&'static str),
     #[error("`{0}` refers out of the schema, which nobody follows; put what it means under `$defs`")]
     Outside(String),
     #[error("`{0}` leads to nothing in the schema")]
@@ -34,6 +42,8 @@ pub enum Unbounded {
     Deep,
     #[error("it has more than {PATTERNS_MAX} patterns")]
     Patterns,
+    #[error("it looks at the same things again and again, by too many ways; say less with `anyOf`, `allOf` and `$ref`")]
+    Ways,
 }
 
 /// What a check with a schema costs.
@@ -45,6 +55,7 @@ pub struct Costs {
     pub steps: u64,
     /// The same for telling all that is wrong; none where nobody can say, because the schema refers to itself.
     pub telling_steps: Option<u64>,
+    pub patterns: u32,
 }
 
 /// Measures a schema.
@@ -52,17 +63,29 @@ pub struct Costs {
 /// # Errors
 /// See [`Unbounded`].
 pub fn measure(schema: &Value) -> Result<Costs, Unbounded> {
-    let mut survey = Survey { root: schema, same: HashMap::new(), all: HashMap::new(), patterns: 0 };
-    let unrolled = survey.unrolled(schema, 0)?;
+    let mut survey = Survey {
+        root: schema,
+        is_draft_4: schema.get("$schema").and_then(Value::as_str).is_some_and(|draft| draft.contains("draft-04")),
+        same: HashMap::new(),
+        known: HashMap::new(),
+        on_the_way: HashMap::new(),
+        referred: Vec::new(),
+        ways: 0,
+        has_unevaluated: false,
+        patterns: 0,
+    };
+    let whole = survey.effort(schema)?;
     if survey.patterns > PATTERNS_MAX {
         return Err(Unbounded::Patterns);
     }
-    let (mut same_value, mut steps) = (1, 0_u64);
-    for known in survey.same.values().flatten() {
-        same_value = same_value.max(known.chain);
-        steps = steps.saturating_add(known.width);
-    }
-    Ok(Costs { same_value, steps, telling_steps: unrolled })
+    let same_value = survey.same.values().flatten().map(|known| known.chain).max().unwrap_or(1);
+    let again = survey.effort_again()?;
+    Ok(Costs {
+        same_value,
+        steps: whole.checks.saturating_add(again.unwrap_or(0)),
+        telling_steps: again.is_none().then_some(whole.checks),
+        patterns: survey.patterns,
+    })
 }
 
 /// What one schema does with one value, before it steps into it.
@@ -70,20 +93,55 @@ pub fn measure(schema: &Value) -> Result<Costs, Unbounded> {
 struct SameValue {
     chain: u32,
     width: u64,
+    /// Without the others.
+    own: u64,
+}
+
+/// What one schema does with a value and all that is below it, as if each reference were written out; a reference to a schema
+/// that is being gone through already is one step: the library remembers what came of that for each part of the value.
+#[derive(Clone, Copy, Default)]
+struct Effort {
+    checks: u64,
+    /// Steps to find out which parts of the value it has looked at, for `unevaluatedProperties` and `unevaluatedItems`: what is
+    /// below each of them is checked once more.
+    marking: u64,
+    /// The first schema on the way that it refers back to, by its place there.
+    back_to: Option<usize>,
+    /// Whether something below it refers back to it.
+    is_circle: bool,
+}
+
+impl Effort {
+    fn add(&mut self, part: Self) {
+        self.checks = self.checks.saturating_add(part.checks);
+        self.back_to = [self.back_to, part.back_to].into_iter().flatten().min();
+    }
+
+    fn mark(&mut self, steps: u64) {
+        self.marking = self.marking.saturating_add(steps);
+    }
 }
 
 struct Survey<'s> {
     root: &'s Value,
+    is_draft_4: bool,
     /// By address; none while it is being looked at.
     same: HashMap<*const Value, Option<SameValue>>,
-    /// Steps with all that is below; none while it is being looked at, or where it refers to itself.
-    all: HashMap<*const Value, Option<u64>>,
+    /// Of schemas that refer back to none on the way to them.
+    known: HashMap<*const Value, Effort>,
+    /// Places of those that are being gone through.
+    on_the_way: HashMap<*const Value, usize>,
+    /// What references lead to, each once for each of them.
+    referred: Vec<&'s Value>,
+    ways: u32,
+    has_unevaluated: bool,
     patterns: u32,
 }
 
 const SAME_LISTS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
 const SAME_ONES: [&str; 4] = ["not", "if", "then", "else"];
 const SAME_TABLES: [&str; 2] = ["dependentSchemas", "dependencies"];
+const UNEVALUATED: [&str; 2] = ["unevaluatedProperties", "unevaluatedItems"];
 const BELOW_ONES: [&str; 8] = [
     "additionalProperties",
     "propertyNames",
@@ -99,25 +157,76 @@ const BELOW_TABLES: [&str; 2] = ["properties", "patternProperties"];
 const UNSUPPORTED: [&str; 5] = ["$dynamicRef", "$recursiveRef", "$dynamicAnchor", "$recursiveAnchor", "$anchor"];
 
 impl<'s> Survey<'s> {
-    /// Steps of a schema with everything below it, as if each reference were written out. None: it has no end.
-    fn unrolled(&mut self, schema: &'s Value, depth: u32) -> Result<Option<u64>, Unbounded> {
-        if depth > DEPTH_MAX {
-            return Err(Unbounded::Deep);
-        }
-        let key: *const Value = schema;
-        if let Some(known) = self.all.get(&key) {
+    fn effort(&mut self, schema: &'s Value) -> Result<Effort, Unbounded> {
+        let (key, place): (*const Value, usize) = (schema, self.on_the_way.len());
+        if let Some(known) = self.known.get(&key) {
             return Ok(*known);
         }
-        self.all.insert(key, None);
-        self.check_keywords(schema)?;
-        self.same_value(schema, 0)?;
-        let mut total = Some(1_u64);
-        for next in self.next_to(schema)?.into_iter().chain(below(schema)) {
-            let steps = self.unrolled(next, depth + 1)?;
-            total = total.zip(steps).map(|(total, steps)| total.saturating_add(steps));
+        if let Some(&place) = self.on_the_way.get(&key) {
+            return Ok(Effort { checks: 1, marking: 1, back_to: Some(place), is_circle: false });
         }
-        self.all.insert(key, total);
-        Ok(total)
+        if place > DEPTH_MAX as usize {
+            return Err(Unbounded::Deep);
+        }
+        self.ways += 1;
+        if self.ways > WAYS_MAX {
+            return Err(Unbounded::Ways);
+        }
+        let own = self.same_value(schema, 0)?.own;
+        self.on_the_way.insert(key, place);
+        let mut effort = self.effort_of_parts(schema, own)?;
+        self.on_the_way.remove(&key);
+        effort.is_circle = effort.back_to == Some(place);
+        // What leads back to this one alone is the same wherever it is gone through from.
+        if effort.back_to.is_none_or(|back_to| back_to >= place) {
+            effort.back_to = None;
+            self.known.insert(key, effort);
+        }
+        Ok(effort)
+    }
+
+    fn effort_of_parts(&mut self, schema: &'s Value, own: u64) -> Result<Effort, Unbounded> {
+        let mut effort = Effort { checks: own, marking: own, ..Effort::default() };
+        for next in self.next_to(schema)? {
+            let part = self.effort(next)?;
+            effort.add(part);
+            effort.mark(part.checks.saturating_add(part.marking));
+        }
+        for next in below(schema) {
+            let part = self.effort(next)?;
+            effort.add(part);
+        }
+        let unevaluated = UNEVALUATED.iter().filter_map(|key| schema.get(key));
+        let mut has_unevaluated = false;
+        for next in unevaluated {
+            let again = self.effort(next)?;
+            effort.mark(again.checks);
+            has_unevaluated = true;
+        }
+        if has_unevaluated {
+            self.has_unevaluated = true;
+            effort.checks = effort.checks.saturating_add(effort.marking);
+        }
+        Ok(effort)
+    }
+
+    /// Steps per value by those schemas that the library comes back to: each once for each part of a value, and again for
+    /// parts that have none of their own, of which it remembers nothing. None: there are none.
+    fn effort_again(&mut self) -> Result<Option<u64>, Unbounded> {
+        let mut referred = std::mem::take(&mut self.referred);
+        referred.sort_unstable_by_key(|schema| std::ptr::from_ref(*schema));
+        referred.dedup_by_key(|schema| std::ptr::from_ref(*schema));
+        let (mut steps, mut factor, mut is_circular) = (0_u64, 1, false);
+        for schema in referred {
+            let effort = self.effort(schema)?;
+            if effort.is_circle {
+                is_circular = true;
+                steps = steps.saturating_add(effort.checks);
+                factor = factor.max(self.same_value(schema, 0)?.width);
+                factor = if self.has_unevaluated { factor.max(effort.marking) } else { factor };
+            }
+        }
+        Ok(is_circular.then(|| steps.saturating_mul(factor)))
     }
 
     fn same_value(&mut self, schema: &'s Value, depth: u32) -> Result<SameValue, Unbounded> {
@@ -132,7 +241,13 @@ impl<'s> Survey<'s> {
             None => {}
         }
         self.same.insert(key, None);
-        let mut own = SameValue { chain: 1, width: 1 };
+        self.check_keywords(schema)?;
+        let steps = listed(schema).saturating_add(1);
+        let mut own = SameValue { chain: 1, width: steps, own: steps };
+        if let Some(reference) = schema.get("$ref") {
+            let referred = self.referred(reference)?;
+            self.referred.push(referred);
+        }
         for next in self.next_to(schema)? {
             let one = self.same_value(next, depth + 1)?;
             own.chain = own.chain.max(one.chain + 1);
@@ -158,7 +273,9 @@ impl<'s> Survey<'s> {
     fn referred(&self, reference: &'s Value) -> Result<&'s Value, Unbounded> {
         let text = reference.as_str().unwrap_or_default();
         let Some(fragment) = text.strip_prefix('#') else { return Err(Unbounded::Outside(cut(text))) };
-        pointer::of_fragment(self.root, fragment).ok_or_else(|| Unbounded::Dangling(cut(text)))
+        let way = pointer::way_of_fragment(self.root, fragment).ok_or_else(|| Unbounded::Dangling(cut(text)))?;
+        way.iter().try_for_each(|part| self.check_base(part))?;
+        way.last().copied().ok_or_else(|| Unbounded::Dangling(cut(text)))
     }
 
     fn check_keywords(&mut self, schema: &'s Value) -> Result<(), Unbounded> {
@@ -166,15 +283,33 @@ impl<'s> Survey<'s> {
         if let Some(keyword) = UNSUPPORTED.iter().find(|keyword| keys.contains_key(**keyword)) {
             return Err(Unbounded::Keyword(keyword));
         }
-        // It would change what references within it mean.
-        if keys.contains_key("$id") && !std::ptr::eq(schema, self.root) {
-            return Err(Unbounded::Keyword("$id"));
-        }
+        self.check_base(schema)?;
         let of_names = keys.get("patternProperties").and_then(Value::as_object).map_or(0, serde_json::Map::len);
         let patterns = u32::try_from(of_names).unwrap_or(u32::MAX).saturating_add(keys.contains_key("pattern").into());
         self.patterns = self.patterns.saturating_add(patterns);
         Ok(())
     }
+
+    /// Whether references mean the same within a part as at the root.
+    fn check_base(&self, part: &'s Value) -> Result<(), Unbounded> {
+        if std::ptr::eq(part, self.root) {
+            return Ok(());
+        }
+        let old = if self.is_draft_4 { "id" } else { "$id" };
+        let changed =
+            ["$id", "$schema", old].into_iter().find(|keyword| part.get(keyword).is_some_and(Value::is_string));
+        changed.map_or(Ok(()), |keyword| Err(Unbounded::Base(keyword)))
+    }
+}
+
+/// What is looked through item by item for each value.
+fn listed(schema: &Value) -> u64 {
+    let values = ["enum", "const"].iter().filter_map(|key| schema.get(key)).map(|values| size(values).0);
+    let required = schema.get("required").and_then(Value::as_array).map_or(0, Vec::len) as u64;
+    let of_table =
+        |table: &Value| table.as_object().map(|names| names.values().map(|names| size(names).0).sum::<u64>());
+    let dependent = ["dependentRequired", "dependencies"].iter().filter_map(|key| of_table(schema.get(key)?));
+    values.chain(dependent).sum::<u64>() + required
 }
 
 /// The schemas that look at parts of the value.
@@ -233,6 +368,18 @@ mod tests {
             (json!({ "properties": { "x": { "$ref": "#/$defs/none" } } }), "leads to nothing"),
             (json!({ "properties": { "x": { "$dynamicRef": "#a" } } }), "`$dynamicRef` is not supported"),
             (json!({ "properties": { "x": { "$id": "a" } } }), "`$id` is not supported"),
+            (
+                json!({ "properties": { "x": { "$schema": "http://json-schema.org/draft-04/schema#" } } }),
+                "`$schema` is not",
+            ),
+            (
+                json!({ "$ref": "#/$defs/a/properties/x", "$defs": { "a": { "$id": "a", "properties": { "x": true } } } }),
+                "`$id` is not",
+            ),
+            (
+                json!({ "$schema": "http://json-schema.org/draft-04/schema#", "items": { "id": "a" } }),
+                "`id` is not supported",
+            ),
             (chain(40, false), "more than 32 schemas in a row"),
             (chain(10_000, false), "more than 32 schemas in a row"),
             (chain(10_000, true), "more than 256 levels deep"),

@@ -21,6 +21,8 @@ const STEPS_MAX: u64 = 10_000;
 const LEVELS_MAX: usize = 32;
 /// Choices (`anyOf`, `oneOf`) that are taken apart for one value. Further ones fit.
 const CHOICES_MAX: usize = 8;
+/// Names or values of a list that are looked through in the time of one step.
+const LISTED_PER_STEP: usize = 16;
 /// Items of a list that are looked at one by one.
 const ITEMS_MAX: usize = 16;
 
@@ -91,6 +93,12 @@ impl<'s> Term<'s> {
         self.key(name).and_then(Value::as_array)
     }
 
+    /// Steps to look at it: one for itself, and some for what it lists.
+    fn steps(&self) -> usize {
+        let lists = ["required", "enum", "type"].into_iter().filter_map(|key| self.list(key));
+        1 + lists.map(Vec::len).sum::<usize>() / LISTED_PER_STEP
+    }
+
     fn referred(&self) -> Option<Self> {
         let fragment = self.schema.get("$ref")?.as_str()?.strip_prefix('#')?;
         pointer::of_fragment(self.root, fragment).map(|schema| self.with(schema))
@@ -113,6 +121,13 @@ struct Parts<'s> {
     chosen: usize,
 }
 
+impl Parts<'_> {
+    fn steps(&self) -> usize {
+        let forms: usize = self.choices.iter().map(Vec::len).sum();
+        self.plain.iter().map(Term::steps).sum::<usize>() + forms / LISTED_PER_STEP
+    }
+}
+
 struct Search {
     left: u64,
     path: Vec<String>,
@@ -120,8 +135,8 @@ struct Search {
 
 impl Search {
     /// False: enough was looked at, and what is left fits.
-    fn spend(&mut self) -> bool {
-        self.left = self.left.saturating_sub(1);
+    fn spend(&mut self, steps: usize) -> bool {
+        self.left = self.left.saturating_sub(steps as u64);
         self.left > 0 && self.path.len() <= LEVELS_MAX
     }
 
@@ -138,7 +153,7 @@ impl Search {
     fn clash_with<'s>(&mut self, terms: Vec<Term<'s>>, mut parts: Parts<'s>) -> Option<Clash> {
         let mut open = terms;
         while let Some(term) = open.pop() {
-            if !self.spend() {
+            if !self.spend(1) {
                 return None;
             }
             if !term.at.is_empty() {
@@ -151,6 +166,10 @@ impl Search {
                 // What is no schema says nothing.
                 _ => {}
             }
+        }
+        // Each of them is looked at once more.
+        if !self.spend(parts.steps()) {
+            return None;
         }
         // Also right with choices to come: they can only make less fit.
         match self.clash_of_plain(&parts.plain) {
@@ -249,6 +268,9 @@ impl Search {
 
     fn clash_of_objects(&mut self, plain: &[Term<'_>]) -> Option<Clash> {
         let required = required(plain);
+        if !self.spend(required.len() * plain.len() / LISTED_PER_STEP) {
+            return None;
+        }
         for name in &required {
             if let Some(closed) = plain.iter().find(|term| is_closed_for(term, name)) {
                 let (with, without) = (format!("an object with `{name}`"), format!("an object without `{name}`"));
@@ -324,9 +346,12 @@ fn least_of(plain: &[Term<'_>], key: &str) -> u64 {
 
 /// Most items that a term allows.
 fn items_most(term: &Term<'_>) -> Option<u64> {
-    let listed = term.list("prefixItems").or_else(|| term.list("items")).map_or(0, Vec::len) as u64;
-    let further = term.key("items").filter(|items| !items.is_array()).or_else(|| term.key("additionalItems"));
-    let closed = (further == Some(&Value::Bool(false))).then_some(listed);
+    // `additionalItems` says something beside an array of `items` alone.
+    let (listed, further) = match term.list("items") {
+        Some(listed) => (Some(listed), term.key("additionalItems")),
+        None => (term.list("prefixItems"), term.key("items")),
+    };
+    let closed = (further == Some(&Value::Bool(false))).then(|| listed.map_or(0, Vec::len) as u64);
     closed.into_iter().chain(term.count("maxItems")).min()
 }
 
@@ -336,15 +361,11 @@ fn items<'s>(plain: &[Term<'s>], index: usize) -> Vec<Term<'s>> {
         if let Some((step, rest)) = term.at.split_first() {
             return (pointer::index(step) == Some(index)).then_some(Term { at: rest, ..*term });
         }
-        let listed = term.list("prefixItems").or_else(|| term.list("items"));
-        let schema = match listed.and_then(|listed| listed.get(index)) {
-            Some(schema) => schema,
-            None => match term.key("items") {
-                Some(items) if !items.is_array() => items,
-                Some(_) => term.key("additionalItems")?,
-                None => return None,
-            },
+        let (listed, further) = match term.list("items") {
+            Some(listed) => (Some(listed), "additionalItems"),
+            None => (term.list("prefixItems"), "items"),
         };
+        let schema = listed.and_then(|listed| listed.get(index)).or_else(|| term.key(further))?;
         Some(term.with(schema))
     };
     plain.iter().filter_map(of_term).collect()

@@ -6,11 +6,13 @@
 mod bounds;
 pub mod fit;
 mod misfit;
+mod patterns;
 mod pointer;
 mod validator;
 mod words;
 
 pub use bounds::{DEPTH_MAX, PATTERNS_MAX, SAME_VALUE_MAX};
+pub use patterns::PatternBudget;
 pub use validator::{InvalidSchema, Misfit, Validator};
 
 /// Whether a schema can be used here at all: [`Validator::new`] says why not.

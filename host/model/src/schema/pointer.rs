@@ -9,11 +9,24 @@ pub fn steps(pointer: &str) -> Vec<String> {
 
 /// What a fragment such as `/$defs/order` leads to in a schema; parts of it may be written as `%20`.
 pub fn of_fragment<'s>(root: &'s Value, fragment: &str) -> Option<&'s Value> {
-    match root.pointer(fragment) {
-        Some(found) => Some(found),
-        None if fragment.contains('%') => root.pointer(&decoded(fragment)?),
-        None => None,
+    way_of_fragment(root, fragment)?.pop()
+}
+
+/// All that a fragment leads through, the root first and what it means last.
+pub fn way_of_fragment<'s>(root: &'s Value, fragment: &str) -> Option<Vec<&'s Value>> {
+    let pointer = decoded(fragment)?;
+    if !pointer.is_empty() && !pointer.starts_with('/') {
+        return None;
     }
+    let mut way = vec![root];
+    for step in steps(&pointer) {
+        way.push(match way.last()? {
+            Value::Object(keys) => keys.get(&step)?,
+            Value::Array(items) => items.get(index(&step)?)?,
+            _ => return None,
+        });
+    }
+    Some(way)
 }
 
 fn decoded(fragment: &str) -> Option<String> {
@@ -53,7 +66,11 @@ mod tests {
         for (fragment, found) in [("/$defs/a%20b", 1), ("/$defs/a b", 1), ("/$defs/c~1d", 2), ("/$defs/100%", 3)] {
             assert_eq!(of_fragment(&schema, fragment), Some(&json!(found)), "{fragment}");
         }
-        assert_eq!(of_fragment(&schema, "/none"), None);
+        for nothing in ["/none", "none", "/$defs/a b/c"] {
+            assert_eq!(of_fragment(&schema, nothing), None, "{nothing}");
+        }
+        let both = json!({ "a%20b": 1, "a b": 2 });
+        assert_eq!(of_fragment(&both, "/a%20b"), Some(&json!(2)), "an escape is what it stands for");
         assert_eq!(steps("/a~1b/0/~01"), ["a/b", "0", "~1"]);
         assert_eq!(
             [index("0"), index("12"), index("01"), index("+1"), index("x"), index("")],

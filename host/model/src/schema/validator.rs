@@ -10,8 +10,10 @@ use super::{
     misfit,
 };
 
-/// Steps that a check may take: values times what each is looked at. 10,000,000: a second at the worst.
-const STEPS_MAX: u64 = 10_000_000;
+/// Steps that a check may take: values times what each is looked at. 20,000,000: a second at the worst.
+const STEPS_MAX: u64 = 20_000_000;
+/// Steps that are no work worth mentioning. 50,000: two milliseconds at the worst.
+const QUICK_STEPS_MAX: u64 = 50_000;
 /// Steps that telling all that is wrong may take. 100,000: each may leave an error in memory, before the first of them is told.
 const TELLING_STEPS_MAX: u64 = 100_000;
 /// Schemas that look at values within each other at one time: what the stack of any thread of a host holds.
@@ -76,6 +78,9 @@ impl Validator {
     /// See [`InvalidSchema`].
     pub fn new(schema: &Value) -> Result<Self, InvalidSchema> {
         let costs = bounds::measure(schema)?;
+        if costs.steps > STEPS_MAX {
+            return Err(Unbounded::Ways.into());
+        }
         let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES_MAX).dfa_size_limit(PATTERN_BYTES_MAX);
         let compiled = jsonschema::options().with_pattern_options(patterns).build(schema);
         let compiled = compiled.map_err(|error| InvalidSchema::Invalid {
@@ -101,6 +106,11 @@ impl Validator {
         let told = misfit::tell(&self.schema, self.compiled.iter_errors(value));
         // It does not fit: silence would let it through.
         if told.is_empty() { vec![whole("it does not fit its schema")] } else { told }
+    }
+
+    /// Whether a check takes no longer than reading the value did.
+    pub fn is_quick(&self, value: &Value) -> bool {
+        bounds::size(value).0.saturating_mul(self.costs.steps) <= QUICK_STEPS_MAX
     }
 
     fn refused(&self, values: u64, levels: u32) -> Option<Misfit> {
@@ -214,6 +224,80 @@ mod tests {
         let tree = json!({ "type": "object", "additionalProperties": { "$ref": "#" } });
         check(&tree, &json!({ "a": { "b": {} } }), &[]);
         check(&tree, &json!({ "a": { "b": 1 } }), &[("", "it does not fit its schema, and is too large to say where")]);
+    }
+
+    /// `{ "$ref": "#/$defs/d0" }`, where each of these looks at what is below it by the next, `times` times.
+    fn chain(length: u32, times: usize, last: &Value) -> Value {
+        let next = |number: u32| {
+            let below = json!({ "properties": { "x": { "$ref": format!("#/$defs/d{}", number + 1) } } });
+            json!({ "allOf": vec![below; times] })
+        };
+        let defs = (0..length).map(|number| (format!("d{number}"), next(number)));
+        let defs: serde_json::Map<String, Value> = defs.chain([(format!("d{length}"), last.clone())]).collect();
+        json!({ "$ref": "#/$defs/d0", "$defs": defs })
+    }
+
+    #[test]
+    fn a_schema_that_looks_at_the_same_again_and_again_is_refused() {
+        let unevaluated = (0..20).fold(
+            json!({ "properties": { "a": true } }),
+            |inner, _| json!({ "anyOf": [inner], "unevaluatedProperties": { "type": "integer" } }),
+        );
+        for schema in [chain(40, 2, &json!(true)), chain(40, 2, &json!({ "$ref": "#/$defs/d0" })), unevaluated] {
+            let refused = Validator::new(&schema).expect_err("too many ways").to_string();
+            assert!(refused.contains("again and again"), "{refused}");
+        }
+        let nested = (0..40).fold(json!(1), |value, _| json!({ "x": value }));
+        check(&chain(40, 1, &json!({ "type": "integer" })), &nested, &[]);
+        let thousand = json!(vec![7; 1_000]);
+        let many: Vec<u32> = (0..30_000).collect();
+        check(
+            &json!({ "items": { "enum": many } }),
+            &thousand,
+            &[("", "it consists of 1001 values, too many for its schema")],
+        );
+        let names: serde_json::Map<String, Value> =
+            (0..30_000).map(|name| (format!("k{name}"), json!(["z"]))).collect();
+        check(
+            &json!({ "items": { "dependentRequired": names } }),
+            &thousand,
+            &[("", "it consists of 1001 values, too many for its schema")],
+        );
+    }
+
+    #[test]
+    fn a_schema_of_a_language_refers_to_itself_in_many_places_and_is_used() {
+        let of = |name: &str| json!({ "$ref": format!("#/$defs/{name}") });
+        let kind = |name: &str, parts: &[&str]| {
+            let parts: serde_json::Map<String, Value> =
+                parts.iter().map(|part| ((*part).to_owned(), of("any"))).collect();
+            let mut properties = parts.clone();
+            properties.insert("is".to_owned(), json!({ "const": name }));
+            properties.insert("then".to_owned(), json!({ "type": "array", "items": of("any") }));
+            json!({ "type": "object", "properties": properties, "required": ["is"], "additionalProperties": false })
+        };
+        let names: Vec<String> = (0..12).map(|number| format!("kind{number}")).collect();
+        let mut defs: serde_json::Map<String, Value> =
+            names.iter().map(|name| (name.clone(), kind(name, &["left", "right", "over"]))).collect();
+        let kinds: Vec<Value> = names.iter().map(|name| of(name)).chain([json!({ "type": "integer" })]).collect();
+        defs.insert("any".to_owned(), json!({ "anyOf": kinds }));
+        let language = json!({ "$ref": "#/$defs/any", "$defs": defs });
+        let mut term = json!(7);
+        for name in names.iter().cycle().take(30) {
+            term = json!({ "is": name, "left": term, "right": 3, "then": vec![json!({ "is": name, "over": 1 }); 20] });
+        }
+        check(&language, &term, &[]);
+    }
+
+    #[test]
+    fn what_references_mean_is_changed_nowhere_below_the_root() {
+        let inner = chain(30, 2, &json!({ "type": "string" }))["$defs"].clone();
+        let hidden =
+            json!({ "$id": "http://a.example/", "$defs": inner, "properties": { "x": { "$ref": "#/$defs/d0" } } });
+        let schema = json!({ "$ref": "#/$defs/a/properties/x", "$defs": { "a": hidden, "d0": true } });
+        assert!(Validator::new(&schema).expect_err("hidden").to_string().contains("`$id` is not supported below"));
+        let schema = json!({ "$id": "http://a.example/", "properties": { "id": { "type": "string" }, "$id": true } });
+        check(&schema, &json!({ "id": "a" }), &[]);
     }
 
     /// Deep as it may be: on the small stack of a worker, in a build without optimisation.

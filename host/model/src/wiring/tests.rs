@@ -176,3 +176,43 @@ fn schemas_of_triggers_are_schemas() {
         &[(at, "refers out of the schema")],
     );
 }
+
+#[test]
+fn keys_are_where_events_can_have_them() {
+    let closed =
+        "schema = { type = \"object\", additionalProperties = false, properties = { id = {}, customer = {} } }";
+    let keyed = |triggers: &str, key: &str, emits: &str| {
+        format!(
+            "{triggers}[grids.g]\nconcurrency_key = \"{key}\"\n{FIRST}[grids.h.nodes.n]\nplugin = \"orders\"\n\
+             inputs = {{ in = \"event\" }}\ngrants = {{ emit = [{emits}] }}\n"
+        )
+    };
+    let at = "/triggers/0/dedupe";
+    check(&(trigger("a", &format!("{closed}\ndedupe = \"/id\"")) + FIRST), &[]);
+    check(&(trigger("a", "dedupe = \"/idd\"") + FIRST), &[]);
+    check(
+        &(trigger("a", &format!("{closed}\ndedupe = \"/idd\"")) + FIRST),
+        &[(at, "events never have a key at `/idd`: by the schema of trigger `a` they are an object without `idd`")],
+    );
+    let stripe = "auth = { scheme = \"stripe\", credential = \"c\" }\nschema = { type = \"array\" }";
+    check(&(trigger("a", stripe) + FIRST), &[]);
+    let at = "/grids/g/concurrency_key";
+    check(&keyed(&trigger("a", closed), "/customer", ""), &[]);
+    check(&keyed(&trigger("a", closed), "/custom", ""), &[(at, "events never have a key at `/custom`")]);
+    check(&keyed(&(trigger("a", closed) + &trigger("b", "")), "/custom", ""), &[]);
+    check(&keyed(&trigger("a", closed), "/custom", "\"g\""), &[]);
+    check(&keyed("", "/custom", ""), &[]);
+}
+
+#[test]
+fn the_patterns_of_a_manifest_are_counted_together() {
+    let patterns: Vec<String> = (0..90).map(|number| format!("{{ pattern = \"a{number}\" }}")).collect();
+    let schema = format!("schema = {{ allOf = [{}] }}", patterns.join(", "));
+    let triggers: String = (0..6).map(|number| trigger(&format!("t{number}"), &schema)).collect();
+    check(&(triggers + FIRST), &[("/triggers/5/schema", "the schemas of all triggers have more than 500 patterns")]);
+    let collections: String = (0..6).map(|number| format!("[collections.c{number}]\n{schema}\n")).collect();
+    check(
+        &(collections + FIRST),
+        &[("/collections/c5/schema", "the schemas of all collections have more than 500 patterns")],
+    );
+}

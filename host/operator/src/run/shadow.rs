@@ -139,6 +139,9 @@ enum NotCalled {
     Reason(String),
 }
 
+/// Inputs of all calls of one shadow run, in bytes: they are held at once. 64 MiB: as many as sixty nodes have of the largest event.
+const INPUTS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// One shadow run, as its calls see it.
 struct Shadow<'s> {
     shadows: &'s Shadows,
@@ -170,7 +173,7 @@ impl Shadows {
         recorded: &RecordedRun,
         candidate: &Candidate,
     ) -> Result<ShadowReport, ShadowError> {
-        let (calls, uncalled) = recorded.calls(&candidate.grid);
+        let (calls, uncalled) = recorded.calls(&candidate.grid, INPUTS_BYTES_MAX);
         let mut report = ShadowReport { called: Vec::new(), uncalled };
         let shadow = Shadow { shadows: self, account, run, recorded, candidate };
         let end = Instant::now() + self.limits.wall;

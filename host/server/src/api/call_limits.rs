@@ -20,6 +20,7 @@ use super::{
     request::{json, read_body},
     route::Route,
 };
+use crate::config::show_limit;
 
 pub fn declared() -> Vec<Route> {
     vec![
@@ -51,7 +52,8 @@ pub fn check_within(change: &CallLimitsChange, most: &CallLimits, whose: &str) -
     let asked = change.applied_to(OwnCallLimits::default());
     match asked.exceeding(most).next() {
         Some((limit, value)) => {
-            Err(Problem::bad_request(format!("call limit `{}` is {value}; {whose} {}", limit.name, limit.of(most))))
+            let (value, most) = (show_limit(limit, value), show_limit(limit, limit.of(most)));
+            Err(Problem::bad_request(format!("call limit `{}` is {value}; {whose} {most}", limit.key)))
         }
         None => Ok(()),
     }

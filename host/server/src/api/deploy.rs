@@ -103,11 +103,15 @@ pub async fn deploy(
     let account = caller.account()?;
     check_own(&api, &caller, &name).await?;
     let document = read_document(&api, request).await?;
-    let (manifest, mut faults) = Manifest::read_as_far_as_possible(&document);
+    let read = move || {
+        let (manifest, faults) = Manifest::read_as_far_as_possible(&document);
+        (document, manifest, faults)
+    };
+    let (document, manifest, mut faults) = api.deploy_turns.work(account, read).await?;
     faults.extend(project_name_fault(&document, &manifest, &name));
     let resolution = resolve(&api, account, &document, &manifest).await?;
     faults.extend(resolution.faults);
-    let checked = check(document, manifest, faults, resolution.plugins).await?;
+    let checked = check(&api, account, document, manifest, faults, resolution.plugins).await?;
     let mut faults = checked.faults;
     let ungranted = wiring::imports::faults(&checked.document, &checked.manifest, &resolution.imports);
     faults.extend(ungranted);
@@ -267,6 +271,8 @@ struct Checked {
 
 /// Looking through schemas takes its time: not on a thread that answers others.
 async fn check(
+    api: &Api,
+    account: AccountId,
     document: Item,
     manifest: Manifest,
     read: Vec<Fault>,
@@ -276,10 +282,7 @@ async fn check(
         let faults = wiring::all_faults(&document, &manifest, read, &plugins);
         Checked { document, manifest, plugins, faults }
     };
-    tokio::task::spawn_blocking(check).await.map_err(|error| {
-        tracing::error!(%error, "a manifest was not checked");
-        Problem::internal()
-    })
+    api.deploy_turns.work(account, check).await
 }
 
 /// What the plugin names of a manifest stand for.
@@ -295,6 +298,7 @@ struct Resolution {
 /// Finds the newest plugin for every name of the manifest; all that are missing are reported at once.
 async fn resolve(api: &Api, account: AccountId, document: &Item, manifest: &Manifest) -> Result<Resolution, Problem> {
     let mut found = Resolution::default();
+    let mut names = None;
     for (alias, reference) in &manifest.plugins {
         let place = document.place_of(&format!("/plugins/{alias}"));
         let PluginReference::Uploaded { name, versions } = reference else {
@@ -317,7 +321,7 @@ async fn resolve(api: &Api, account: AccountId, document: &Item, manifest: &Mani
             }
             Err(NoneFits { others, .. }) if others.is_empty() => {
                 let fault = place.fault(format!("no plugin `{name}` was uploaded"));
-                found.faults.push(match near_plugin(api, account, name).await? {
+                found.faults.push(match near_plugin(api, account, name, &mut names).await? {
                     Some(near) => fault.fix(format!("did you mean `{near}`?")),
                     None => fault.fix("upload it with `trellis plugin push`"),
                 });
@@ -335,7 +339,16 @@ async fn resolve(api: &Api, account: AccountId, document: &Item, manifest: &Mani
 /// Plugins looked through for a similar name.
 const NEAR_PLUGINS_MAX: i64 = 500;
 
-async fn near_plugin(api: &Api, account: AccountId, name: &str) -> Result<Option<String>, Problem> {
-    let plugins = api.host.database.plugins(account, None, None, NEAR_PLUGINS_MAX).await?;
-    Ok(did_you_mean(name, plugins.iter().map(|plugin| plugin.name.as_str())).map(str::to_owned))
+/// `names`: those of the account's plugins, once somebody has asked for them.
+async fn near_plugin(
+    api: &Api,
+    account: AccountId,
+    name: &str,
+    names: &mut Option<Vec<String>>,
+) -> Result<Option<String>, Problem> {
+    let known = match names {
+        Some(known) => known,
+        None => names.insert(api.host.database.plugin_names(account, NEAR_PLUGINS_MAX).await?),
+    };
+    Ok(did_you_mean(name, known.iter().map(String::as_str)).map(str::to_owned))
 }

@@ -36,6 +36,8 @@ pub fn declared() -> Vec<Route> {
     vec![
         Route::post(PATH, Scope::EventsWrite, "Start a run of a grid with the body as its event", send)
             .optional_json::<Value>()
+            .header("Prefer", "`wait=N`: answer with the run when it is over, after N seconds at the most")
+            .header("Idempotency-Key", "An event that comes again with the same key is answered with its run")
             .answers::<RunView>(
                 200,
                 "The run, which is over: to a request with `Prefer: wait=N`, which also needs the scope `runs:read`",

@@ -128,7 +128,7 @@ impl Writer<'_> {
     /// The fixture; nodes that would make it larger than it may be are left out.
     fn write(&self, collections: BTreeMap<String, Value>, budget: &CallLimits, bytes_max: usize) -> Fixture {
         let Recorded { summary, run } = self.recorded;
-        let (calls, uncalled) = run.calls(self.grid);
+        let (calls, uncalled) = run.calls(self.grid, bytes_max);
         let mut fixture = Fixture {
             format: FORMAT,
             run: summary.run.to_string(),

@@ -123,7 +123,10 @@ async fn accept(
     if let Err(refusal) = admitted {
         return dedupe::repeated_or(api, revision.account, &keys, refusal).await;
     }
-    event_schema::check(trigger, &data)?;
+    if let Err(refusal) = event_schema::check(api, revision.account, trigger, &data).await {
+        // Accepted when the trigger let it in, it has its run.
+        return dedupe::repeated_or(api, revision.account, &keys, refusal).await;
+    }
     let mut attributes = attributes(trigger, parts);
     attributes.extend(hops::attribute(api, revision.account, &parts.headers)?);
     let event = Event { attributes, data };

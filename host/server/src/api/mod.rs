@@ -44,6 +44,7 @@ mod shelter;
 mod signing_keys;
 mod stores;
 mod tokens;
+mod turns;
 mod upload;
 mod wit;
 
@@ -55,7 +56,7 @@ use trellis_operator::Host;
 
 use crate::config::WatchConfig;
 
-use self::{auth::TokenCache, places::Places, signing_keys::SigningKeys, upload::UploadGate, wit::WitTurns};
+use self::{auth::TokenCache, places::Places, signing_keys::SigningKeys, turns::Turns, upload::UploadGate};
 pub use self::{
     auth::TokenCacheLimits,
     openapi::{document, problem_statuses},
@@ -113,8 +114,16 @@ pub struct Api {
     waits: Arc<Places>,
     /// Of those who follow a run.
     streams: Arc<Places>,
-    wit_turns: WitTurns,
+    /// Of components whose WIT is read: each is held in memory whole.
+    wit_turns: Turns,
+    /// Of manifests that are checked.
+    deploy_turns: Turns,
+    /// Of events and records that are held against schemas for which they are large.
+    schema_turns: Turns,
 }
+
+/// Pieces of work of one kind at the same time: so that of all of them together something is left of a small machine.
+const TURNS_AT_ONCE: usize = 2;
 
 impl Api {
     pub fn new(host: Arc<Host>, config: ApiConfig) -> Arc<Self> {
@@ -123,8 +132,19 @@ impl Api {
         let uploads = UploadGate::new(config.upload.clone());
         let waits = Places::new(config.watch.waits_max, config.watch.account_waits_max);
         let streams = Places::new(config.watch.streams_max, config.watch.account_streams_max);
-        let wit_turns = WitTurns::new();
-        Arc::new(Self { host, config, tokens, signing_keys, uploads, waits, streams, wit_turns })
+        let turns = |what| Turns::new(what, TURNS_AT_ONCE);
+        Arc::new(Self {
+            host,
+            config,
+            tokens,
+            signing_keys,
+            uploads,
+            waits,
+            streams,
+            wit_turns: turns("reading the WIT of a component"),
+            deploy_turns: turns("checking a manifest"),
+            schema_turns: turns("holding data against a schema"),
+        })
     }
 }
 

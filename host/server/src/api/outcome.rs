@@ -128,6 +128,12 @@ impl Waiting<'_> {
     }
 
     async fn view(&self, end: WaitEnd, event: Event) -> Result<Option<RunView>, Problem> {
+        // Of an event that was accepted before, the revision and the attributes are those of then.
+        if self.accepted.is_repeat
+            && let Some(view) = self.in_history(&end).await?
+        {
+            return Ok(Some(view));
+        }
         if let WaitEnd::Ended(end) = &end
             && let Some(nodes) = &end.nodes
         {

@@ -32,7 +32,10 @@ pub fn declared() -> Vec<Route> {
     vec![
         Route::get("/v1/plugins", Scope::RunsRead, "List plugins", list)
             .query::<PluginsQuery>()
-            .answers::<Page<PluginView>>(200, "A page of plugins"),
+            .answers::<Page<PluginView>>(
+                200,
+                "A page of plugins; fewer than asked for, where they say much of themselves",
+            ),
         Route::get(ONE, Scope::RunsRead, "Show a plugin", show).answers::<PluginView>(200, "The plugin"),
         Route::put(ONE, Scope::PluginsWrite, "Upload the bytes of a component as a plugin", upload)
             .bytes(Media::Wasm)
@@ -216,6 +219,9 @@ pub struct PluginsQuery {
     limit: Option<i64>,
 }
 
+/// Descriptions in one page, in bytes. 4 MiB: a full page of what plugins usually say of themselves, twice over.
+const PAGE_BYTES_MAX: i64 = 4 * 1024 * 1024;
+
 /// `GET /v1/plugins`
 pub async fn list(
     State(api): State<Arc<Api>>,
@@ -223,9 +229,11 @@ pub async fn list(
     QueryOf(query): QueryOf<PluginsQuery>,
 ) -> Result<Json<Page<PluginView>>, Problem> {
     let limit = page::limit(query.limit)?;
-    let plugins = api.host.database.plugins(caller.account()?, query.name.as_deref(), query.after, limit + 1).await?;
-    let views = plugins.into_iter().map(PluginView::from).collect();
-    Ok(Json(Page::new(views, limit, |view: &PluginView| view.id.to_string())))
+    let (account, name) = (caller.account()?, query.name.as_deref());
+    let page = api.host.database.plugins(account, name, query.after, limit, PAGE_BYTES_MAX).await?;
+    let items: Vec<PluginView> = page.plugins.into_iter().map(PluginView::from).collect();
+    let next = items.last().filter(|_| page.has_more).map(|last| last.id.to_string());
+    Ok(Json(Page { items, next }))
 }
 
 /// The plugin of this name and version, if the account has it.

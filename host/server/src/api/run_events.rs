@@ -40,7 +40,7 @@ use trellis_store::runs::RunDetail;
 
 use super::{
     Api, Problem,
-    auth::Caller,
+    auth::{self, Caller},
     page::time_ms,
     places::{NoPlace, TakenPlace},
     request::PathOf,
@@ -129,7 +129,7 @@ pub async fn follow(
     let since_ms = seen.trim_end_matches(END).parse().unwrap_or(i64::MIN);
     let config = &api.config.watch;
     let heartbeat = KeepAlive::new().interval(config.heartbeat).text("heartbeat");
-    let mut follower = Follower::new(Arc::clone(&api), (account, run), watcher, since_ms, place);
+    let mut follower = Follower::new(Arc::clone(&api), (account, run), headers, watcher, (since_ms, place));
     follower.snapshot(detail);
     let events = stream::unfold(follower, |mut follower| async move {
         let event = follower.next().await?;
@@ -155,6 +155,8 @@ struct Follower {
     api: Arc<Api>,
     account: AccountId,
     run: RunId,
+    /// Of the request: who reads.
+    headers: HeaderMap,
     watcher: Watcher,
     /// What happened before this is known to the reader.
     since_ms: i64,
@@ -173,15 +175,16 @@ impl Follower {
     fn new(
         api: Arc<Api>,
         (account, run): (AccountId, RunId),
+        headers: HeaderMap,
         watcher: Watcher,
-        since_ms: i64,
-        place: TakenPlace,
+        (since_ms, place): (i64, TakenPlace),
     ) -> Self {
         let (now, longest) = (Instant::now(), api.config.watch.stream_max);
         Self {
             api,
             account,
             run,
+            headers,
             watcher,
             since_ms,
             nodes: HashMap::new(),
@@ -209,6 +212,21 @@ impl Follower {
     }
 
     async fn step(&mut self) {
+        // First, or news that never cease would keep a stream for ever.
+        let now = Instant::now();
+        if now >= self.until {
+            self.is_over = true;
+            return;
+        }
+        if now >= self.next_look {
+            if !self.may_read_on().await {
+                self.is_over = true;
+                return;
+            }
+            // The first time at once: whoever runs it is to say where it stands.
+            self.watcher.ask();
+            self.next_look = now + LOOK_INTERVAL;
+        }
         let live = self.watcher.now();
         if let Some(end) = live.ended {
             return self.end(&end).await;
@@ -224,17 +242,20 @@ impl Follower {
         if !self.waiting.is_empty() {
             return;
         }
-        if Instant::now() >= self.next_look {
-            // The first time at once: whoever runs it is to say where it stands.
-            self.watcher.ask();
-            self.next_look = Instant::now() + LOOK_INTERVAL;
-        }
         tokio::select! {
             () = self.watcher.changed() => tokio::time::sleep(GATHER).await,
             () = tokio::time::sleep_until(self.next_look) => self.look().await,
             () = tokio::time::sleep_until(self.until) => self.is_over = true,
             // The reader goes on at another host.
             () = self.api.host.watches.closed() => self.is_over = true,
+        }
+    }
+
+    /// Whether the reader's token is good still: they may read on for no longer than they could ask anew.
+    async fn may_read_on(&self) -> bool {
+        match auth::authorize(&self.api, &self.headers, Scope::RunsRead).await {
+            Ok(_) => true,
+            Err(problem) => problem.status >= StatusCode::INTERNAL_SERVER_ERROR.as_u16(),
         }
     }
 

@@ -10,9 +10,10 @@ use axum::{
 use http::{HeaderValue, header};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
 use trellis_engine::{plugin_wit, wit_of};
 use trellis_model::token::Scope;
+use trellis_store::StoreError;
 
 use super::{
     Api, Problem,
@@ -24,18 +25,6 @@ use super::{
 
 const TEXT: &str = "text/plain";
 const WASM: &str = "application/wasm";
-
-/// Components that are read at the same time: each is held in memory whole, and keeps a core busy.
-const AT_ONCE: usize = 2;
-
-/// Who may read a component now. The line is as long as `http.requests_max` lets it become.
-pub struct WitTurns(Semaphore);
-
-impl WitTurns {
-    pub fn new() -> Self {
-        Self(Semaphore::new(AT_ONCE))
-    }
-}
 
 pub fn declared() -> Vec<Route> {
     vec![
@@ -95,18 +84,18 @@ async fn of_plugin(
     PathOf((name, version)): PathOf<(String, String)>,
 ) -> Result<Response, Problem> {
     let plugin = find(&api, &caller, &name, &parse_version(&version)?).await?;
-    let _turn = api.wit_turns.0.acquire().await.map_err(|_| Problem::internal())?;
-    let component = api.host.database.component(&plugin.digest).await?.ok_or_else(Problem::internal)?;
-    let read = tokio::task::spawn_blocking(move || wit_of(&component)).await;
-    match read {
-        Ok(Ok(text)) => Ok(typed(TEXT, text)),
-        Ok(Err(error)) => {
+    let (database, runtime) = (api.host.database.clone(), Handle::current());
+    // Fetched in its turn, too: those who wait hold no bytes.
+    let read = move || {
+        let component = runtime.block_on(database.component(&plugin.digest))?;
+        Ok::<_, StoreError>(component.map(|component| wit_of(&component)))
+    };
+    match api.wit_turns.work(caller.account()?, read).await?? {
+        Some(Ok(text)) => Ok(typed(TEXT, text)),
+        Some(Err(error)) => {
             tracing::error!(plugin = name, %version, %error, "the WIT of an accepted component cannot be read");
             Err(Problem::internal())
         }
-        Err(error) => {
-            tracing::error!(plugin = name, %version, %error, "reading the WIT of a component has failed");
-            Err(Problem::internal())
-        }
+        None => Err(Problem::internal()),
     }
 }

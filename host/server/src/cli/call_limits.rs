@@ -1,14 +1,12 @@
 //! Limits of calls on the command line: `cpu=5s`, `memory=128MiB`, `requests=10`, written as in a manifest.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize, Serializer};
 use trellis_model::{
     call_limits::{CALL_LIMITS, CallLimit, CallLimits, CallLimitsChange, OwnCallLimits, Unit},
     fault::did_you_mean,
 };
 
-use crate::config::{ByteSize, parse_duration, show_duration};
+use crate::config::{ByteSize, parse_duration, show_limit};
 
 /// Limits to be changed.
 #[derive(Debug, Default, clap::Args)]
@@ -58,16 +56,9 @@ fn one(text: &str) -> Result<(&'static CallLimit, Option<u64>), String> {
     };
     match parsed.filter(|value| (limit.least..=limit.highest).contains(value)) {
         Some(value) => Ok((limit, Some(value))),
-        None => Err(format!("from {} to {} is allowed", shown(limit, limit.least), shown(limit, limit.highest))),
-    }
-}
-
-/// A value as a person writes it.
-fn shown(limit: &CallLimit, value: u64) -> String {
-    match limit.unit {
-        Unit::Bytes => ByteSize(value).to_string(),
-        Unit::Milliseconds => show_duration(Duration::from_millis(value)),
-        Unit::Count => value.to_string(),
+        None => {
+            Err(format!("from {} to {} is allowed", show_limit(limit, limit.least), show_limit(limit, limit.highest)))
+        }
     }
 }
 
@@ -91,7 +82,7 @@ impl Calls {
                     (Some(_), None) => " (granted)",
                     (None, None) => "",
                 };
-                format!("  {:width$}  {}{mark}\n", limit.key, shown(limit, limit.of(&self.effective)))
+                format!("  {:width$}  {}{mark}\n", limit.key, show_limit(limit, limit.of(&self.effective)))
             })
             .collect();
         format!("a call may use\n{}", limits.concat())

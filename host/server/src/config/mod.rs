@@ -51,7 +51,7 @@ pub use run::RunConfig;
 pub use sandbox::SandboxConfig;
 pub use shadow::ShadowConfig;
 pub use tokens::{OperatorToken, TokensConfig};
-pub use units::{ByteSize, parse_duration, show_duration};
+pub use units::{ByteSize, parse_duration, show_duration, show_limit};
 pub use uploads::UploadsConfig;
 pub use watch::WatchConfig;
 

@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use jiff::SignedDuration;
+use trellis_model::call_limits::{CallLimit, Unit};
 
 /// A number of bytes, written like `64MiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,6 +79,15 @@ pub fn show_duration(duration: Duration) -> String {
     match SignedDuration::try_from(duration) {
         Ok(signed) => format!("{signed:#}"),
         Err(_) => format!("{}s", duration.as_secs()),
+    }
+}
+
+/// A value of a limit of calls, as a person writes it.
+pub fn show_limit(limit: &CallLimit, value: u64) -> String {
+    match limit.unit {
+        Unit::Bytes => ByteSize(value).to_string(),
+        Unit::Milliseconds => show_duration(Duration::from_millis(value)),
+        Unit::Count => value.to_string(),
     }
 }
 

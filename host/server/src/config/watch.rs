@@ -21,8 +21,7 @@ pub struct WatchConfig {
     pub account_streams_max: u32,
     /// Between two signs of life in a stream in which nothing happens. Default 15 s: under the idle time of any proxy.
     pub heartbeat: Duration,
-    /// How long a stream lasts; its reader goes on with another. Default 10 min: as long, at most, may somebody read on whose
-    /// token was revoked.
+    /// How long a stream lasts; its reader goes on with another, perhaps through another host. Default 10 min.
     pub stream_max: Duration,
 }
 

@@ -3,6 +3,7 @@
 
 mod attribution;
 mod bounds;
+mod plugins;
 mod replays;
 mod silence;
 

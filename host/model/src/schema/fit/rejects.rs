@@ -17,7 +17,8 @@ pub fn listed<'s>(term: &Term<'s>) -> Option<Vec<&'s Value>> {
 
 /// Whether the value does not fit the term, whatever else holds.
 pub fn rejects(search: &mut Search, term: Term<'_>, value: &Value) -> bool {
-    if !search.spend() {
+    // Comparing it with what a term lists takes as long as the list is.
+    if !search.spend(if term.at.is_empty() { term.steps() } else { 1 }) {
         return false;
     }
     if let Some((step, rest)) = term.at.split_first() {

@@ -145,6 +145,16 @@ fn what_is_not_there_is_not_to_be_had() {
 }
 
 #[test]
+fn lists_are_closed_by_what_closes_them_in_their_draft() {
+    let three = json!({ "type": "array", "minItems": 3 });
+    check(json!({ "type": "array", "additionalItems": false }), "", three.clone(), None);
+    check(json!({ "prefixItems": [true], "additionalItems": false, "type": "array" }), "", three.clone(), None);
+    let at = |given: Value| clash(&given, "", &three, &mut Budget::default());
+    assert!(at(json!({ "type": "array", "items": [true], "additionalItems": false })).is_some());
+    assert!(at(json!({ "type": "array", "prefixItems": [true], "items": false })).is_some());
+}
+
+#[test]
 fn what_would_take_for_ever_fits() {
     let list = json!({ "type": "object", "properties": { "next": { "$ref": "#" } }, "required": ["next"] });
     check(list.clone(), "", list, None);
@@ -152,6 +162,12 @@ fn what_would_take_for_ever_fits() {
     let choice = json!({ "anyOf": vec![json!({ "type": "string" }); 30] });
     let many = json!({ "allOf": vec![choice; 30] });
     check(many.clone(), "", json!({ "type": "string" }), None);
+    // Each form is looked at beside all that holds with it.
+    let terms: Vec<Value> = (0..3_000).map(|name| json!({ "required": [format!("k{name}")] })).collect();
+    let forms = vec![json!({ "minProperties": 1 }); 3_000];
+    let began = std::time::Instant::now();
+    check(json!({ "allOf": terms, "anyOf": forms.clone() }), "", json!({ "anyOf": forms }), None);
+    assert!(began.elapsed() < std::time::Duration::from_secs(1), "{:?}", began.elapsed());
     let mut budget = Budget { left: 5 };
     assert_eq!(clash(&many, "", &json!({ "type": "number" }), &mut budget), None, "nothing is left to look with");
 }

@@ -12,13 +12,14 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use trellis_model::{fault::Fault, json::readable, records::Misfit, token::Scope};
+use trellis_model::{json::readable, records::Misfit, token::Scope};
 use trellis_store::records::{RecordName, RecordWritten};
 
-use super::place;
+use super::{Place, place};
 use crate::api::{
     Api, Problem,
     auth::Caller,
+    event_schema::fault,
     request::{PathOf, at_most, read_body, text},
     route::Route,
     stores::conditions::{etag, expected, is_unchanged},
@@ -92,8 +93,7 @@ async fn put(
     let no_json = |error: &dyn std::fmt::Display| Problem::bad_request(format!("the body is no JSON: {error}"));
     let json = readable(text(&body)?.to_owned()).map_err(|error| no_json(&error))?;
     let data: Value = serde_json::from_str(json.get()).map_err(|error| no_json(&error))?;
-    let declared = place.revision.collections.get(&collection).ok_or_else(|| not_declared(&collection))?;
-    let misfits = declared.misfits(&data);
+    let misfits = misfits(&api, &place, &collection, data).await?;
     if !misfits.is_empty() {
         return Err(Problem::invalid("unfit-record", misfits.into_iter().map(fault).collect()));
     }
@@ -125,12 +125,16 @@ async fn delete(
     }
 }
 
-fn fault(misfit: Misfit) -> Fault {
-    let fault = Fault::at(misfit.pointer, misfit.message);
-    match misfit.fix {
-        Some(fix) => fault.fix(fix),
-        None => fault,
+/// What of a record does not fit what the current revision declares.
+async fn misfits(api: &Api, place: &Place, collection: &str, data: Value) -> Result<Vec<Misfit>, Problem> {
+    let collections = Arc::clone(&place.revision.collections);
+    let declared = collections.get(collection).ok_or_else(|| not_declared(collection))?;
+    if declared.is_quick(&data) {
+        return Ok(declared.misfits(&data));
     }
+    let name = collection.to_owned();
+    let check = move || collections.get(&name).map(|declared| declared.misfits(&data)).unwrap_or_default();
+    api.schema_turns.work(place.account, check).await
 }
 
 fn absent(collection: &str, key: &str) -> Problem {

@@ -177,6 +177,19 @@ fn every_operation_has_examples_that_fit() {
     assert!(count > 80, "{count} examples");
 }
 
+#[test]
+fn the_headers_that_events_heed_are_told() {
+    let document = document(&routes());
+    let operation = &document["paths"]["/v1/projects/{project}/grids/{grid}/events"]["post"];
+    let parameters = operation["parameters"].as_array().expect("a list");
+    let in_header: Vec<&str> = parameters
+        .iter()
+        .filter(|parameter| parameter["in"] == "header")
+        .filter_map(|parameter| parameter["name"].as_str())
+        .collect();
+    assert_eq!(in_header, ["Prefer", "Idempotency-Key"]);
+}
+
 /// A list without an end costs whoever asks for it, and whoever answers, more with every year.
 #[test]
 fn every_list_comes_in_pages() {
