@@ -306,7 +306,8 @@ impl Workshop<'_> {
                 .map(|event| self.dir.join(&event.file).display().to_string());
             let method = trigger.methods.first().map_or("POST", String::as_str);
             let body = file.map_or_else(|| "{}".to_owned(), |file| format!("@{file}"));
-            let hook = pasted(self.hook(deployed, trigger).as_str());
+            let hook = self.hook(deployed, trigger);
+            let hook = pasted(hook.as_str());
             let token = match auths.get(&trigger.name) {
                 Some(TriggerAuth::None) => String::new(),
                 Some(TriggerAuth::Signature(_)) => {
