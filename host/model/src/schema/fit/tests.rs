@@ -92,6 +92,9 @@ fn lists_clash_by_their_items_unless_one_of_them_is_of_nothing() {
     check(list("integer"), "", list("number"), None);
     check(json!({ "type": "array", "maxItems": 0 }), "", list("number"), None);
     check(json!({ "type": "array", "items": false }), "", list("number"), None);
+    let nothing = json!({ "type": "string", "minLength": 2, "maxLength": 1 });
+    check(json!({ "type": "array", "items": nothing }), "", list("number"), None);
+    check(list("number"), "", json!({ "type": "array", "items": nothing }), None);
     check(
         json!({ "type": ["array", "null"], "items": { "type": "string" } }),
         "",
