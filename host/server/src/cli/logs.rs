@@ -82,8 +82,11 @@ pub async fn run(args: LogsArgs, output: &mut Output) -> CommandResult {
     for run in look.first().await? {
         show(&run, output)?;
     }
+    if !args.follow {
+        return Ok(());
+    }
     let mut broken = 0;
-    while args.follow {
+    loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
         match look.next().await {
             Ok(ended) => {
@@ -94,7 +97,6 @@ pub async fn run(args: LogsArgs, output: &mut Output) -> CommandResult {
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(())
 }
 
 fn show(run: &RunAnswer, output: &mut Output) -> CommandResult {
