@@ -83,7 +83,8 @@ mod tests {
         go.send(()).expect("it waits for this");
         assert_eq!(next.await.expect("no panic").expect("no panic"), 2);
         assert!(turns.by_account.is_empty(), "nothing is kept of those who want nothing");
-        assert!(turns.work(AccountId(1), || panic!("in the work")).await.is_err());
+        let broken: Result<(), Problem> = turns.work(AccountId(1), || panic!("in the work")).await;
+        assert!(broken.is_err());
         assert_eq!(turns.all.available_permits(), 2);
     }
 }
