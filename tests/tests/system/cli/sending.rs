@@ -5,6 +5,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpListener,
     process::{Child, Command},
 };
 
@@ -35,6 +36,10 @@ async fn who_waits_for_a_run_gets_over_a_host_that_starts_anew() {
     send.stdin.take().expect("it is piped").write_all(b"1").await.expect("it reads");
     outside.asked(HELD).await;
     host.kill().await;
+    // Its next look is in vain, for certain.
+    let nobody = TcpListener::bind(free).await.expect("the host is gone");
+    drop(nobody.accept().await.expect("it asks"));
+    drop(nobody);
     let _host = plan.start().await;
     outside.release(HELD);
     let output = send.wait_with_output().await.expect("it ends");
