@@ -289,3 +289,57 @@ fn export_fault(exports: &[String]) -> Option<Fault> {
         None => Fault::at("/exports", format!("does not export `{TRANSFORMER}@{PLUGIN_VERSIONS}.0`")).fix(fix),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is wrong with a component, of those things that are counted before anything else is looked at.
+    fn fault(text: &str, limits: &UploadLimits) -> String {
+        let bytes = wat::parse_str(text).expect("valid text");
+        check(&bytes, limits).expect_err("it exports nothing").remove(0).message
+    }
+
+    #[test]
+    fn what_is_large_or_many_is_refused_before_it_is_compiled() {
+        let long_name = format!(r#"(component (import "{}" (func)))"#, "a".repeat(NAME_BYTES_MAX + 1));
+        let standard = UploadLimits::default();
+        let cases = [
+            (
+                "(component (core module (func) (func)))",
+                UploadLimits { functions: 1, ..standard },
+                "more than 1 functions",
+            ),
+            (
+                "(component (core module (func nop nop nop nop)))",
+                UploadLimits { function_bytes: 4, ..standard },
+                "function 0 is",
+            ),
+            (
+                "(component (core module) (core module))",
+                UploadLimits { parts: 1, ..standard },
+                "more than 1 modules and components",
+            ),
+            (
+                "(component (component (core module)))",
+                UploadLimits { parts_depth: 1, ..standard },
+                "nested more than 1 deep",
+            ),
+            (
+                r#"(component (import "a" (func)) (import "b" (func)))"#,
+                UploadLimits { names: 1, ..standard },
+                "more than 1 imports",
+            ),
+            (
+                r#"(component (import "a" (func $f)) (export "b" (func $f)) (export "c" (func $f)))"#,
+                UploadLimits { names: 1, ..standard },
+                "more than 1 exports",
+            ),
+            (long_name.as_str(), standard, "a name of 1025 bytes"),
+        ];
+        for (text, limits, says) in cases {
+            let told = fault(text, &limits);
+            assert!(told.contains(says), "`{says}` is not in: {told}");
+        }
+    }
+}

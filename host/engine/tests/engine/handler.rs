@@ -138,7 +138,8 @@ async fn what_goes_wrong_is_told_as_with_any_other_call() {
     let fits = answer(&fixture, json!({ "path": "/large?9000" })).await;
     assert_eq!(fits["body"].as_str().map(str::len), Some(9_000));
     let large = fails(&fixture, json!({ "path": "/large?50000000" })).await;
-    assert!(large.message.contains("its limit of 10000 bytes"), "{large}");
+    // Told while it comes, not when all of it is in memory.
+    assert!(large.message.contains("answered with more than its limit of 10000 bytes"), "{large}");
     fixture.limits = CallLimits { wall_ms: 200, ..CallLimits::default() };
     let late = fails(&fixture, json!({ "path": "/wait?600" })).await;
     assert_eq!(late.kind, FailureKind::TimedOut, "{late}");
