@@ -189,7 +189,7 @@ async fn a_compiler_is_killed_at_its_deadline() {
     let stage = Stage::with(|plan| plan.set("uploads.compile_cpu", "1h").set("uploads.compile_wall", "2s")).await;
     let account = stage.account("acme").await;
     let fault = first_fault(upload(&account, "bomb", 1, small().with_module(&deep_nesting())).await);
-    assert_eq!(fault, "compiling it took longer than 2000 ms");
+    assert!(fault.starts_with("compiling it took longer than 2000 ms"), "{fault}");
     eventually("it is gone", async || compilers(&stage.host).is_empty().then_some(())).await;
 }
 
