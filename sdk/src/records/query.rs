@@ -284,7 +284,7 @@ impl<T: DeserializeOwned> Query<T> {
     /// tasks.put("a", &json!({ "state": "open", "n": 1 }))?;
     /// tasks.put("b", &json!({ "state": "opened again", "n": 2 }))?;
     /// let mut sum = 0;
-    /// for found in &tasks.query() {
+    /// for found in tasks.query().iter() {
     ///     sum += found?.data["n"].as_u64().unwrap_or_default();
     /// }
     /// assert_eq!(sum, 3);

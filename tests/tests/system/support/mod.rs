@@ -27,7 +27,7 @@ pub use account::{Account, node, reason};
 pub use api::{Answer, Api};
 pub use command::command;
 pub use database::{Audit, Database, crash, private_postgres, private_postgres_with};
-pub use events::RunEvents;
+pub use events::{RunEvent, RunEvents};
 pub use guests::{build_ready_made, guest, ready_made};
 pub use held::{HELD, deploy_held, deploy_held_as, held_run};
 pub use host::{Host, HostPlan, PROGRAM, without_settings};
