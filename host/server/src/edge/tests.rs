@@ -179,7 +179,7 @@ async fn a_drain_lets_the_running_request_finish_and_refuses_new_ones() {
         }
     };
     timeout(LONG, refused).await.expect("new connections are refused");
-    tokio::time::sleep(SHORT).await;
+    sleep(SHORT).await;
     assert!(!edge.served.is_finished(), "the request still runs");
 
     go.notify_one();
