@@ -149,8 +149,9 @@ async fn a_run_is_followed_to_its_end_from_every_host() {
         // The others end when they end, and are told by then or afterwards.
         let is_told = |seen: &[RunEvent]| {
             let told = |node: &str| seen.iter().any(|event| event.data["node"] == node);
-            let done = seen.iter().filter(|event| event.data["node"] == "each").map(|each| &each.data["elements_done"]);
-            told("first") && told("never") && done.last() == Some(&json!(3))
+            let mut done =
+                seen.iter().filter(|event| event.data["node"] == "each").map(|each| &each.data["elements_done"]);
+            told("first") && told("never") && done.next_back() == Some(&json!(3))
         };
         while !is_told(&events.seen) {
             assert!(events.next().await.is_some(), "the stream goes on: {:#?}", events.seen);
