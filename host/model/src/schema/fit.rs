@@ -344,13 +344,18 @@ fn least_of(plain: &[Term<'_>], key: &str) -> u64 {
     plain.iter().filter_map(|term| term.count(key)).min().unwrap_or(u64::MAX)
 }
 
-/// Most items that a term allows.
-fn items_most(term: &Term<'_>) -> Option<u64> {
-    // `additionalItems` says something beside an array of `items` alone.
-    let (listed, further) = match term.list("items") {
+/// What a term says of the first items one by one, and of all behind them. `additionalItems` says something beside an array of
+/// `items` alone.
+fn listed_items<'s>(term: &Term<'s>) -> (Option<&'s Vec<Value>>, Option<&'s Value>) {
+    match term.list("items") {
         Some(listed) => (Some(listed), term.key("additionalItems")),
         None => (term.list("prefixItems"), term.key("items")),
-    };
+    }
+}
+
+/// Most items that a term allows.
+fn items_most(term: &Term<'_>) -> Option<u64> {
+    let (listed, further) = listed_items(term);
     let closed = (further == Some(&Value::Bool(false))).then(|| listed.map_or(0, Vec::len) as u64);
     closed.into_iter().chain(term.count("maxItems")).min()
 }
@@ -361,11 +366,8 @@ fn items<'s>(plain: &[Term<'s>], index: usize) -> Vec<Term<'s>> {
         if let Some((step, rest)) = term.at.split_first() {
             return (pointer::index(step) == Some(index)).then_some(Term { at: rest, ..*term });
         }
-        let (listed, further) = match term.list("items") {
-            Some(listed) => (Some(listed), "additionalItems"),
-            None => (term.list("prefixItems"), "items"),
-        };
-        let schema = listed.and_then(|listed| listed.get(index)).or_else(|| term.key(further))?;
+        let (listed, further) = listed_items(term);
+        let schema = listed.and_then(|listed| listed.get(index)).or(further)?;
         Some(term.with(schema))
     };
     plain.iter().filter_map(of_term).collect()
