@@ -50,6 +50,7 @@ pub use queue::QueueConfig;
 pub use run::RunConfig;
 pub use sandbox::SandboxConfig;
 pub use shadow::ShadowConfig;
+pub use sources::variable_of;
 pub use tokens::{OperatorToken, TokensConfig};
 pub use units::{ByteSize, parse_duration, show_duration, show_limit};
 pub use uploads::UploadsConfig;

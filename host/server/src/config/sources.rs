@@ -71,11 +71,16 @@ impl Origin {
     /// How this origin would spell a setting, for suggestions.
     pub fn spelling_of(&self, key: &str) -> String {
         match self {
-            Self::Variable(_) => format!("TRELLIS_{}", key.replace('.', "_").to_uppercase()),
+            Self::Variable(_) => variable_of(key),
             Self::Flag(_) => format!("--set {key}="),
             Self::Default | Self::File(..) => format!("`{key}`"),
         }
     }
+}
+
+/// `http.body_max` → `TRELLIS_HTTP_BODY_MAX`.
+pub fn variable_of(key: &str) -> String {
+    format!("TRELLIS_{}", key.replace('.', "_").to_uppercase())
 }
 
 /// What was written, by dotted key, and what could not even be read.

@@ -7,7 +7,6 @@ mod settings;
 mod watch;
 
 use std::{
-    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -19,7 +18,7 @@ use reqwest::Method;
 use trellis_model::{
     AccountId, TokenId,
     manifest::{
-        TriggerAuth,
+        Manifest, TriggerAuth,
         dev::{DevDefinition, DevEvent},
     },
     token::{Scope, TokenKind},
@@ -40,7 +39,7 @@ use super::{
 use crate::{
     api::generate_token,
     client::Client,
-    config::{Config, ConfigArgs, LoadedConfig},
+    config::{Config, ConfigArgs, LoadedConfig, variable_of},
     credentials::dev_key_file,
     project::Project,
     server::Server,
@@ -128,18 +127,15 @@ fn configure(args: &DevArgs) -> Result<LoadedConfig, Failure> {
     }
     if !has_file {
         // A machine on which somebody builds is busy. How much there is to compile, CPU time says.
-        let patient = PATIENCE.iter().filter(|(_, variable, _)| std::env::var_os(variable).is_none());
+        let patient = PATIENCE.iter().filter(|(key, _)| std::env::var_os(variable_of(key)).is_none());
         // Whatever is set by hand comes after it.
-        config_args.set.splice(0..0, patient.map(|(key, _, value)| format!("{key}={value}")));
+        config_args.set.splice(0..0, patient.map(|(key, value)| format!("{key}={value}")));
     }
     serve::load(&config_args)
 }
 
-/// Settings, their variables, and their values for a machine that does other things as well.
-const PATIENCE: [(&str, &str, &str); 2] = [
-    ("uploads.compile_wall", "TRELLIS_UPLOADS_COMPILE_WALL", "100s"),
-    ("http.request_timeout", "TRELLIS_HTTP_REQUEST_TIMEOUT", "110s"),
-];
+/// Settings for a machine that does other things as well.
+const PATIENCE: [(&str, &str); 2] = [("uploads.compile_wall", "100s"), ("http.request_timeout", "110s")];
 
 /// The project's own services may be reached although they are on this machine.
 fn with_services(mut config: Config, services: &Services) -> Config {
@@ -248,25 +244,20 @@ impl Workshop<'_> {
     async fn watch(&self, settings: &DevDefinition, output: &mut Output) -> CommandResult {
         let mut watch = Watch::new(vec![self.dir.to_owned()]);
         loop {
-            let (mut missing, mut auths) = (None, BTreeMap::new());
+            let mut missing = None;
             let outcome = match self.open() {
                 Ok(project) => {
                     // Plugins may lie outside the project's folder.
                     watch.set_folders(project.folders());
                     missing = self.credentials_before(&project).await?;
-                    auths = project
-                        .manifest
-                        .triggers
-                        .iter()
-                        .map(|trigger| (trigger.name.clone(), trigger.http.auth.clone()))
-                        .collect();
-                    deploy(self.client, &project, false, self.progress).await
+                    let deployed = deploy(self.client, &project, false, self.progress).await;
+                    deployed.map(|deployed| (project, deployed))
                 }
                 Err(failure) => Err(failure),
             };
             match outcome {
-                Ok(deployed) => {
-                    output.show(&deployed, |deployed| self.greeting(settings, deployed, &auths))?;
+                Ok((project, deployed)) => {
+                    output.show(&deployed, |deployed| self.greeting(settings, deployed, &project.manifest))?;
                     missing = None;
                 }
                 Err(failure) => {
@@ -296,7 +287,7 @@ impl Workshop<'_> {
     }
 
     /// What to do next, ready to paste.
-    fn greeting(&self, settings: &DevDefinition, deployed: &Deployed, auths: &BTreeMap<String, TriggerAuth>) -> String {
+    fn greeting(&self, settings: &DevDefinition, deployed: &Deployed, manifest: &Manifest) -> String {
         let mut text = format!("\nproject {} is deployed at {}\n", deployed.project, self.client.base());
         for trigger in &deployed.triggers {
             let file = settings
@@ -308,7 +299,8 @@ impl Workshop<'_> {
             let body = file.map_or_else(|| "{}".to_owned(), |file| format!("@{file}"));
             let hook = self.hook(deployed, trigger);
             let hook = pasted(hook.as_str());
-            let token = match auths.get(&trigger.name) {
+            let declared = manifest.triggers.iter().find(|declared| declared.name == trigger.name);
+            let token = match declared.map(|declared| &declared.http.auth) {
                 Some(TriggerAuth::None) => String::new(),
                 Some(TriggerAuth::Signature(_)) => {
                     text.push_str(&format!("\n{method} {hook} takes what its sender has signed; to start a run yourself: trellis send {} FILE\n", trigger.grid));
